@@ -1,0 +1,47 @@
+# make repro | test | lint | ui | bench | clean. Every target makes .venv itself.
+SHELL := /bin/bash
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+VENV := $(CURDIR)/.venv
+STAMP := $(VENV)/.installed
+export PATH := $(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlruns.db
+
+.PHONY: install repro test lint ui bench clean
+install: $(STAMP)
+
+# uv installs in a fifth of pip's time; pip does it where uv cannot. Both are told of the same indexes.
+$(STAMP): pyproject.toml constraints.txt tools/install.py
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python tools/install.py -c $(CONSTRAINTS) -e '.[pipeline,dev]'
+	touch $(STAMP)
+
+# The store is made once, before several processes write to it: made by two at a time, all but one die.
+repro: install
+	mlflow db upgrade "$$MLFLOW_TRACKING_URI" 2>/dev/null
+	dvc repro
+	@echo "tables and figures: reports/generated   runs: make ui"
+
+# Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
+test: install
+	dvc repro -q prepare
+	OMP_NUM_THREADS=1 pytest
+
+lint: install
+	ruff check .
+	ruff format --check .
+	lint-imports
+
+ui: install
+	mlflow db upgrade "$$MLFLOW_TRACKING_URI" 2>/dev/null
+	python -m reports.publish --all
+	@echo "http://127.0.0.1:5000/?workflowType=machine_learning"
+	mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --host 127.0.0.1 --workers 1
+
+bench: install
+	python -m benchmarks
+
+clean:
+	rm -rf $(VENV) scratch .pytest_cache .ruff_cache

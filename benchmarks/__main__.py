@@ -1,0 +1,53 @@
+"""`python -m benchmarks [NAME ...] [--json FILE]`, run from the root of the repository.
+
+A benchmark is a module of this folder, named in MODULES, with a function `run()` that returns a list of rows: dicts of
+text and numbers, at least case, variant and reference; `benchmarks.timing.compare` makes them.
+"""
+
+import argparse
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.timing import machine
+
+MODULES = ("partition", "splat")
+
+
+def table(rows: list[dict]) -> str:
+    """The rows as text, a column for each key; KEY, KEY_min and KEY_max share one."""
+    columns = list(dict.fromkeys(key for row in rows for key in row if not key.endswith(("_min", "_max"))))
+
+    def cell(row: dict, key: str) -> str:
+        value = row.get(key, "")
+        if f"{key}_min" in row:
+            return f"{value:.2f} ({row[f'{key}_min']:.2f}-{row[f'{key}_max']:.2f})"
+        return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    lines = [columns, *([cell(row, key) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def main() -> None:
+    """Runs the benchmarks that are named, or all, prints their table and writes it as JSON if asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODULES)}; all by default")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the machine there")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in MODULES:
+            parser.error(f"no benchmark {name!r}; there are: {', '.join(MODULES)}")
+    rows = [row for name in arguments.names or MODULES for row in import_module(f"benchmarks.{name}").run()]
+    record = machine()
+    print(table(rows))
+    print("\n".join(f"{key}: {value}" for key, value in record.items()))
+    if arguments.json:
+        unfinished = arguments.json.with_name(arguments.json.name + ".part")
+        unfinished.write_text(json.dumps({"machine": record, "rows": rows}, indent=2) + "\n")
+        os.replace(unfinished, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

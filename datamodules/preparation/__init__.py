@@ -1,0 +1,1 @@
+"""What `python -m datamodules.prepare` is made of: fetching, extracting, grouping and converting."""

@@ -1,0 +1,160 @@
+"""Entropy-driven partition: regions of about equal complexity, many where an image is busy and few where it is flat."""
+
+from collections.abc import Callable
+from functools import cache
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from gpstoken.partition import reference
+
+__all__ = ["max_regions", "partition"]
+
+
+@cache
+def max_regions(height: int, width: int, min_region_size: int = 8) -> int:
+    """Largest number of regions that a rectangle splits into; it does not depend on what the image shows.
+
+    A square splits into the same number either way, so the longer side stands for the choice that the image makes.
+
+    Args:
+        height: of the rectangle, pixels.
+        width: of the rectangle, pixels.
+        min_region_size: a region whose sides are both at most this plus one stays whole.
+
+    Returns:
+        The number of leaves, at least 1.
+    """
+    shorter, longer = sorted((height, width))
+    if longer - 1 <= min_region_size:
+        return 1
+    half = longer // 2
+    return max_regions(shorter, half, min_region_size) + max_regions(shorter, longer - half, min_region_size)
+
+
+def partition(
+    image: Tensor,
+    num_tokens: int,
+    lambda_: float = 2.5,
+    min_region_size: int = 8,
+    bias: Tensor | None = None,
+    backend: str = "auto",
+    tile_size: int | None = 256,
+) -> Tensor:
+    """Splits each image into regions: the most complex one is halved until there are num_tokens.
+
+    An image that consists of several whole tiles is partitioned tile by tile, with equal shares of the tokens, as the
+    networks see it; any other rectangle is one whole.
+
+    Args:
+        image: float[B, 3, H, W] in [-1, 1], red, green, blue.
+        num_tokens: number of regions N of the whole image.
+        lambda_: exponent of the entropy in Eq. 4, at least 0; 0 weighs regions by area alone.
+        min_region_size: pixels; a region whose sides are both at most this plus one stays whole. The release has 8.
+        bias: real[H, W] or [B, H, W], a map that steers tokens: its sum over a region is added to the complexity.
+        backend: "reference" (torch, the equation), "cpu" (numba, fast), or "auto": cpu where numba is installed.
+        tile_size: side of a tile in pixels; None: the image is always one whole.
+
+    Returns:
+        long[B, N, 4] on the device of the image: half-open pixel boxes (x0, y0, x1, y1) in the released order: by
+        falling complexity, older first, then the two children of the last split, left or top first. Tiles follow each
+        other row by row, in pixels of the whole image.
+
+    Raises:
+        ValueError: if an argument is out of range or of a wrong shape, holds NaN or infinity, or num_tokens cannot be
+            met: more than the image splits into, or no multiple of the tiles.
+        ImportError: if backend is "cpu" and numba is missing.
+    """
+    _check_image(image)
+    batch, _, height, width = image.shape
+    tile_height, tile_width = _tile_shape(height, width, tile_size)
+    rows, columns = height // tile_height, width // tile_width
+    _check_numbers(num_tokens, lambda_, min_region_size, (tile_height, tile_width), rows * columns)
+    split = _backend(backend)
+
+    def tiles(maps: Tensor) -> Tensor:
+        grid = maps.reshape(batch, rows, tile_height, columns, tile_width).transpose(2, 3)
+        return grid.reshape(batch * rows * columns, tile_height, tile_width)
+
+    with torch.no_grad():
+        bias_tiles = None if bias is None else tiles(_checked_bias(bias, image))
+        boxes = split(tiles(_checked_grey(image)), num_tokens // (rows * columns), lambda_, min_region_size, bias_tiles)
+    # One (x, y, x, y) a tile, row by row, moves its boxes to their place in the whole image.
+    x = torch.arange(columns, device=image.device).repeat(rows) * tile_width
+    y = torch.arange(rows, device=image.device).repeat_interleave(columns) * tile_height
+    offsets = torch.stack([x, y, x, y], dim=-1)
+    boxes = boxes.to(image.device).reshape(batch, rows * columns, num_tokens // (rows * columns), 4)
+    boxes = boxes + offsets[:, None]
+    return boxes.reshape(batch, num_tokens, 4)
+
+
+def _checked_grey(image: Tensor) -> Tensor:
+    """Luma in [0, 1], [B, H, W]; at least float32, and rounded in the released order (a tie is easily broken)."""
+    red, green, blue = image.to(torch.promote_types(image.dtype, torch.float32)).unbind(1)
+    grey = (0.299 * red + 0.587 * green + 0.114 * blue + 1) / 2
+    # Not one of the three can hide from the sum, and a third of the pixels is left to look at.
+    if not grey.isfinite().all():
+        raise ValueError("partition: image must be finite, got NaN or infinity")
+    return grey
+
+
+def _tile_shape(height: int, width: int, tile_size: int | None) -> tuple[int, int]:
+    """Shape of one tile: the image itself unless it consists of whole tiles."""
+    if tile_size is None:
+        return height, width
+    if tile_size < 1:
+        raise ValueError(f"partition: tile_size must be at least 1 or None, got {tile_size}")
+    whole = height % tile_size or width % tile_size
+    return (height, width) if whole else (tile_size, tile_size)
+
+
+def _backend(name: str) -> Callable[[Tensor, int, float, int, Tensor | None], Tensor]:
+    """The function that partitions a stack of grey tiles."""
+    if name not in ("auto", "reference", "cpu"):
+        raise ValueError(f'partition: backend must be "auto", "reference" or "cpu", got {name!r}')
+    if name == "reference":
+        return reference.split
+    try:
+        from gpstoken.partition import cpu
+    except ImportError:
+        if name == "cpu":
+            raise
+        return reference.split
+    return cpu.split
+
+
+def _check_image(image: Tensor) -> None:
+    if image.dim() != 4 or image.shape[1] != 3 or 0 in image.shape[2:]:
+        raise ValueError(f"partition: image must be float[B, 3, H, W], got shape {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"partition: image must be floating point in [-1, 1], got {image.dtype}")
+
+
+def _checked_bias(bias: Tensor, image: Tensor) -> Tensor:
+    """The bias as float64[B, H, W] on the device of the image."""
+    batch, _, height, width = image.shape
+    if tuple(bias.shape) not in ((height, width), (batch, height, width)):
+        expected = f"[{height}, {width}] or [{batch}, {height}, {width}]"
+        raise ValueError(f"partition: bias must have shape {expected}, got {list(bias.shape)}")
+    if bias.is_complex() or not bias.isfinite().all():
+        raise ValueError("partition: bias must be real and finite, got a complex number, NaN or infinity")
+    return bias.to(image.device, torch.float64).expand(batch, height, width)
+
+
+def _check_numbers(num_tokens: int, lambda_: float, min_region_size: int, tile: tuple[int, int], tiles: int) -> None:
+    if not (isfinite(lambda_) and lambda_ >= 0):
+        raise ValueError(f"partition: lambda_ must be finite and at least 0, got {lambda_}")
+    if min_region_size < 1:
+        raise ValueError(f"partition: min_region_size must be at least 1 pixel, got {min_region_size}")
+    height, width = tile
+    if min(tile) < 2 * min_region_size:
+        limit = f"2 * min_region_size = {2 * min_region_size} pixels"
+        raise ValueError(f"partition: both sides must be at least {limit}, got {height}x{width}")
+    if num_tokens < 1:
+        raise ValueError(f"partition: num_tokens must be at least 1, got {num_tokens}")
+    if num_tokens % tiles:
+        raise ValueError(f"partition: num_tokens must be a multiple of the {tiles} tiles, got {num_tokens}")
+    limit = tiles * max_regions(height, width, min_region_size)
+    if num_tokens > limit:
+        raise ValueError(f"partition: num_tokens must be at most {limit} for this size, got {num_tokens}")

@@ -1,0 +1,99 @@
+"""The entropy-driven partition as the paper states it, in torch: the oracle of the fast backends."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# The entropy is taken over 512 equal bins on [-5.5, 5.5]; a magnitude is not negative and fills only the upper half.
+BIN_WIDTH = 11 / 512
+LAST_BIN = 255
+# Every region is measured at 64 x 64 pixels.
+MEASURED_SIZE = 64
+
+Box = tuple[int, int, int, int]
+
+
+def complexity(grey_region: Tensor, lambda_: float) -> float:
+    """Eq. (4): c = H ** lambda_ * h * w, where H is the entropy in bits of the region's gradient magnitudes.
+
+    Args:
+        grey_region: float[h, w] in [0, 1].
+        lambda_: exponent of the entropy, at least 0.
+
+    Returns:
+        The complexity; of a constant region it is not quite 0, for the released constants stand inside H.
+    """
+    height, width = grey_region.shape
+    size = (MEASURED_SIZE, MEASURED_SIZE)
+    resized = functional.interpolate(grey_region[None, None], size, mode="bilinear", align_corners=False).double()
+    padded = functional.pad(resized, (1, 1, 1, 1), mode="replicate")
+    sobel = padded.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    gradient_x, gradient_y = functional.conv2d(padded, torch.stack([sobel, sobel.T])[:, None])[0]
+    magnitude = torch.sqrt(gradient_x**2 + gradient_y**2)
+    # Dividing (not multiplying by 1 / BIN_WIDTH) is exact here: no double below an edge is rounded up to the edge. The
+    # largest magnitude of an image in [0, 1] is sqrt(20) < 5.5; a brighter one ends in the last bin.
+    bins = torch.div(magnitude, BIN_WIDTH, rounding_mode="floor").clamp(max=LAST_BIN).long()
+    p = torch.bincount(bins.flatten()).double() / (MEASURED_SIZE**2 + 1e-5)
+    entropy = -(p * torch.log2(p + 1e-10)).sum()
+    return float(entropy**lambda_ * height * width)
+
+
+def cut(box: Box, measure: Callable[[Box], float]) -> list[tuple[float, Box]]:
+    """Halves a region across its longer side; on a square the cut that frees the simplest child wins.
+
+    Args:
+        box: half-open pixel box (x0, y0, x1, y1).
+        measure: complexity of a box.
+
+    Returns:
+        The two children with their complexities, left or top first.
+    """
+    x0, y0, x1, y1 = box
+    width, height = x1 - x0, y1 - y0
+    middle_x, middle_y = x0 + width // 2, y0 + height // 2
+    left_right = [(x0, y0, middle_x, y1), (middle_x, y0, x1, y1)] if width >= height else []
+    top_bottom = [(x0, y0, x1, middle_y), (x0, middle_y, x1, y1)] if height >= width else []
+    left_right, top_bottom = ([(measure(child), child) for child in cut] for cut in (left_right, top_bottom))
+    if not top_bottom or (left_right and min(left_right)[0] < min(top_bottom)[0]):
+        return left_right
+    return top_bottom
+
+
+def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, bias: Tensor | None) -> Tensor:
+    """Halves the most complex region that is large enough until there are num_tokens regions, for each tile.
+
+    Args:
+        grey: float[T, h, w] in [0, 1]; float64 is kept.
+        num_tokens: regions of each tile, not more than the tile has.
+        lambda_: exponent of the entropy in Eq. 4.
+        min_region_size: pixels; a region whose sides are both at most this plus one stays whole.
+        bias: float64[T, h, w] or None; its sum over a region is added to the region's complexity.
+
+    Returns:
+        long[T, num_tokens, 4], half-open boxes (x0, y0, x1, y1) in the released order.
+    """
+
+    def split_tile(tile: int) -> list[Box]:
+        def measure(box: Box) -> float:
+            x0, y0, x1, y1 = box
+            added = 0.0 if bias is None else float(bias[tile, y0:y1, x0:x1].sum())
+            return complexity(grey[tile, y0:y1, x0:x1], lambda_) + added
+
+        whole = (0, 0, grey.shape[2], grey.shape[1])
+        regions = [(measure(whole), whole)]
+        while len(regions) < num_tokens:
+            # A stable sort: of equal regions the older one comes first.
+            regions.sort(key=lambda region: -region[0])
+            chosen = next(
+                region
+                for region in regions
+                if max(region[1][2] - region[1][0], region[1][3] - region[1][1]) > min_region_size + 1
+            )
+            regions.remove(chosen)
+            regions += cut(chosen[1], measure)
+        return [box for _, box in regions]
+
+    boxes = [split_tile(tile) for tile in range(len(grey))]
+    return torch.tensor(boxes, dtype=torch.long, device=grey.device).reshape(len(grey), num_tokens, 4)

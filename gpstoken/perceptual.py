@@ -1,0 +1,99 @@
+"""Pretrained networks that judge images: LPIPS trunks and the FID Inception, from local files only."""
+
+import pickle
+import warnings
+from pathlib import Path
+
+import lpips
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+HOW_TO_GET = (
+    "run `python -m datamodules.prepare -o data/embedded` (it writes data/networks), or give torchvision's file"
+)
+
+
+def _read(path: str | Path) -> dict[str, Tensor]:
+    """Reads a safetensors or a torch file without executing anything in it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"network weights {path} not found: {HOW_TO_GET}")
+    try:
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"network weights {path}: not readable ({str(error).splitlines()[0]})") from error
+
+
+def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
+    """LPIPS v0.1 with its trunk from a local file; the heads come with the `lpips` package.
+
+    Args:
+        network: "alexnet" or "vgg16".
+        path: the trunk under torchvision's names (features.N.weight, .bias): the safetensors that `datamodules.prepare`
+            writes, or torchvision's own alexnet-owt-7be5be79.pth / vgg16-397923af.pth.
+
+    Returns:
+        The frozen distance in eval mode: float[B, 3, H, W] in [-1, 1], twice, to float[B, 1, 1, 1].
+
+    Raises:
+        FileNotFoundError: if the file is missing; says how to get it.
+        ValueError: for an unknown network or a file of something else.
+    """
+    if network not in ("alexnet", "vgg16"):
+        raise ValueError(f"perceptual network: expected 'alexnet' or 'vgg16', got {network!r}")
+    weights = _read(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips calls torchvision in a way that torchvision deprecates
+        distance = lpips.LPIPS(net={"alexnet": "alex", "vgg16": "vgg"}[network], pnet_rand=True, verbose=False)
+    with torch.no_grad():
+        for name, parameter in distance.net.named_parameters():
+            # "slice2.4.weight" of lpips is "features.4.weight" of torchvision
+            source = "features." + name.split(".", 1)[1]
+            if source not in weights or weights[source].shape != parameter.shape:
+                raise ValueError(f"network weights {path}: tensor {source!r} is missing or not of {network}")
+            parameter.copy_(weights[source])
+    return distance.requires_grad_(False).eval()
+
+
+class InceptionPool(nn.Module):
+    """pool3 features of the FID Inception, differentiable in the image.
+
+    torch-fidelity's extractor takes uint8 alone; this runs its layers on floats, with its TensorFlow-1 resize.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Loads torch-fidelity's `pt_inception-2015-12-05-6726825d.pth` (or its safetensors copy).
+
+        Raises:
+            FileNotFoundError: if the file is missing.
+            ValueError: if it is not that network.
+        """
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        super().__init__()
+        weights = _read(path)
+        # The extractor reads its file itself, with an unsafe reader: hand it nothing and load the tensors afterwards.
+        read = torch.load
+        try:
+            torch.load = lambda *_, **__: weights
+            self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
+        except RuntimeError as error:
+            raise ValueError(f"network weights {path}: not the FID Inception ({str(error).splitlines()[0]})") from error
+        finally:
+            torch.load = read
+
+    def forward(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] in [-1, 1] to float[B, 2048]."""
+        from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+        layers = self.network
+        size = (layers.INPUT_IMAGE_SIZE, layers.INPUT_IMAGE_SIZE)
+        x = interpolate_bilinear_2d_like_tensorflow1x(127.5 * (image + 1), size=size, align_corners=False)
+        x = (x - 128) / 128
+        for name, layer in layers.named_children():
+            if name != "fc":
+                x = layer(x)
+        return x.flatten(1)

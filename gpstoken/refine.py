@@ -1,0 +1,103 @@
+"""(image, initial Gaussians) to (refined Gaussians, features): convolutional stem, RoIAlign, transformer."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+from gpstoken.blocks import ResidualBlock
+from gpstoken.gaussians import Gaussians, offset
+
+
+class RegionBlock(nn.Module):
+    """One pre-norm transformer block that first adds a learned pooling of the region's own pixels."""
+
+    def __init__(self, width: int, heads: int, cells: int) -> None:
+        """Makes the block for tokens of `width` channels and regions of `cells` RoI cells."""
+        super().__init__()
+        self.pool = nn.Linear(cells, 1)
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor, pixels: Tensor) -> Tensor:
+        """tokens[B, N, width] and pixels[B, N, width, cells] to tokens[B, N, width]."""
+        tokens = tokens + self.pool(pixels).squeeze(-1)
+        normal = self.norm1(tokens)
+        tokens = tokens + self.attention(normal, normal, normal, need_weights=False)[0]
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class Refine(nn.Module):
+    """Refines Gaussians and gives each its texture feature (paper section 3, spatially-adaptive refinement).
+
+    Permutation equivariant over tokens: nothing but the Gaussian itself says where a token lies.
+    """
+
+    def __init__(
+        self,
+        feature_channels: int,
+        width: int = 512,
+        depth: int = 30,
+        heads: int = 8,
+        roi_size: int = 8,
+        stem_channels: int = 128,
+        norm_groups: int = 32,
+    ) -> None:
+        """Makes the network.
+
+        Args:
+            feature_channels: C, channels of a token's texture feature.
+            width: channels of the transformer.
+            depth: number of transformer blocks.
+            heads: attention heads.
+            roi_size: cells along a side of a pooled region.
+            stem_channels: channels of the full-resolution stem.
+            norm_groups: groups of the stem's norms; must divide `stem_channels`.
+        """
+        super().__init__()
+        self.roi_size = roi_size
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem_channels, 3, padding=1),
+            ResidualBlock(stem_channels, stem_channels, norm_groups),
+            ResidualBlock(stem_channels, stem_channels, norm_groups),
+        )
+        # The release carries a time projection in both stem blocks that nothing ever calls. It is kept, frozen, so that
+        # its files load strictly and sizes agree with the paper; frozen, it needs no find_unused_parameters in DDP.
+        self.unused_time_projections = nn.ModuleList(nn.Linear(512, stem_channels) for _ in range(2))
+        self.unused_time_projections.requires_grad_(False)
+        self.project = nn.Conv2d(stem_channels, width, 1)
+        self.query = nn.Parameter(0.02 * torch.randn(1, width))
+        self.embed = nn.Sequential(nn.Linear(5, width), nn.GELU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(RegionBlock(width, heads, roi_size**2) for _ in range(depth))
+        self.to_offset = nn.Linear(width, 5)
+        nn.init.zeros_(self.to_offset.weight)
+        nn.init.zeros_(self.to_offset.bias)
+        self.to_features = nn.Linear(width, feature_channels)
+
+    def forward(self, image: Tensor, layout: Gaussians, boxes: Tensor) -> tuple[Gaussians, Tensor]:
+        """Refines `layout` by what the image shows in `boxes`.
+
+        Args:
+            image: float[B, 3, H, W] in [-1, 1].
+            layout: N initial Gaussians per image.
+            boxes: float[B, N, 4], (x0, y0, x1, y1) in pixel indices, the last one inclusive.
+
+        Returns:
+            (refined Gaussians in at least float32, features[B, N, C]).
+        """
+        pixels = self.pool_regions(self.stem(image), boxes)
+        geometry = layout.to_tensor().to(image.dtype)
+        tokens = self.query + self.embed(geometry)
+        for block in self.blocks:
+            tokens = block(tokens, pixels)
+        # Geometry in bfloat16 is off by a pixel: the offset leaves the head's autocast region in float32.
+        delta = self.to_offset(tokens)
+        delta = delta.float() if delta.dtype in (torch.bfloat16, torch.float16) else delta
+        return offset(layout, delta), self.to_features(tokens)
+
+    def pool_regions(self, stem: Tensor, boxes: Tensor) -> Tensor:
+        """RoIAlign of stem[B, S, H, W] over boxes[B, N, 4], projected: float[B, N, width, roi_size ** 2]."""
+        rois = list(boxes.to(stem.dtype).unbind(0))
+        cells = roi_align(stem, rois, self.roi_size, spatial_scale=1.0, sampling_ratio=-1, aligned=True)
+        return self.project(cells).flatten(2).unflatten(0, boxes.shape[:2])

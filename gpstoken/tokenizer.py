@@ -1,0 +1,279 @@
+"""START HERE. image -> partition -> Gaussians -> refine -> splat -> decode."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from gpstoken import checkpoints
+from gpstoken.blocks import fold_tiles, unfold_tiles
+from gpstoken.decoder import Decoder
+from gpstoken.gaussians import Gaussians, merge_tiles, split_tiles
+from gpstoken.partition import partition
+from gpstoken.refine import Refine
+from gpstoken.splat import splat
+from gpstoken.tokens import Tokens
+
+PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
+
+
+class Tokenizer(nn.Module, ABC):
+    """What every tokenizer of the suite offers, ours and the others': images to tokens and back.
+
+    Attributes:
+        config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the tokenizer.
+    """
+
+    config: dict[str, Any]
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> Any:
+        """float[B, 3, H, W] in [-1, 1] to tokens."""
+
+    @abstractmethod
+    def decode(self, tokens: Any) -> Tensor:
+        """Tokens to float[B, 3, H, W], about [-1, 1]."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstructs float[B, 3, H, W]."""
+        return self.decode(self.encode(image))
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> Tensor:
+        """The weight at which the adversarial loss is balanced against the reconstruction (adaptive weight)."""
+
+
+class GPSToken(Tokenizer):
+    """Gaussian-parameterized spatially-adaptive tokenizer.
+
+    The defaults are GPSToken-M128 with torch's own group norm. Where the paper and its release differ, the constructor
+    takes the constant and the presets say which they use.
+    """
+
+    def __init__(
+        self,
+        num_tokens: int = 128,
+        feature_channels: int = 16,
+        image_size: int = 256,
+        grid_size: int = 64,
+        width: int = 512,
+        depth: int = 30,
+        heads: int = 8,
+        roi_size: int = 8,
+        stem_channels: int = 128,
+        decoder_channels: int = 128,
+        decoder_multipliers: tuple[int, ...] = (1, 2, 4),
+        decoder_blocks: int = 3,
+        norm_groups: int = 32,
+        norm: str = "plain",
+        lambda_: float = 2.5,
+        min_region_size: int = 8,
+        sigma_rule: str = "released",
+        support_factor: float = 3.0,
+        refine_geometry: bool = True,
+        tile_decoding: str = "merged",
+        partition_backend: str = "auto",
+        splat_backend: str = "auto",
+    ) -> None:
+        """Makes an untrained tokenizer.
+
+        Args:
+            num_tokens: N, tokens of one tile (an image of `image_size`).
+            feature_channels: C, channels of a texture feature.
+            image_size: side of a tile in pixels; larger multiples of it are tiled, other sizes taken as a whole.
+            grid_size: side of the rendered feature map of one tile.
+            width: channels of the refining transformer.
+            depth: its blocks.
+            heads: its attention heads.
+            roi_size: cells along a side of a pooled region.
+            stem_channels: channels of the full-resolution stem.
+            decoder_channels: decoder width at full resolution.
+            decoder_multipliers: decoder width of each level over `decoder_channels`, finest first.
+            decoder_blocks: residual blocks a level.
+            norm_groups: groups of every group norm.
+            norm: form of the decoder's norms, "plain" or "released" (see `TiledGroupNorm`).
+            lambda_: exponent of the entropy in the partition (paper 2.5).
+            min_region_size: s_min in pixels (release 8, discussion 4).
+            sigma_rule: initial sigma, "released" (a third of the region) or "paper" (a sixth).
+            support_factor: s, half width of a Gaussian's support in sigmas (release 3, paper 5).
+            refine_geometry: False keeps the initial Gaussians (the paper's Refine ablation); features are learned.
+            tile_decoding: "merged" decodes the tiles of a large image together, "separate" each alone (released L256).
+            partition_backend: see `partition`.
+            splat_backend: see `splat`.
+
+        Raises:
+            ValueError: for an unknown `tile_decoding`, `sigma_rule` or `norm`.
+        """
+        super().__init__()
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        if tile_decoding not in ("merged", "separate"):
+            raise ValueError(f"tile_decoding: expected 'merged' or 'separate', got {tile_decoding!r}")
+        if sigma_rule not in ("released", "paper"):
+            raise ValueError(f"sigma_rule: expected 'released' or 'paper', got {sigma_rule!r}")
+        config["decoder_multipliers"] = tuple(decoder_multipliers)
+        self.config = config
+        self.num_tokens, self.image_size, self.grid_size = num_tokens, image_size, grid_size
+        self.lambda_, self.min_region_size = lambda_, min_region_size
+        self.sigma_rule, self.support_factor, self.refine_geometry = sigma_rule, support_factor, refine_geometry
+        self.tile_decoding = tile_decoding
+        self.partition_backend, self.splat_backend = partition_backend, splat_backend
+        self.refine = Refine(feature_channels, width, depth, heads, roi_size, stem_channels, norm_groups)
+        self.decoder = Decoder(
+            feature_channels, decoder_channels, tuple(decoder_multipliers), decoder_blocks, norm_groups, norm
+        )
+
+    @classmethod
+    def from_preset(cls, preset: str, **overrides: Any) -> "GPSToken":
+        """An untrained tokenizer of the paper: "gpstoken_s64", "gpstoken_m128" or "gpstoken_l256".
+
+        Raises:
+            ValueError: for an unknown preset.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+        return cls(**{**PRESETS[preset], **overrides})
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, preset: str, **overrides: Any) -> "GPSToken":
+        """The paper's released weights from their safetensors file.
+
+        Raises:
+            ValueError: if the file is unreadable or a tensor is missing, unknown or of another shape; names the first.
+        """
+        tokenizer = cls.from_preset(preset, **overrides)
+        tokenizer.load_state_dict(checkpoints.read_released(path, tokenizer.state_dict()))
+        return tokenizer.eval()
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> "GPSToken":
+        """A tokenizer trained here, with its averaged (EMA) weights where the run kept them.
+
+        Raises:
+            ValueError: if the file is unreadable, from another class, or does not fit.
+        """
+        config, weights = checkpoints.read_training(path, f"{cls.__module__}.{cls.__qualname__}")
+        tokenizer = cls(**config)
+        tokenizer.load_state_dict(checkpoints.check(path, weights, tokenizer.state_dict()))
+        return tokenizer.eval()
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution."""
+        return self.decoder.conv_out.weight
+
+    def encode(
+        self,
+        image: Tensor,
+        num_tokens: int | None = None,
+        bias: Tensor | None = None,
+        regions: Tensor | None = None,
+    ) -> Tokens:
+        """Tokenizes images; nothing needs preparing and no argument is changed.
+
+        Args:
+            image: float[B, 3, H, W] in [-1, 1].
+            num_tokens: tokens of the whole image; default `self.num_tokens` per tile, in proportion to the area for
+                sizes that are not tiled. Any number works without retraining.
+            bias: float[H, W] or [B, H, W], added to a region's complexity as its sum, to draw tokens to places.
+            regions: long[B, N, 4] half-open pixel boxes, to supply a layout of one's own instead of the partition; of a
+                tiled image in row-major tile order, equally many in every tile.
+
+        Returns:
+            Tokens on the canvas of the whole image.
+
+        Raises:
+            ValueError: for input the partition refuses, sides that do not fit the grid, or regions across tiles.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        tiles = self.tiles(size)
+        layout, boxes = self._layout_of_tiles(image, num_tokens, bias, regions)
+        gaussians, features = self.refine(fold_tiles(image, tiles), layout, boxes)
+        if not self.refine_geometry:
+            gaussians = layout
+        features = features.unflatten(0, (-1, tiles[0] * tiles[1])).flatten(1, 2)
+        return Tokens(merge_tiles(gaussians, tiles), features, size)
+
+    def layout(
+        self,
+        image: Tensor,
+        num_tokens: int | None = None,
+        bias: Tensor | None = None,
+        regions: Tensor | None = None,
+    ) -> Gaussians:
+        """The initial Gaussians that `encode` with the same arguments starts from, on the canvas of the whole image."""
+        tiles = self.tiles((image.shape[-2], image.shape[-1]))
+        return merge_tiles(self._layout_of_tiles(image, num_tokens, bias, regions)[0], tiles)
+
+    def _layout_of_tiles(
+        self, image: Tensor, num_tokens: int | None, bias: Tensor | None, regions: Tensor | None
+    ) -> tuple[Gaussians, Tensor]:
+        """Initial Gaussians [B * tiles, n] and their RoI boxes [B * tiles, n, 4], each on its tile."""
+        size = (image.shape[-2], image.shape[-1])
+        tiles = self.tiles(size)
+        tile_size = (size[0] // tiles[0], size[1] // tiles[1])
+        if regions is None:
+            if num_tokens is None:
+                num_tokens = max(1, round(self.num_tokens * size[0] * size[1] / self.image_size**2))
+            with torch.no_grad():
+                regions = partition(
+                    image, num_tokens, self.lambda_, self.min_region_size, bias, self.partition_backend, self.image_size
+                )
+        regions = _regions_of_tiles(regions, tiles, tile_size)
+        layout = Gaussians.from_regions(regions, tile_size, self.sigma_rule)
+        # RoIAlign gets the last pixel, not the one after it, as released (half a pixel up and left, one short).
+        boxes = regions - torch.tensor([0, 0, 1, 1], device=regions.device)
+        return Gaussians.from_tensor(layout.to_tensor().to(image)), boxes
+
+    def render(self, tokens: Tokens) -> Tensor:
+        """Tokens to the feature map float[B, C, rows * grid_size, columns * grid_size]."""
+        size = tokens.size or (self.image_size, self.image_size)
+        tiles = self.tiles(size)
+        grid = tuple(side * self.grid_size // self.image_size for side in size)
+        gaussians, features = tokens.gaussians, tokens.features
+        separate = self.tile_decoding == "separate" and tiles != (1, 1)
+        if separate:
+            gaussians = split_tiles(gaussians, tiles)
+            features = features.unflatten(1, (tiles[0] * tiles[1], -1)).flatten(0, 1)
+            grid = (grid[0] // tiles[0], grid[1] // tiles[1])
+        feature_map = splat(gaussians, features, grid, self.support_factor, self.splat_backend)
+        return unfold_tiles(feature_map, tiles) if separate else feature_map
+
+    def decode(self, tokens: Tokens) -> Tensor:
+        """Tokens to float[B, 3, H, W], about [-1, 1] and not clamped."""
+        tiles = self.tiles(tokens.size or (self.image_size, self.image_size))
+        feature_map = self.render(tokens)
+        if self.tile_decoding == "separate" and tiles != (1, 1):
+            return unfold_tiles(self.decoder(fold_tiles(feature_map, tiles)), tiles)
+        return self.decoder(feature_map, tiles)
+
+    def tiles(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns) of tiles an image of `size` (H, W) is cut into; (1, 1) is the image as a whole.
+
+        Raises:
+            ValueError: for sides of which the rendering grid is not a whole number of points.
+        """
+        height, width = size
+        if (height * self.grid_size) % self.image_size or (width * self.grid_size) % self.image_size:
+            step = self.image_size // self.grid_size
+            raise ValueError(f"image: sides must be multiples of {step} pixels, got {height}x{width}")
+        if height % self.image_size or width % self.image_size:
+            return 1, 1
+        return height // self.image_size, width // self.image_size
+
+
+def _regions_of_tiles(regions: Tensor, tiles: tuple[int, int], tile_size: tuple[int, int]) -> Tensor:
+    """long[B, rows * columns * n, 4] on the image to long[B * rows * columns, n, 4], each on its tile."""
+    rows, columns = tiles
+    if regions.dim() != 3 or regions.shape[-1] != 4 or regions.shape[1] % (rows * columns):
+        raise ValueError(
+            f"regions: expected long[B, N, 4] with N a multiple of {rows * columns} tiles, got {tuple(regions.shape)}"
+        )
+    if tiles == (1, 1):
+        return regions
+    index = torch.arange(rows * columns, device=regions.device)
+    corner = torch.stack([index % columns * tile_size[1], index // columns * tile_size[0]], dim=-1)
+    return (regions.unflatten(1, (rows * columns, -1)) - corner.repeat(1, 2)[:, None, :]).flatten(0, 1)

@@ -1,0 +1,56 @@
+"""Pictures of held-out images during training: input, initial and refined Gaussians, reconstruction."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from gpstoken.drawing import contact_sheet, draw_gaussians, to_picture
+from gpstoken.tokenizer import GPSToken, Tokenizer
+
+
+class ReconstructionPictures(Callback):
+    """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training."""
+
+    def __init__(self, images: int = 6, times: int = 10) -> None:
+        """Makes the callback; `images` a sheet, `times` over the training."""
+        self.images, self.times = images, times
+        self._drawn_at = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draws if it is time."""
+        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
+        if step == self._drawn_at or step * self.times // steps == (step - 1) * self.times // steps:
+            return
+        self._drawn_at = step
+        batch = next(iter(trainer.datamodule.val_dataloader()), None)
+        if batch is None:  # a data set too small to have held-out images
+            return
+        image = batch["image"][: self.images].to(pl_module.device)
+        folder = Path(trainer.default_root_dir) / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet(pl_module.tokenizer, image).save(folder / f"step_{step:07d}.png")
+
+
+@torch.no_grad()
+def sheet(tokenizer: Tokenizer, image: Tensor):
+    """A contact sheet, one image a row: input, (initial and refined Gaussians,) reconstruction."""
+    was_training = tokenizer.training
+    tokenizer.eval()
+    tokens = tokenizer.encode(image)
+    reconstruction = tokenizer.decode(tokens)
+    tokenizer.train(was_training)
+    scale = max(1, 256 // image.shape[-1])
+    rows = []
+    for index, (before, after) in enumerate(zip(image, reconstruction, strict=True)):
+        middle = []
+        if isinstance(tokenizer, GPSToken):
+            picture = to_picture(before, scale)
+            middle = [draw_gaussians(picture, g, index) for g in (tokenizer.layout(image), tokens.gaussians)]
+        rows.append([to_picture(before, scale), *middle, to_picture(after, scale)])
+    return contact_sheet(rows)

@@ -1,0 +1,47 @@
+"""One progress bar over the whole training: images, images/s and the time left."""
+
+import sys
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+
+class StepProgress(ProgressBar):
+    """Replaces Lightning's bar an epoch, which for short epochs says nothing about the end."""
+
+    def __init__(self) -> None:
+        """Makes the bar."""
+        super().__init__()
+        self._bar: tqdm | None = None
+
+    def disable(self) -> None:
+        """Lightning calls this on all ranks but the first."""
+        self._enabled = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the bar at the step that training starts from."""
+        images = pl_module.accumulate * trainer.datamodule.batch_size * trainer.world_size
+        self._bar = tqdm(
+            total=int(trainer.estimated_stepping_batches) * images,
+            initial=trainer.global_step * images,
+            unit=" images",
+            desc="fit",
+            disable=not getattr(self, "_enabled", True),
+            # a log file needs a line now and then, not two a second
+            mininterval=0.5 if sys.stderr.isatty() else 20.0,
+        )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts the batch."""
+        self._bar.set_postfix(
+            step=trainer.global_step, loss=f"{trainer.callback_metrics['train/loss'].item():.4f}", refresh=False
+        )
+        self._bar.update(len(batch["image"]) * trainer.world_size)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Closes the bar."""
+        self._bar.close()

@@ -1,0 +1,83 @@
+"""`gpstoken fit` as one command that starts, resumes and finishes: the folder of a run and how it gets there."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from gpstoken.training.files import CHECKPOINT_FILE
+
+SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI whose `fit` works in a scratch folder named after its configuration.
+
+    A pipeline deletes a stage's outputs before it runs again, so a killed fit must not keep its checkpoint there. It
+    keeps it in scratch/<hash of the configuration>, where the same command finds it and goes on; when training ends the
+    folder is renamed to `--output`.
+    """
+
+    def __init__(self, args: ArgsType = None, run: bool = True) -> None:
+        """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
+            args=args,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds --output and ties the data's seed to --seed_everything."""
+        parser.add_argument("--output", type=str, default=None, help="Folder the finished run is moved to.")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def before_instantiate_classes(self) -> None:
+        """Chooses the scratch folder of a fit."""
+        if self.subcommand != "fit":
+            return
+        config = self.config.fit.clone()
+        self.output = config.pop("output", None)
+        text = self._parser("fit").dump(config, skip_check=True)
+        self.scratch = SCRATCH / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.config_text = text
+        if self.config.fit.trainer.default_root_dir is None:
+            self.config.fit.trainer.default_root_dir = str(self.scratch)
+
+    def before_fit(self) -> None:
+        """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        (self.scratch / "config.yaml").write_text(self.config_text)
+        checkpoint = self.scratch / CHECKPOINT_FILE
+        if checkpoint.exists() and self.config_init.fit.ckpt_path is None:
+            print(f"going on from {checkpoint}")
+            self.config_init.fit.ckpt_path = str(checkpoint)
+
+    def after_fit(self) -> None:
+        """Moves the finished run to --output; an older run there is replaced whole."""
+        if self.output is None or not self.trainer.is_global_zero or self.trainer.interrupted:
+            return
+        output = Path(self.output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        old = output.with_name(output.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if output.exists():
+            os.replace(output, old)
+        try:
+            os.replace(self.scratch, output)
+        except OSError:  # another file system
+            part = output.with_name(output.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(self.scratch, part)
+            os.replace(part, output)
+            shutil.rmtree(self.scratch)
+        shutil.rmtree(old, ignore_errors=True)

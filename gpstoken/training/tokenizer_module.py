@@ -1,0 +1,228 @@
+"""How a tokenizer is trained: L2 + LPIPS, and from a given step on a PatchGAN by alternating steps."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor
+
+from gpstoken.losses import (
+    PatchDiscriminator,
+    adaptive_weight,
+    generator_loss,
+    hinge_discriminator_loss,
+    inception_loss,
+)
+from gpstoken.metrics import reconstruction_metrics
+from gpstoken.perceptual import InceptionPool, load_lpips
+from gpstoken.tokenizer import Tokenizer
+
+
+class TokenizerModule(LightningModule):
+    """Trains any `Tokenizer` by the released recipe of GPSToken.
+
+    A step is one optimizer step. Until `adversarial_start` each trains the autoencoder; from then on even steps train
+    the autoencoder and odd steps the discriminator. Batches are {"image": float[B, 3, H, W] in [-1, 1],
+    "label": long[B], "index": long[B]}.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        learning_rate: float = 5e-5,
+        betas: tuple[float, float] = (0.5, 0.9),
+        perceptual_network: str = "vgg16",
+        perceptual_weights: str = "data/networks/lpips_vgg16.safetensors",
+        perceptual_weight: float = 1.0,
+        adversarial_start: int | None = 600_000,
+        adversarial_weight: float = 0.3,
+        discriminator_channels: int = 64,
+        discriminator_levels: int = 3,
+        inception_weights: str | None = None,
+        inception_weight: float = 0.0,
+        accumulate: int = 1,
+        compile: bool = False,
+        evaluation_networks: dict[str, str] | None = None,
+    ) -> None:
+        """Makes the module; networks are read from their files when training starts.
+
+        Args:
+            tokenizer: what is trained.
+            learning_rate: Adam's, constant, for both networks (release 5e-5).
+            betas: Adam's.
+            perceptual_network: trunk of the LPIPS loss, "vgg16" (release) or "alexnet" (a tenth of the time).
+            perceptual_weights: file of that trunk, see `gpstoken.perceptual.load_lpips`.
+            perceptual_weight: weight of LPIPS; 0 needs no file.
+            adversarial_start: first step with a discriminator; None is never.
+            adversarial_weight: factor on the adaptive weight.
+            discriminator_channels: width of the discriminator's first layer.
+            discriminator_levels: its strided levels.
+            inception_weights: file of the FID Inception, for `inception_weight` > 0.
+            inception_weight: weight of the release's Inception-feature loss; off by default because a model trained
+                with it optimises a part of its own rFID (see `gpstoken.losses.inception_loss`).
+            accumulate: batches whose gradients make one step.
+            compile: compile the networks with torch.compile.
+            evaluation_networks: {"alexnet" or "vgg16": file} of the LPIPS columns of `test`.
+        """
+        super().__init__()
+        self.automatic_optimization = False
+        self.tokenizer = tokenizer
+        self.learning_rate, self.betas = learning_rate, betas
+        self.perceptual_network, self.perceptual_weights = perceptual_network, perceptual_weights
+        self.perceptual_weight = perceptual_weight
+        self.adversarial_start, self.adversarial_weight = adversarial_start, adversarial_weight
+        self.inception_weights, self.inception_weight = inception_weights, inception_weight
+        self.accumulate, self.compile_networks = accumulate, compile
+        self.evaluation_networks = evaluation_networks or {}
+        self.discriminator = (
+            None if adversarial_start is None else PatchDiscriminator(discriminator_channels, discriminator_levels)
+        )
+        # Frozen networks stay out of the module tree: as submodules they would add 56 MiB to every checkpoint, and
+        # `.train()` would turn their dropout on.
+        self._frozen: dict[str, torch.nn.Module] = {}
+        self.autoencoder_stepped = False
+        self.rows: list[dict[str, float]] = []
+
+    @property
+    def autoencoder_updates(self) -> int:
+        """Number of autoencoder updates so far; the optimizer steps that were not the discriminator's."""
+        steps = self.global_step
+        start = steps if self.adversarial_start is None else min(self.adversarial_start, steps)
+        return start + (steps + 1) // 2 - (start + 1) // 2
+
+    def setup(self, stage: str) -> None:
+        """Reads the frozen networks that the stage needs.
+
+        Raises:
+            FileNotFoundError: if a file is missing; says how to get it.
+        """
+        if stage == "fit":
+            if self.perceptual_weight:
+                self._frozen["perceptual"] = load_lpips(self.perceptual_network, self.perceptual_weights)
+            if self.inception_weight:
+                if self.inception_weights is None:
+                    raise ValueError("inception_weight > 0 needs inception_weights, the file of the FID Inception")
+                self._frozen["inception"] = InceptionPool(self.inception_weights)
+            if self.compile_networks:
+                for network in self.tokenizer.children():
+                    network.compile()
+        if stage == "test":
+            for network, path in self.evaluation_networks.items():
+                self._frozen[f"lpips_{network}"] = load_lpips(network, path)
+        for network in self._frozen.values():
+            network.to(self.device)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for the autoencoder, and for the discriminator where there is one."""
+        networks = [self.tokenizer] if self.discriminator is None else [self.tokenizer, self.discriminator]
+        return [
+            torch.optim.Adam(
+                (p for p in network.parameters() if p.requires_grad), lr=self.learning_rate, betas=self.betas
+            )
+            for network in networks
+        ]
+
+    def on_train_start(self) -> None:
+        """Refuses an accumulation that would straddle epochs, and brings frozen networks to the device."""
+        batches = self.trainer.num_training_batches
+        if batches % self.accumulate:
+            raise ValueError(f"accumulate: {self.accumulate} does not divide the {batches} batches of an epoch")
+        for network in self._frozen.values():
+            network.to(self.device)
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """One batch: adds its gradients, and steps the network whose turn it is when enough are added up."""
+        step = self.global_step
+        adversarial = self.adversarial_start is not None and step >= self.adversarial_start
+        turn = 1 if adversarial and step % 2 else 0
+        optimizers = self.optimizers()
+        optimizer = optimizers[turn] if isinstance(optimizers, list) else optimizers
+        if turn:
+            terms = self.discriminator_terms(batch["image"])
+        else:
+            terms = self.autoencoder_terms(batch["image"], adversarial)
+        loss = terms.pop("loss")
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"loss is {loss.item()} at step {step}; batch indices {batch['index'].tolist()}; "
+                f"terms {', '.join(f'{name} {value.item():.4g}' for name, value in terms.items())}"
+            )
+        self.manual_backward(loss / self.accumulate)
+        self.autoencoder_stepped = False
+        if (batch_index + 1) % self.accumulate == 0:
+            optimizer.step()
+            # The autoencoder's turn leaves gradients in the discriminator too: both start the next step empty.
+            for each in optimizers if isinstance(optimizers, list) else [optimizers]:
+                each.zero_grad()
+            self.autoencoder_stepped = not turn
+        prefix = "discriminator" if turn else "train"
+        self.log_dict({f"{prefix}/loss": loss, **{f"{prefix}/{name}": value for name, value in terms.items()}})
+
+    def autoencoder_terms(self, image: Tensor, adversarial: bool) -> dict[str, Tensor]:
+        """Loss of the autoencoder on float[B, 3, H, W], "loss" and its parts.
+
+        mean[(x - y)^2 + w LPIPS(x, y)] + w_inception L_inception + adaptive weight * (-mean D(y)).
+        """
+        reconstruction = self.tokenizer(image)
+        if reconstruction.shape != image.shape:
+            raise ValueError(f"tokenizer: turned {tuple(image.shape)} into {tuple(reconstruction.shape)}")
+        with torch.autocast(image.device.type, enabled=False):
+            reconstruction = reconstruction.float()
+            terms = {"l2": F.mse_loss(reconstruction, image)}
+            loss = terms["l2"]
+            if self.perceptual_weight:
+                terms["lpips"] = self._frozen["perceptual"](reconstruction, image).mean()
+                loss = loss + self.perceptual_weight * terms["lpips"]
+            total = loss
+            if self.inception_weight:
+                terms["inception"] = inception_loss(self._frozen["inception"], reconstruction, image)
+                total = total + self.inception_weight * terms["inception"]
+            if adversarial:
+                terms["adversarial"] = generator_loss(self.discriminator(reconstruction))
+                weight = adaptive_weight(loss, terms["adversarial"], self.tokenizer.last_layer, self.adversarial_weight)
+                terms["adaptive_weight"] = weight
+                total = total + weight * terms["adversarial"]
+        return {"loss": total, **terms}
+
+    def discriminator_terms(self, image: Tensor) -> dict[str, Tensor]:
+        """Hinge loss of the discriminator on float[B, 3, H, W] and its mean logits."""
+        with torch.no_grad():
+            reconstruction = self.tokenizer(image).float()
+        real, fake = self.discriminator(image), self.discriminator(reconstruction)
+        return {"loss": hinge_discriminator_loss(real, fake), "real": real.mean(), "fake": fake.mean()}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """PSNR and SSIM on held-out images."""
+        rows = reconstruction_metrics(self.tokenizer(batch["image"]), batch["image"])
+        means = {f"validation/{name}": values.mean() for name, values in rows.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(batch["image"]), sync_dist=True)
+
+    def on_test_start(self) -> None:
+        """Starts a new list of per-image rows."""
+        self.rows = []
+        for network in self._frozen.values():
+            network.to(self.device)
+
+    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """All metrics of each image, kept in `rows` and averaged in the log."""
+        image = batch["image"]
+        distances = {name: network for name, network in self._frozen.items() if name.startswith("lpips_")}
+        columns = reconstruction_metrics(self.tokenizer(image), image, distances)
+        columns = {"index": batch["index"], **columns}
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        self.rows += [dict(zip(columns, row, strict=True)) for row in rows]
+        means = {f"test/{name}": values.mean() for name, values in columns.items() if name != "index"}
+        self.log_dict(means, batch_size=len(image))
+
+    def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """Reconstructions float[B, 3, H, W]."""
+        return self.tokenizer(batch["image"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what `GPSToken.from_checkpoint` rebuilds the tokenizer from: its class and arguments, as plain data."""
+        kind = type(self.tokenizer)
+        checkpoint["tokenizer"] = {
+            "class_path": f"{kind.__module__}.{kind.__qualname__}",
+            "init_args": self.tokenizer.config,
+        }

@@ -1,0 +1,152 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule
+from PIL import Image
+
+from datamodules import Embedded
+from datamodules.images import adm_centre_crop, to_tensor
+from datamodules.prepare import COLUMNS
+
+SPLIT_SIZES = {"train": 5, "val": 2, "test": 3}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Noise photos 60 x 40 and 40 x 90 in turn, and a second domain without validation."""
+    random = np.random.default_rng(0)
+    rows = []
+    for domain, sizes in {"natural": SPLIT_SIZES, "satellite": {"train": 1, "test": 1}}.items():
+        (tmp_path / "images" / domain).mkdir(parents=True)
+        for split, number in sizes.items():
+            for i in range(number):
+                path = f"images/{domain}/{split}{i}.png"
+                shape = (40, 60, 3) if i % 2 == 0 else (90, 40, 3)
+                Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(tmp_path / path)
+                rows.append(dict.fromkeys(COLUMNS, "0") | {"path": path, "domain": domain, "split": split})
+                rows[-1]["source_id"] = f"{domain}-{split}{i}"
+                rows[-1]["label"] = {"natural": "0", "satellite": "3"}[domain]
+    with (tmp_path / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return tmp_path
+
+
+def test_batch_contract(root):
+    data = Embedded(str(root), domain="satellite", image_size=16, batch_size=4)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert set(batch) == {"image", "label", "index"}
+    assert batch["image"].shape == (4, 3, 16, 16) and batch["image"].dtype == torch.float32
+    assert -1 <= batch["image"].min() < -0.5 and 0.5 < batch["image"].max() <= 1
+    assert batch["label"].tolist() == [3] * 4 and batch["label"].dtype == torch.long
+    assert batch["index"].dtype == torch.long
+    assert data.val_dataloader() == []
+
+
+def test_an_epoch_shows_every_photo_64_times_in_another_order(root):
+    data = Embedded(str(root), image_size=8, batch_size=32)
+    loader = data.train_dataloader()
+    assert len(loader) == 10 and len(data.sources("train")) == 320
+    epochs = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        epochs.append(torch.cat([batch["index"] for batch in loader]))
+    assert all(sorted(order.tolist()) == list(range(320)) for order in epochs)
+    assert not torch.equal(*epochs)
+    assert data.sources("train")[:6] == [f"natural-train{i}" for i in (0, 1, 2, 3, 4, 0)]
+
+
+def test_samples_are_a_function_of_seed_epoch_and_index(root):
+    first, same, other = (Embedded(str(root), image_size=16, seed=seed).dataset("train") for seed in (1, 1, 2))
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    assert torch.equal(first[3, 7]["image"], same[3, 7]["image"])
+    assert torch.equal(first[0, 7]["image"], first[7]["image"])
+    for key in ((4, 7), (3, 12)):  # index 12 shows the same photo
+        assert not torch.equal(first[3, 7]["image"], first[key]["image"])
+    assert not torch.equal(first[3, 7]["image"], other[3, 7]["image"])
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_loading_draws_nothing_from_the_global_generator(root):
+    data = Embedded(str(root), image_size=8, batch_size=16)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for _ in loader:
+            pass
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_evaluation_views_and_their_photos(root):
+    data = Embedded(str(root), image_size=16, batch_size=5)
+    # 40 x 60 at twice 16 is 32 x 48: six tiles; 90 x 40 is 72 x 32: eight; and a centre square each.
+    assert data.sources("test") == ["natural-test0"] * 7 + ["natural-test1"] * 9 + ["natural-test2"] * 7
+    batches = list(data.test_dataloader())
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(23))
+    with Image.open(root / "images/natural/test1.png") as image:
+        expected = to_tensor(adm_centre_crop(np.asarray(image), 16))
+    assert torch.equal(torch.cat([batch["image"] for batch in batches])[7], expected)
+    assert next(iter(data.predict_dataloader()))["index"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_photos_are_kept_at_the_working_size(root):
+    data = Embedded(str(root), image_size=4)
+    assert {min(picture.shape[:2]) for picture in data.dataset("train").photos.pictures} == {16}
+    data = Embedded(str(root), image_size=4, working_size=30)
+    assert {min(picture.shape[:2]) for picture in data.dataset("train").photos.pictures} == {30}
+
+
+def test_fingerprint_tells_the_pixels(root):
+    fingerprints = {split: Embedded(str(root), image_size=16).fingerprint(split) for split in SPLIT_SIZES}
+    assert len(set(fingerprints.values())) == 3
+    assert Embedded(str(root), image_size=16, seed=5, batch_size=1).fingerprint("test") == fingerprints["test"]
+    assert Embedded(str(root), image_size=8).fingerprint("test") != fingerprints["test"]
+    path = root / "images/natural/test0.png"
+    with Image.open(path) as image:
+        changed = np.array(image)
+    changed[20, 30] ^= 128
+    Image.fromarray(changed).save(path)
+    assert Embedded(str(root), image_size=16).fingerprint("test") != fingerprints["test"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"root": "absent"}, r"found nothing at .*absent; run `python -m datamodules.prepare -o .*absent`"),
+        ({"root": "images"}, "found a folder without index.csv"),
+        ({"domain": "retina"}, r"no train photo of domain 'retina' \(it has 0 train, 0 val, 0 test\)"),
+        ({"epoch_length": 31}, "an epoch of 31 is below batch_size 32"),
+    ],
+)
+def test_errors_say_how_to_go_on(root, options, message):
+    options = options | {"root": str(root / options.get("root", ""))}
+    with pytest.raises(ValueError, match=message):
+        Embedded(**options).setup("fit")
+
+
+@pytest.mark.parametrize("name", ["image_size", "batch_size", "epoch_length", "num_workers", "seed"])
+def test_numbers_below_the_limit(root, name):
+    with pytest.raises(ValueError, match=f"{name} must be at least"):
+        Embedded(str(root), **{name: -1})
+
+
+def test_a_config_reaches_the_shared_options(root, tmp_path):
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    config = {"class_path": "datamodules.Embedded", "init_args": {"root": str(root), "image_size": 16, "batch_size": 2}}
+    data = parser.instantiate(parser.parse_object({"data": config})).data
+    assert isinstance(data, Embedded) and (data.image_size, data.batch_size, data.domain) == (16, 2, "natural")
+
+
+def test_the_embedded_row_is_a_valid_config():
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    config = parser.parse_args(["--data", "experiments/_data/embedded_natural.yaml", "--data.image_size", "32"])
+    data = parser.instantiate(config).data
+    assert isinstance(data, Embedded) and data.image_size == 32

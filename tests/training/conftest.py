@@ -1,0 +1,164 @@
+"""Networks of a few thousand weights, noise to train them on, and the command line at that size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+
+from datamodules import ImageDataModule
+from datamodules.images import random_square
+from datamodules.samples import Photos
+from gpstoken import GPSToken, cli
+from gpstoken.training import TokenizerModule
+
+REPOSITORY = Path(__file__).parents[2]
+TOKENIZER = {
+    "num_tokens": 8,
+    "feature_channels": 4,
+    "image_size": 32,
+    "grid_size": 16,
+    "width": 16,
+    "depth": 1,
+    "heads": 2,
+    "roi_size": 2,
+    "stem_channels": 4,
+    "decoder_channels": 4,
+    "decoder_multipliers": [1, 2],
+    "decoder_blocks": 1,
+    "norm_groups": 2,
+    "min_region_size": 4,
+}
+MODULE = {"learning_rate": 1e-3, "perceptual_weight": 0.0, "adversarial_start": None}
+DISCRIMINATOR = {"discriminator_channels": 4, "discriminator_levels": 1}
+WARNINGS = (
+    # Lightning 2.6 against torch 2.14.
+    "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning",
+    # Lightning's advice on speed, for data of a few noise images.
+    "ignore:The '[a-z]+_dataloader' does not have many workers",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for warning in WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    # Bitwise equality needs equal thread counts, and nets this small gain nothing from a second one.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Noise(ImageDataModule):
+    """Six noise photographs to train on, `validation` others to validate on."""
+
+    training_view = staticmethod(random_square)
+
+    def __init__(self, validation: int = 2, **options) -> None:
+        super().__init__(**{"image_size": 32, "batch_size": 2, "epoch_length": 10, **options})
+        self.validation = validation
+
+    def photos(self, split: str) -> Photos:
+        count = 6 if split == "train" else self.validation
+        generator = np.random.default_rng({"train": 0, "val": 1, "test": 2}[split])
+        pictures = list(generator.integers(0, 256, (count, 48, 40, 3), dtype=np.uint8))
+        return Photos([f"{split} {i}" for i in range(count)], [0] * count, pictures)
+
+
+@pytest.fixture
+def noise():
+    """The data module: five batches of two images an epoch."""
+    return Noise
+
+
+@pytest.fixture
+def make_module():
+    """TokenizerModule of a tiny tokenizer with seeded weights; `tokenizer` holds overrides of its arguments."""
+
+    def make(tokenizer: dict | None = None, **options) -> TokenizerModule:
+        torch.manual_seed(0)
+        return TokenizerModule(GPSToken(**TOKENIZER | (tokenizer or {})), **MODULE | DISCRIMINATOR | options)
+
+    return make
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Trains a module on the CPU and returns the trainer; the run's folder is tmp_path / `name`."""
+
+    def train(module, data, callbacks=(), name="run", ckpt_path=None, **options) -> Trainer:
+        trainer = Trainer(
+            default_root_dir=tmp_path / name,
+            callbacks=list(callbacks),
+            **{
+                "accelerator": "cpu",
+                "logger": False,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+                "enable_checkpointing": any(type(each).__name__ == "LastCheckpoint" for each in callbacks),
+                "max_epochs": -1,
+                "num_sanity_val_steps": 0,
+                "check_val_every_n_epoch": None,
+                "val_check_interval": 4,
+                **options,
+            },
+        )
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        return trainer
+
+    return train
+
+
+@pytest.fixture
+def tiny_arguments(tmp_path):
+    """Arguments of `gpstoken fit` for gpstoken_m128 at laptop scale, cut down to seconds; `changes` overlay the config."""
+
+    def write(**changes) -> list[str]:
+        tiny = {
+            "model": {
+                "init_args": {
+                    "tokenizer": {"init_args": TOKENIZER},
+                    "perceptual_weight": 0.0,
+                    "adversarial_start": 8,
+                    **DISCRIMINATOR,
+                }
+            },
+            "data": {"init_args": {"image_size": 32, "batch_size": 2, "epoch_length": 10, "working_size": 48}},
+            "trainer": {"max_steps": 12, "val_check_interval": 5, "limit_val_batches": 1},
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(_merge(tiny, changes)))
+        rows = ("experiments/tokenizers/gpstoken_m128.yaml", "experiments/_scale/laptop.yaml", str(path))
+        return ["fit", *(part for row in rows for part in ("-c", row))]
+
+    return write
+
+
+def _merge(first: dict, second: dict) -> dict:
+    both = first.keys() & second.keys()
+    nested = {key: _merge(first[key], second[key]) for key in both if isinstance(first[key], dict)}
+    return {**first, **second, **nested}
+
+
+@pytest.fixture
+def run_cli(tmp_path, monkeypatch):
+    """`gpstoken` in this process, in the repository, with its scratch folder in tmp_path: the exit code."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("gpstoken.training.run.SCRATCH", tmp_path / "scratch")
+    monkeypatch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
+
+    def run(arguments: list[str]) -> int:
+        try:
+            return cli.main(arguments)
+        except SystemExit as stop:  # the parser's
+            return stop.code
+
+    return run
