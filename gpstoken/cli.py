@@ -19,8 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
             return evaluate.main(arguments[1:])
         from gpstoken.training.run import RunCLI
 
-        # None lets LightningCLI read sys.argv itself; it warns where it is given a copy.
-        RunCLI(args=None if arguments == sys.argv[1:] else arguments)
+        RunCLI(args=arguments)
     except (ValueError, FileNotFoundError) as error:
         if os.environ.get("GPSTOKEN_TRACEBACK"):
             raise

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gpstoken.checkpoints import check
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.files import CHECKPOINT_FILE
@@ -51,7 +52,7 @@ def evaluate(runs: list[Path], output: Path, scale: str) -> None:
         cli = RunCLI(args=["--config", str(run / "config.yaml")], run=False)
         module, data = cli.model, cli.datamodule
         checkpoint = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
         trainer = Trainer(
             accelerator=cli.config.trainer.accelerator, devices=1, logger=False, enable_checkpointing=False,
             enable_model_summary=False, default_root_dir=run,

@@ -48,7 +48,7 @@ class LastCheckpoint(Checkpoint):
 
     @staticmethod
     def _save(trainer: Trainer) -> None:
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINT_FILE)
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINT_FILE, weights_only=False)
 
 
 class MetricsFile(Callback):
@@ -62,6 +62,15 @@ class MetricsFile(Callback):
         """Makes the callback; `every_n_steps` counts optimizer steps."""
         self.every_n_steps = every_n_steps
         self._written_at = 0
+        self._restored: dict[str, float] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds the last values: at the discriminator's turn those of the autoencoder are of an earlier step."""
+        checkpoint["last_metrics"] = self._values(trainer)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes over the last values of the run that goes on."""
+        self._restored = checkpoint.get("last_metrics", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the rows up to the step that training starts from."""
@@ -87,11 +96,13 @@ class MetricsFile(Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._append(trainer, validation=True)
 
-    @staticmethod
-    def _append(trainer: Trainer, validation: bool) -> None:
+    def _values(self, trainer: Trainer) -> dict[str, float]:
+        return self._restored | {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+    def _append(self, trainer: Trainer, validation: bool) -> None:
         rows = [
-            (trainer.global_step, name, repr(value.item()))
-            for name, value in sorted(trainer.callback_metrics.items())
+            (trainer.global_step, name, repr(value))
+            for name, value in sorted(self._values(trainer).items())
             if name.startswith("validation/") == validation
         ]
         with (Path(trainer.default_root_dir) / METRICS_FILE).open("a", newline="") as file:

@@ -28,10 +28,12 @@ class ReconstructionPictures(Callback):
         if step == self._drawn_at or step * self.times // steps == (step - 1) * self.times // steps:
             return
         self._drawn_at = step
-        batch = next(iter(trainer.datamodule.val_dataloader()), None)
-        if batch is None:  # a data set too small to have held-out images
+        loader = trainer.datamodule.val_dataloader()
+        if not loader:  # a data set too small to have held-out images
             return
-        image = batch["image"][: self.images].to(pl_module.device)
+        # Spread over the split: neighbours are often views of one photograph.
+        chosen = torch.linspace(0, len(loader.dataset) - 1, min(self.images, len(loader.dataset))).long().tolist()
+        image = torch.stack([loader.dataset[index]["image"] for index in chosen]).to(pl_module.device)
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(parents=True, exist_ok=True)
         sheet(pl_module.tokenizer, image).save(folder / f"step_{step:07d}.png")

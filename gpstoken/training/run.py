@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 from lightning import LightningDataModule, LightningModule
@@ -23,6 +24,8 @@ class RunCLI(LightningCLI):
 
     def __init__(self, args: ArgsType = None, run: bool = True) -> None:
         """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
+        # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -41,13 +44,22 @@ class RunCLI(LightningCLI):
         parser.add_argument("--output", type=str, default=None, help="Folder the finished run is moved to.")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses `args` where they are given; LightningCLI warns of that whenever sys.argv is not empty."""
+        if isinstance(args, list):
+            self.config = parser.parse_args(args)
+        else:
+            super().parse_arguments(parser, args)
+
     def before_instantiate_classes(self) -> None:
         """Chooses the scratch folder of a fit."""
         if self.subcommand != "fit":
             return
         config = self.config.fit.clone()
         self.output = config.pop("output", None)
-        text = self._parser("fit").dump(config, skip_check=True)
+        for argument in ("ckpt_path", "weights_only"):  # of Trainer.fit, not of the experiment
+            config.pop(argument, None)
+        text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
         self.scratch = SCRATCH / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.config_text = text
         if self.config.fit.trainer.default_root_dir is None:
