@@ -1,14 +1,13 @@
 """The interleaved timer, and the record of the machine that the times were taken on."""
 
-import os
-import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 
 import torch
+
+from gpstoken import provenance
 
 CLOCKS = {"cpu": time.thread_time_ns, "wall": time.perf_counter_ns}
 
@@ -53,22 +52,10 @@ def compare(
 
 
 def machine() -> dict:
-    """The processor, its logical cores, the accelerator and the versions that the times depend on."""
+    """The processor, the threads, the accelerator and the versions that the times depend on."""
     return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "numba", "opencv-python-headless")},
+        **provenance.machine("cuda" if torch.cuda.is_available() else "cpu"),
+        **provenance.versions(),
+        "opencv-python-headless": version("opencv-python-headless"),
+        "commit": provenance.commit(),
     }
-
-
-def _processor() -> str:
-    """Name of the processor; Linux keeps it in a file, Python knows only the architecture there."""
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        for line in described.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,6 +1,5 @@
 """Weights from files, ours and the paper's, read safely: nothing in them is executed."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,11 +83,12 @@ def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], di
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
-    if not isinstance(checkpoint, dict) or "tokenizer" not in checkpoint:
-        raise ValueError(f"{path}: not a tokenizer checkpoint of this project (it has no 'tokenizer' entry)")
-    described = checkpoint["tokenizer"]
+    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+    described = checkpoint.get("tokenizer") if isinstance(checkpoint, dict) else None
+    if not isinstance(described, dict) or "class_path" not in described or "state_dict" not in checkpoint:
+        raise ValueError(f"{path}: not a tokenizer checkpoint of this project (no 'tokenizer' entry or no weights)")
     if described["class_path"] != class_path:
         raise ValueError(f"{path}: holds a {described['class_path']}, expected a {class_path}")
     prefix = "tokenizer."

@@ -142,6 +142,22 @@ def split_tiles(gaussians: Gaussians, tiles: tuple[int, int]) -> Gaussians:
     return Gaussians(mu.flatten(0, 1), sigma.flatten(0, 1), gaussians.rho.unflatten(1, (count, -1)).flatten(0, 1))
 
 
+def split_regions(regions: Tensor, tiles: tuple[int, int], tile_size: tuple[int, int]) -> Tensor:
+    """long[B, rows * columns * n, 4] on the image to long[B * rows * columns, n, 4], each on its tile of (H, W) pixels.
+
+    Raises:
+        ValueError: for another shape, or regions that do not divide over the tiles.
+    """
+    rows, columns = tiles
+    if regions.dim() != 3 or regions.shape[-1] != 4 or regions.shape[1] % (rows * columns):
+        raise ValueError(
+            f"regions: expected long[B, N, 4] with N a multiple of {rows * columns} tiles, got {tuple(regions.shape)}"
+        )
+    index = torch.arange(rows * columns, device=regions.device)
+    corner = torch.stack([index % columns * tile_size[1], index // columns * tile_size[0]], dim=-1)
+    return (regions.unflatten(1, (rows * columns, -1)) - corner.repeat(1, 2)[:, None, :]).flatten(0, 1)
+
+
 def _tile_frames(gaussians: Gaussians, tiles: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Twice the (column, row) of each tile as [rows * columns, 1, 2], and (columns, rows) as [2]."""
     rows, columns = tiles

@@ -1,12 +1,10 @@
 """Pretrained networks that judge images: LPIPS trunks and the FID Inception, from local files only."""
 
-import pickle
 import warnings
 from pathlib import Path
 
 import lpips
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,8 +21,9 @@ def _read(path: str | Path) -> dict[str, Tensor]:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"network weights {path}: not readable ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"network weights {path}: not readable ({reason})") from error
 
 
 def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:

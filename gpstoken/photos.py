@@ -54,7 +54,8 @@ def main(arguments: list[str]) -> int:
         done = _each(inputs, folder, (".png",), lambda path, outputs: decode_file(tokenizer, path, outputs[0]))
     else:
         size = tokenizer.image_size if options.size is None else options.size
-        tokenizer.tiles((size, size))
+        if size:
+            tokenizer.tiles((size, size))  # a size that does not fit is no fault of the photos
         suffixes = (".safetensors", ".png") if options.draw else (".safetensors",)
         work = partial(encode_file, tokenizer, size=size, num_tokens=options.tokens)
         done = _each(inputs, folder, suffixes, work)
@@ -214,7 +215,7 @@ def _each(
                     raise ValueError(f"not done, {output} is that of {owners[output.resolve()]}")
             work(path, outputs)
             owners |= {output.resolve(): path for output in outputs}
-        except (ValueError, OSError, torch.OutOfMemoryError) as error:
+        except (ValueError, OSError, RuntimeError) as error:  # torch raises the last where memory ends
             well = False
             reason = " ".join(str(error).split())
             tqdm.write(f"gpstoken: {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)

@@ -1,50 +1,23 @@
 """START HERE. image -> partition -> Gaussians -> refine -> splat -> decode."""
 
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpstoken import checkpoints
+from gpstoken.base import Tokenizer
 from gpstoken.blocks import fold_tiles, unfold_tiles
 from gpstoken.decoder import Decoder
-from gpstoken.gaussians import Gaussians, merge_tiles, split_tiles
+from gpstoken.gaussians import Gaussians, merge_tiles, split_regions, split_tiles
 from gpstoken.partition import partition
 from gpstoken.refine import Refine
 from gpstoken.splat import splat
 from gpstoken.tokens import Tokens
 
 PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
-
-
-class Tokenizer(nn.Module, ABC):
-    """What every tokenizer of the suite offers, ours and the others': images to tokens and back.
-
-    Attributes:
-        config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the tokenizer.
-    """
-
-    config: dict[str, Any]
-
-    @abstractmethod
-    def encode(self, image: Tensor) -> Any:
-        """float[B, 3, H, W] in [-1, 1] to tokens."""
-
-    @abstractmethod
-    def decode(self, tokens: Any) -> Tensor:
-        """Tokens to float[B, 3, H, W], about [-1, 1]."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W]."""
-        return self.decode(self.encode(image))
-
-    @property
-    @abstractmethod
-    def last_layer(self) -> Tensor:
-        """The weight at which the adversarial loss is balanced against the reconstruction (adaptive weight)."""
 
 
 class GPSToken(Tokenizer):
@@ -156,7 +129,10 @@ class GPSToken(Tokenizer):
             ValueError: if the file is unreadable, from another class, or does not fit.
         """
         config, weights = checkpoints.read_training(path, f"{cls.__module__}.{cls.__qualname__}")
-        tokenizer = cls(**config)
+        try:
+            tokenizer = cls(**config)
+        except TypeError as error:  # an argument that this version does not have
+            raise ValueError(f"{path}: {error}") from error
         tokenizer.load_state_dict(checkpoints.check(path, weights, tokenizer.state_dict()))
         return tokenizer.eval()
 
@@ -222,14 +198,21 @@ class GPSToken(Tokenizer):
                 regions = partition(
                     image, num_tokens, self.lambda_, self.min_region_size, bias, self.partition_backend, self.image_size
                 )
-        regions = _regions_of_tiles(regions, tiles, tile_size)
+        regions = split_regions(regions, tiles, tile_size)
         layout = Gaussians.from_regions(regions, tile_size, self.sigma_rule)
         # RoIAlign gets the last pixel, not the one after it, as released (half a pixel up and left, one short).
         boxes = regions - torch.tensor([0, 0, 1, 1], device=regions.device)
         return Gaussians.from_tensor(layout.to_tensor().to(image)), boxes
 
     def render(self, tokens: Tokens) -> Tensor:
-        """Tokens to the feature map float[B, C, rows * grid_size, columns * grid_size]."""
+        """Tokens to the feature map float[B, C, rows * grid_size, columns * grid_size].
+
+        Raises:
+            ValueError: for tokens with features of another tokenizer.
+        """
+        channels = self.config["feature_channels"]
+        if tokens.features.shape[-1] != channels:
+            raise ValueError(f"tokens: expected {channels} feature channels, got {tokens.features.shape[-1]}")
         size = tokens.size or (self.image_size, self.image_size)
         tiles = self.tiles(size)
         grid = tuple(side * self.grid_size // self.image_size for side in size)
@@ -257,23 +240,9 @@ class GPSToken(Tokenizer):
             ValueError: for sides of which the rendering grid is not a whole number of points.
         """
         height, width = size
-        if (height * self.grid_size) % self.image_size or (width * self.grid_size) % self.image_size:
+        if min(size) < 1 or (height * self.grid_size) % self.image_size or (width * self.grid_size) % self.image_size:
             step = self.image_size // self.grid_size
             raise ValueError(f"image: sides must be multiples of {step} pixels, got {height}x{width}")
         if height % self.image_size or width % self.image_size:
             return 1, 1
         return height // self.image_size, width // self.image_size
-
-
-def _regions_of_tiles(regions: Tensor, tiles: tuple[int, int], tile_size: tuple[int, int]) -> Tensor:
-    """long[B, rows * columns * n, 4] on the image to long[B * rows * columns, n, 4], each on its tile."""
-    rows, columns = tiles
-    if regions.dim() != 3 or regions.shape[-1] != 4 or regions.shape[1] % (rows * columns):
-        raise ValueError(
-            f"regions: expected long[B, N, 4] with N a multiple of {rows * columns} tiles, got {tuple(regions.shape)}"
-        )
-    if tiles == (1, 1):
-        return regions
-    index = torch.arange(rows * columns, device=regions.device)
-    corner = torch.stack([index % columns * tile_size[1], index // columns * tile_size[0]], dim=-1)
-    return (regions.unflatten(1, (rows * columns, -1)) - corner.repeat(1, 2)[:, None, :]).flatten(0, 1)

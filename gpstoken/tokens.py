@@ -1,6 +1,7 @@
 """What a tokenizer of this suite hands on: Gaussians with texture features, and their file."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,11 @@ class Tokens:
         return cls(Gaussians.from_tensor(tensor[..., :5]), tensor[..., 5:], size)
 
     def save(self, path: str | Path) -> None:
-        """Writes a safetensors file with a versioned header; a reader never sees it half-written."""
+        """Writes a safetensors file with a versioned header; a reader never sees it half-written.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
         path = Path(path)
         tensors = {"geometry": self.gaussians.to_tensor(), "features": self.features}
         header = {"format": FORMAT, "version": VERSION}
@@ -61,6 +66,8 @@ class Tokens:
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, header)
             os.replace(part, path)
+        except SafetensorError as error:
+            raise OSError(f"{path}: cannot be written ({error})") from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -80,12 +87,16 @@ class Tokens:
                     raise ValueError(
                         f"{path}: token file version {header.get('version')!r}, this code reads {VERSION!r}"
                     )
-                tensors = {name: file.get_tensor(name) for name in ("geometry", "features")}
+                geometry, features = (file.get_tensor(name) for name in ("geometry", "features"))
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path}: not a readable token file ({error})") from error
         size = header.get("size")
-        return cls(
-            Gaussians.from_tensor(tensors["geometry"]),
-            tensors["features"],
-            tuple(int(side) for side in size.split("x")) if size else None,
-        )
+        if size is not None and not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", size):
+            raise ValueError(f"{path}: expected a size like 256x256, got {size!r}")
+        if geometry.dim() != 3 or geometry.shape[-1] != 5:
+            raise ValueError(f"{path}: expected geometry[B, N, 5], got {tuple(geometry.shape)}")
+        try:
+            sides = tuple(int(side) for side in size.split("x")) if size else None
+            return cls(Gaussians.from_tensor(geometry), features, sides)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error

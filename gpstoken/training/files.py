@@ -14,7 +14,7 @@ METRICS_FILE, CHECKPOINT_FILE = "metrics.csv", "last.ckpt"
 class LastCheckpoint(Checkpoint):
     """Writes last.ckpt every few steps and at the end of training; Lightning writes it whole or not at all.
 
-    Where a validation follows the step it is written after that: Lightning takes the validation of a step that it resumes
+    Where a validation follows the step it is written after that: Lightning takes the validation of a step it resumes
     from for done.
     """
 

@@ -65,6 +65,13 @@ class RunCLI(LightningCLI):
         if self.config.fit.trainer.default_root_dir is None:
             self.config.fit.trainer.default_root_dir = str(self.scratch)
 
+    def instantiate_classes(self) -> None:
+        """Makes the parts; jsonargparse adds the whole configuration to what a constructor says, which is left out."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
+
     def before_fit(self) -> None:
         """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration."""
         self.scratch.mkdir(parents=True, exist_ok=True)

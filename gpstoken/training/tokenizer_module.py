@@ -134,6 +134,8 @@ class TokenizerModule(LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """One batch: adds its gradients, and steps the network whose turn it is when enough are added up."""
         step = self.global_step
+        if not torch.isfinite(batch["image"]).all():
+            raise FloatingPointError(f"image is not finite at step {step}; batch indices {batch['index'].tolist()}")
         adversarial = self.adversarial_start is not None and step >= self.adversarial_start
         turn = 1 if adversarial and step % 2 else 0
         optimizers = self.optimizers()

@@ -36,6 +36,8 @@ DISCRIMINATOR = {"discriminator_channels": 4, "discriminator_levels": 1}
 WARNINGS = (
     # Lightning 2.6 against torch 2.14.
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning",
+    # LightningCLI 2.6 against jsonargparse 4.53.
+    "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning",
     # Lightning's advice on speed, for data of a few noise images.
     "ignore:The '[a-z]+_dataloader' does not have many workers",
 )
@@ -55,6 +57,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def repository() -> Path:
+    """Where experiments/ and data/ lie."""
+    return REPOSITORY
 
 
 class Noise(ImageDataModule):
@@ -119,7 +127,7 @@ def fit(tmp_path):
 
 @pytest.fixture
 def tiny_arguments(tmp_path):
-    """Arguments of `gpstoken fit` for gpstoken_m128 at laptop scale, cut down to seconds; `changes` overlay the config."""
+    """Arguments of `gpstoken fit`: gpstoken_m128 at laptop scale cut down to seconds, `changes` laid over it."""
 
     def write(**changes) -> list[str]:
         tiny = {

@@ -1,13 +1,20 @@
 """A fit that is killed anywhere and started again leaves the files of the unbroken one, byte for byte."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, StepProgress
+from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, StepProgress
+from gpstoken.training.files import read_metrics
+from gpstoken.training.run import RunCLI
 
 FILES = ("metrics.csv", "last.ckpt")
 
@@ -17,15 +24,18 @@ class Snapshots(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.moments: list[str] = []
+        self.moments: list[Path] = []
 
     def take(self, trainer, moment: str) -> None:
-        self.moments.append(f"{len(self.moments):03d} step {trainer.global_step} {moment}")
-        target = self.folder / self.moments[-1]
-        target.mkdir(parents=True)
+        folder = self.folder / f"{len(self.moments)} after step {trainer.global_step} {moment}"
+        folder.mkdir(parents=True)
+        self.moments.append(folder)
         for name in FILES:
             if (source := Path(trainer.default_root_dir) / name).exists():
-                shutil.copy(source, target)
+                shutil.copy(source, folder)
+        if trainer.global_step < trainer.max_steps:
+            with (folder / "metrics.csv").open("a") as file:
+                file.write(f"{trainer.global_step + 1},train/lo")  # the kill fell into a write
 
     def on_train_batch_start(self, trainer, *_):
         self.take(trainer, "before a batch")
@@ -40,61 +50,136 @@ class Snapshots(Callback):
         self.take(trainer, "at the end")
 
 
-def same_tensors(path: Path, other: Path) -> bool:
-    # Our own checkpoints, and yet the safe reader: they hold plain data only.
-    first, second = (torch.load(each, weights_only=True) for each in (path, other))
-    parts = [first, second]
-    flat = [
-        [*part["state_dict"].items(), *part["current_model_state"].items(), *_optimizer(part)] for part in parts
+def assert_same_run(folder: Path, unbroken: Path) -> None:
+    assert (folder / "metrics.csv").read_bytes() == (unbroken / "metrics.csv").read_bytes(), folder.name
+    first, second = (torch.load(each / "last.ckpt", weights_only=True) for each in (folder, unbroken))
+    assert first["global_step"] == second["global_step"]
+    for (name, value), (other, expected) in zip(tensors(first), tensors(second), strict=True):
+        assert name == other
+        assert torch.equal(value, expected), f"{folder.name}: {name}"
+
+
+def tensors(checkpoint: dict) -> list[tuple[str, torch.Tensor]]:
+    """Averaged and raw weights, Adam's moments."""
+    weights = [
+        (f"{key} {name}", value)
+        for key in ("state_dict", "current_model_state")
+        for name, value in checkpoint[key].items()
     ]
-    return first["global_step"] == second["global_step"] and all(
-        name == other_name and torch.equal(value, other_value)
-        for (name, value), (other_name, other_value) in zip(*flat, strict=True)
-    )
-
-
-def _optimizer(checkpoint: dict) -> list[tuple[str, torch.Tensor]]:
-    return [
-        (f"{number} {index} {name}", value)
+    moments = [
+        (f"optimizer {number} {index} {name}", value)
         for number, optimizer in enumerate(checkpoint["optimizer_states"])
         for index, state in optimizer["state"].items()
         for name, value in state.items()
     ]
+    assert len(weights) > 100
+    assert moments
+    return weights + moments
 
 
-@pytest.mark.parametrize(
-    ("every", "accumulate"),
-    [(1, 1), (4, 1), (5, 1), (1, 2)],
-    ids=["every step", "with validation", "between", "accumulated"],
-)
-def test_killed_anywhere(tmp_path, make_module, noise, fit, every, accumulate):
-    # Epochs of 5 (accumulated: 6) batches, validation every 4 batches, the discriminator from step 7 on.
-    def run(name, *more, ckpt_path=None):
-        return fit(
-            make_module(adversarial_start=7, accumulate=accumulate),
-            noise(epoch_length=10 if accumulate == 1 else 12),
-            [
-                AveragedWeights(decay=0.9, every=2, copy_until=4),
-                MetricsFile(1),
-                StepProgress(),
-                *more,
-                LastCheckpoint(every),
-            ],
-            name=name,
-            ckpt_path=ckpt_path,
-            max_steps=16 if accumulate == 1 else 10,
+@pytest.fixture
+def run(make_module, noise, fit):
+    """Trains in a folder, from its last.ckpt if it has one; validates every 4 batches, adversarial from step 3 on."""
+
+    def train(folder, every, accumulate=1, more=()):
+        # Epochs of 5 batches, or of 3 accumulations of 2: steps 4 and 8 are validated, or steps 2, 4 and 6.
+        steps, epoch_length = (9, 10) if accumulate == 1 else (7, 12)
+        averaged = AveragedWeights(decay=0.9, every=2, copy_until=2)
+        checkpoint = folder / "last.ckpt"
+        fit(
+            make_module(adversarial_start=3, accumulate=accumulate),
+            noise(epoch_length=epoch_length),
+            [averaged, MetricsFile(1), StepProgress(), *more, LastCheckpoint(every)],
+            name=folder,
+            ckpt_path=checkpoint if checkpoint.exists() else None,
+            max_steps=steps,
             enable_progress_bar=True,
         )
 
+    return train
+
+
+@pytest.mark.parametrize(
+    ("every", "accumulate"), [(1, 1), (4, 1), (1, 2)], ids=["each step", "with validation", "accumulated"]
+)
+def test_killed_anywhere(tmp_path, run, every, accumulate):
     snapshots = Snapshots(tmp_path / "snapshots")
-    run("unbroken", snapshots)
-    import time; t=time.time()
-    for moment in snapshots.moments:
-        folder = tmp_path / moment
-        shutil.copytree(tmp_path / "snapshots" / moment, folder)
-        checkpoint = folder / "last.ckpt"
-        run(moment, ckpt_path=checkpoint if checkpoint.exists() else None)
-        a=(folder / "metrics.csv").read_bytes() == (tmp_path / "unbroken" / "metrics.csv").read_bytes()
-        b=same_tensors(checkpoint, tmp_path / "unbroken" / "last.ckpt")
-        print(moment, a, b)
-    print(time.time()-t)
+    run(tmp_path / "unbroken", every, accumulate, [snapshots])
+    # Moments between which no file changed are one moment.
+    found = {tuple(path.read_bytes() for path in sorted(each.iterdir())): each for each in snapshots.moments}
+    assert len(found) > 9
+    for folder in found.values():
+        run(folder, every, accumulate)
+        assert_same_run(folder, tmp_path / "unbroken")
+
+
+def test_killed_again_within_an_accumulation(tmp_path, run):
+    # Half an accumulation is in no file: the second restart must find the checkpoint of the first.
+    first, second = Snapshots(tmp_path / "first"), Snapshots(tmp_path / "second")
+    run(tmp_path / "unbroken", 1, 2, [first])
+    folder = next(each for each in first.moments if "after step 3 " in each.name)
+    run(folder, 1, 2, [second])
+    assert "after step 3 " in second.moments[1].name
+    run(second.moments[1], 1, 2)
+    assert_same_run(second.moments[1], tmp_path / "unbroken")
+
+
+def test_two_kills_of_the_command(tmp_path, tiny_arguments, run_cli, repository):
+    callbacks = [
+        {"class_path": "gpstoken.training.AveragedWeights", "init_args": {"decay": 0.9, "every": 1, "copy_until": 5}},
+        {"class_path": "gpstoken.training.MetricsFile", "init_args": {"every_n_steps": 1}},
+        {"class_path": "gpstoken.training.ReconstructionPictures", "init_args": {"times": 4}},
+        {"class_path": "gpstoken.training.StepProgress"},
+        {"class_path": "gpstoken.training.LastCheckpoint", "init_args": {"every_n_steps": 3}},
+    ]
+    # Epochs of 5 batches; the kills fall about 6 and 13 steps in, of 60, the second among alternating steps.
+    arguments = tiny_arguments(trainer={"max_steps": 60, "callbacks": callbacks})
+    killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+    assert run_cli([*arguments, "--output", str(unbroken)]) == 0
+
+    scratch = tmp_path / "scratch of the killed"
+    environment = os.environ | {"GPSTOKEN_SCRATCH": str(scratch), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "gpstoken.cli", *arguments, "--output", str(killed)]
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        for step in (6, 13):
+            process = subprocess.Popen(command, cwd=repository, env=environment, stdout=file, stderr=file)
+            deadline = time.monotonic() + 120
+            while last_step(scratch) < step:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+            assert step <= last_step(scratch) < 60
+            assert not killed.exists()
+        subprocess.run(command, cwd=repository, env=environment, stdout=file, stderr=file, check=True, timeout=120)
+    assert log.read_text().count("going on from") == 2
+    assert_same_run(killed, unbroken)
+    names = [sorted(str(path.relative_to(each)) for path in each.rglob("*")) for each in (killed, unbroken)]
+    assert names[0] == names[1]
+    assert not list(scratch.iterdir())
+
+
+def last_step(scratch: Path) -> int:
+    return max((row[0] for path in scratch.glob("*/metrics.csv") for row in read_metrics(path)), default=0)
+
+
+def test_killed_before_the_finished_run_is_moved(tmp_path, tiny_arguments, run_cli, monkeypatch, capsys):
+    arguments = [*tiny_arguments(trainer={"max_steps": 2}), "--output", str(tmp_path / "output")]
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunCLI, "after_fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_cli(arguments)
+    (scratch,) = (tmp_path / "scratch").iterdir()
+    weights = (scratch / "last.ckpt").read_bytes()
+    metrics = (scratch / "metrics.csv").read_bytes()
+    assert run_cli(arguments) == 0
+    assert f"going on from {scratch}" in capsys.readouterr().out
+    assert not scratch.exists()
+    assert (tmp_path / "output" / "last.ckpt").read_bytes() == weights
+    assert (tmp_path / "output" / "metrics.csv").read_bytes() == metrics

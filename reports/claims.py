@@ -1,0 +1,36 @@
+"""Claims of the paper as tests on paired differences."""
+
+from dataclasses import dataclass
+
+from gpstoken.metrics import METRICS, Estimate, paired_difference
+from reports.results import Result, comparable
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What our measurement says of "the second row is better than the first" in one metric.
+
+    Attributes:
+        metric: name of the metric.
+        difference: second minus first, image by image.
+        outcome: "holds" (the 95 % interval lies on the claimed side), "reversed" (on the other) or "not resolved".
+    """
+
+    metric: str
+    difference: Estimate
+    outcome: str
+
+
+def judge(first: Result, second: Result, metric: str) -> Verdict:
+    """Tests whether `second` is better than `first`.
+
+    Raises:
+        ValueError: if the two were not measured on the same images and seeds.
+    """
+    if not comparable(first, second):
+        names = f"{first.record['row']} and {second.record['row']}"
+        raise ValueError(f"{names}: measured on other images or seeds, no paired comparison is possible")
+    difference = paired_difference(second.values[metric], first.values[metric], first.sources)
+    low, high = difference.interval if METRICS[metric] else tuple(-bound for bound in reversed(difference.interval))
+    outcome = "holds" if low > 0 else "reversed" if high < 0 else "not resolved"
+    return Verdict(metric, difference, outcome)

@@ -1,0 +1,317 @@
+"""`gpstoken encode` and `gpstoken decode` as a person runs them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules.images import adm_centre_crop
+from gpstoken import GPSToken, Tokens, photos
+from gpstoken.cli import main
+
+NARROW = {
+    "num_tokens": 8, "feature_channels": 4, "image_size": 64, "grid_size": 16, "width": 16, "depth": 1, "heads": 2,
+    "roi_size": 2, "stem_channels": 4, "decoder_channels": 4, "decoder_blocks": 1, "norm_groups": 2,
+}  # fmt: skip
+TINY = Path(__file__).parent / "golden" / "tokenizer_tiny_weights_fp16.safetensors"
+
+
+def picture(width=100, height=80, seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    torch.manual_seed(0)
+    return GPSToken(**NARROW).eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "last.ckpt"
+    torch.save(
+        {
+            "tokenizer": {"class_path": "gpstoken.tokenizer.GPSToken", "init_args": tokenizer.config},
+            "state_dict": {f"tokenizer.{name}": tensor for name, tensor in tokenizer.state_dict().items()},
+        },
+        path,
+    )
+    return path
+
+
+@pytest.fixture
+def run(checkpoint, capfd):
+    """run(command, *files, out, ...) -> (exit code, lines on stderr)."""
+
+    def call(*arguments):
+        code = main([*map(str, arguments), "--checkpoint", str(checkpoint)])
+        return code, capfd.readouterr().err.splitlines()
+
+    return call
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+# What is written
+
+
+@torch.no_grad()
+def test_a_photo_to_tokens_and_back(run, tokenizer, tmp_path):
+    picture().save(tmp_path / "cat.png")
+    assert run("encode", tmp_path / "cat.png", "-o", tmp_path / "out" / "deep") == (0, [])
+    assert names(tmp_path / "out" / "deep") == ["cat.safetensors"]
+    tokens = Tokens.load(tmp_path / "out" / "deep" / "cat.safetensors")
+    # The crop of the evaluation, written independently for the data sets
+    square = adm_centre_crop(np.asarray(picture()), 64)
+    image = torch.from_numpy(square.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    assert torch.equal(tokens.to_tensor(), tokenizer.encode(image).to_tensor()) and tokens.size == (64, 64)
+
+    assert run("decode", tmp_path / "out" / "deep" / "cat.safetensors", "-o", tmp_path / "back") == (0, [])
+    levels = torch.from_numpy(read(tmp_path / "back" / "cat.png")).permute(2, 0, 1)
+    expected = (127.5 * (tokenizer.decode(tokens)[0].clamp(-1, 1) + 1)).round()
+    assert torch.equal(levels, expected.to(torch.uint8))
+
+
+def test_drawing_shows_four_pictures(run, tokenizer, tmp_path):
+    picture().save(tmp_path / "cat.jpg")
+    assert run("encode", tmp_path / "cat.jpg", "-o", tmp_path / "out", "--draw")[0] == 0
+    assert names(tmp_path / "out") == ["cat.png", "cat.safetensors"]
+    sheet = read(tmp_path / "out" / "cat.png")
+    # 64 pixels enlarged to 256, four side by side, 4 white pixels between
+    assert sheet.shape == (256, 4 * 256 + 3 * 4, 3)
+    panels = [sheet[:, start : start + 256] for start in range(0, 1040, 260)]
+    with Image.open(tmp_path / "cat.jpg") as photo:
+        square = np.asarray(photos.centre_square(photo, 64))
+    assert np.array_equal(panels[0], square.repeat(4, 0).repeat(4, 1))
+    yellow = [(panel == (255, 214, 10)).all(-1).sum() for panel in panels]
+    assert yellow[0] == yellow[3] == 0 and yellow[1] > 200 and yellow[2] > 200
+
+
+@pytest.mark.parametrize(
+    ("options", "photo", "size", "count"),
+    [
+        ([], (100, 80), (64, 64), 8),
+        (["--size", "128"], (100, 80), (128, 128), 32),
+        (["--size", "32"], (100, 80), (32, 32), 2),
+        (["--size", "0"], (101, 83), (80, 100), 16),
+        (["--size", "0"], (129, 66), (64, 128), 16),
+        (["--tokens", "13"], (300, 200), (64, 64), 13),
+        (["--size", "128", "--tokens", "20"], (64, 64), (128, 128), 20),
+    ],
+)
+def test_size_and_number(run, tmp_path, options, photo, size, count):
+    picture(*photo).save(tmp_path / "cat.png")
+    assert run("encode", tmp_path / "cat.png", "-o", tmp_path, *options) == (0, [])
+    tokens = Tokens.load(tmp_path / "cat.safetensors")
+    assert tokens.size == size and tokens.features.shape == (1, count, 4)
+    assert run("decode", tmp_path / "cat.safetensors", "-o", tmp_path / "back") == (0, [])
+    assert read(tmp_path / "back" / "cat.png").shape == (*size, 3)
+
+
+def test_the_centre_is_kept(run, tmp_path):
+    # Columns numbered by their value: sides of 101 x 83 lose one column and three rows, of which one at the top.
+    Image.fromarray(np.arange(101, dtype=np.uint8)[None].repeat(83, 0)).save(tmp_path / "a.png")
+    assert run("encode", tmp_path / "a.png", "-o", tmp_path / "out", "--size", 0, "--draw")[0] == 0
+    panel = read(tmp_path / "out" / "a.png")[:, : 3 * 100 : 3]
+    assert panel.shape[0] == 3 * 80 and panel[0, :, 0].tolist() == list(range(100))
+
+
+# Reading photographs
+
+
+@pytest.mark.parametrize("size", [(40, 40), (64, 64), (65, 64), (128, 128), (300, 130), (130, 517)], ids=str)
+def test_crop_is_that_of_the_data_sets(size):
+    photo = picture(*size)
+    assert np.array_equal(photos.centre_square(photo, 64), adm_centre_crop(np.asarray(photo), 64))
+
+
+def test_photos_are_read_upright_in_rgb(tmp_path):
+    red = Image.new("RGB", (8, 4), "red")
+    exif = Image.Exif()
+    exif[274] = 6  # taken with the camera turned: rotate by 90 degrees
+    red.save(tmp_path / "turned.jpg", exif=exif)
+    assert photos.read_photo(tmp_path / "turned.jpg").size == (4, 8)
+
+    cases = {
+        "grey.png": (Image.new("L", (2, 2), 99), (99, 99, 99)),
+        "deep.png": (Image.fromarray(np.full((2, 2), 99 * 256 + 200, np.uint16)), (99, 99, 99)),
+        "clear.png": (Image.new("RGBA", (2, 2), (10, 20, 30, 0)), (255, 255, 255)),
+        "half.png": (Image.new("LA", (2, 2), (0, 51)), (204, 204, 204)),
+        "print.tif": (Image.new("CMYK", (2, 2), (0, 255, 255, 0)), (255, 0, 0)),
+        "bilevel.png": (Image.new("1", (2, 2), 1), (255, 255, 255)),
+    }
+    for name, (image, expected) in cases.items():
+        image.save(tmp_path / name)
+        photo = photos.read_photo(tmp_path / name)
+        assert photo.mode == "RGB" and photo.getpixel((1, 1)) == expected, name
+
+
+def test_pictures_that_would_start_a_program_are_not_opened(tmp_path):
+    picture().save(tmp_path / "a.eps")
+    os.rename(tmp_path / "a.eps", tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg: not a readable photograph"):
+        photos.read_photo(tmp_path / "a.jpg")
+
+
+# Which files
+
+
+def test_folders_globs_and_duplicates(run, tmp_path):
+    folder = tmp_path / "album"
+    (folder / "more").mkdir(parents=True)
+    for name in ("b.png", "a.JPG", ".hidden.png", "more/c.png", "[x].png"):
+        picture().save(folder / name)
+    (folder / "notes.txt").write_text("not a photo")
+    given = [folder, folder / "**/*.png", folder / "b.png", folder / "[x].png"]
+    assert run("encode", *given, "-o", tmp_path / "out") == (0, [])
+    assert names(tmp_path / "out") == ["[x].safetensors", "a.safetensors", "b.safetensors", "c.safetensors"]
+    found, complaints = photos.find_inputs([str(path) for path in given], (".png",))
+    assert [path.name for path in found] == ["[x].png", "b.png", "c.png"] and complaints == []
+
+
+@pytest.mark.parametrize("name", ["none.jpg", "*.png", "empty"])
+def test_no_input_is_one_line(run, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    code, lines = run("encode", tmp_path / name, "-o", tmp_path / "out")
+    assert code == 2 and len(lines) == 1 and str(tmp_path / name) in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_file_is_one_line_and_the_rest_goes_on(run, tmp_path):
+    for name in ("a.png", "cut.png", "z.png"):
+        picture(600, 400).save(tmp_path / name)
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.jpg").write_text("<html>\n404\n</html>")
+    (tmp_path / "empty.png").touch()
+    Image.new("F", (80, 80)).save(tmp_path / "float.tif")
+    code, lines = run("encode", tmp_path, tmp_path / "none.png", "-o", tmp_path / "out", "--draw")
+    assert code == 2 and names(tmp_path / "out") == ["a.png", "a.safetensors", "z.png", "z.safetensors"]
+    bad = ["none.png", "cut.png", "empty.png", "float.tif", "text.jpg"]
+    assert len(lines) == len(bad)
+    for line, name in zip(lines, bad, strict=True):
+        assert line.startswith(f"gpstoken: {tmp_path / name}: ") and line.count(name) <= 2
+
+
+def test_a_bad_token_file_is_one_line_and_the_rest_goes_on(run, tmp_path):
+    random = torch.rand(2, 8, 9)
+    Tokens.from_tensor(random[:1], (64, 64)).save(tmp_path / "good.safetensors")
+    Tokens.from_tensor(random, (64, 64)).save(tmp_path / "two.safetensors")
+    Tokens.from_tensor(random[:1, :, :8], (64, 64)).save(tmp_path / "narrow.safetensors")
+    Tokens.from_tensor(random[:1], (63, 64)).save(tmp_path / "odd.safetensors")
+    shutil.copy(TINY, tmp_path / "weights.safetensors")
+    (tmp_path / "text.safetensors").write_text("nothing")
+    code, lines = run("decode", tmp_path, "-o", tmp_path / "out")
+    assert code == 2 and names(tmp_path / "out") == ["good.png"]
+    reasons = {
+        "narrow": "expected 4 feature channels, got 3", "odd": "multiples of 4 pixels, got 63x64",
+        "text": "not a readable token file", "two": "holds the tokens of 2 images", "weights": "not a token file",
+    }  # fmt: skip
+    assert len(lines) == len(reasons)
+    for line, (name, reason) in zip(lines, reasons.items(), strict=True):
+        assert line.startswith(f"gpstoken: {tmp_path / name}.safetensors: ") and reason in line
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(run, tmp_path):
+    for name, seed in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        picture(seed=seed).save(tmp_path / name / "cat.png")
+    code, lines = run("encode", tmp_path / "one", tmp_path / "two", "-o", tmp_path / "out")
+    assert code == 2 and len(lines) == 1
+    assert str(tmp_path / "two/cat.png") in lines[0] and str(tmp_path / "one/cat.png") in lines[0]
+    first = (tmp_path / "out/cat.safetensors").read_bytes()
+    # Alone, and a second time: what an earlier run wrote is replaced.
+    for _ in range(2):
+        assert run("encode", tmp_path / "two", "-o", tmp_path / "out") == (0, [])
+    assert (tmp_path / "out/cat.safetensors").read_bytes() != first
+
+
+def test_a_drawing_never_replaces_a_photo(run, tmp_path):
+    picture().save(tmp_path / "cat.png")
+    before = (tmp_path / "cat.png").read_bytes()
+    code, lines = run("encode", tmp_path / "cat.png", "-o", tmp_path, "--draw")
+    assert code == 2 and len(lines) == 1 and "cat.png" in lines[0]
+    assert names(tmp_path) == ["cat.png"] and (tmp_path / "cat.png").read_bytes() == before
+
+
+def test_nothing_is_left_half_written(run, tmp_path, monkeypatch):
+    picture().save(tmp_path / "cat.png")
+
+    def full(self, path, **_):
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    code, lines = run("encode", tmp_path / "cat.png", "-o", tmp_path / "out", "--draw")
+    assert code == 2 and lines == [f"gpstoken: {tmp_path / 'cat.png'}: disk full"]
+    assert names(tmp_path / "out") == ["cat.safetensors"]
+
+
+def test_a_photo_too_small_to_keep_its_size(run, tmp_path):
+    for size in ((3, 80), (80, 12)):
+        picture(*size).save(tmp_path / f"{size[0]}.png")
+    code, lines = run("encode", tmp_path, "-o", tmp_path / "out", "--size", 0)
+    assert code == 2 and len(lines) == 2 and names(tmp_path / "out") == []
+    assert "sides must have at least 4 pixels, got 80x3" in lines[0]
+    assert "both sides must be at least 2 * min_region_size = 16 pixels, got 12x80" in lines[1]
+
+
+# The tokenizer
+
+
+def test_released_weights(tmp_path, capfd, monkeypatch):
+    tiny = {
+        "num_tokens": 32, "feature_channels": 8, "grid_size": 16, "width": 64, "depth": 2, "decoder_channels": 32,
+        "decoder_multipliers": (1, 2, 2), "decoder_blocks": 2,
+    }  # fmt: skip
+    monkeypatch.setitem(photos.PRESETS, "gpstoken_m128", tiny)
+    picture(64, 64).save(tmp_path / "cat.png")
+    model = ["--pretrained", str(TINY), "--preset", "gpstoken_m128"]
+    assert main(["encode", str(tmp_path / "cat.png"), "-o", str(tmp_path), "--size", "64", *model]) == 0
+    assert main(["decode", str(tmp_path / "cat.safetensors"), "-o", str(tmp_path / "back"), *model]) == 0
+    assert names(tmp_path / "back") == ["cat.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "one of the arguments --checkpoint --pretrained is required"),
+        (["--checkpoint", "a", "--pretrained", "b"], "not allowed with argument"),
+        (["--pretrained", "b"], "--pretrained and --preset go together"),
+        (["--checkpoint", "a", "--preset", "gpstoken_m128"], "--pretrained and --preset go together"),
+        (["--checkpoint", "a", "--size", "-4"], "--size: expected at least 0, got -4"),
+        (["--checkpoint", "a", "--size", "big"], "invalid int value"),
+    ],
+)
+def test_wrong_options_exit_with_2(tmp_path, capfd, options, message):
+    with pytest.raises(SystemExit) as exit_:
+        main(["encode", "x.png", "-o", str(tmp_path), *options])
+    assert exit_.value.code == 2 and message in capfd.readouterr().err
+
+
+def test_what_concerns_every_file_is_said_once(run, tmp_path, capfd):
+    for name in ("a.png", "b.png"):
+        picture().save(tmp_path / name)
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for options, message in (
+        (["-o", tmp_path / "a.png"], "output folder"),
+        (["-o", tmp_path / "out", "--size", 63], "multiples of 4 pixels, got 63x63"),
+        (["-o", tmp_path / "out", "--device", "abacus"], "--device abacus"),
+    ):
+        code, lines = run("encode", *files, *options)
+        assert code == 2 and len(lines) == 1 and message in lines[0]
+    assert main(["encode", str(files[0]), "-o", str(tmp_path), "--checkpoint", str(tmp_path / "none.ckpt")]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "none.ckpt: not a readable checkpoint" in line
