@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gpstoken.metrics import METRICS, Estimate, paired_difference
-from reports.results import Result, comparable
+from reports.results import Result, check_same_origin
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,18 @@ class Verdict:
 def judge(first: Result, second: Result, metric: str) -> Verdict:
     """Tests whether `second` is better than `first`.
 
+    One seed or one photograph says nothing of what another would have brought: the outcome is then "not resolved"
+    whatever the numbers.
+
     Raises:
         ValueError: if the two were not measured on the same images and seeds.
     """
-    if not comparable(first, second):
-        names = f"{first.record['row']} and {second.record['row']}"
-        raise ValueError(f"{names}: measured on other images or seeds, no paired comparison is possible")
+    check_same_origin([first, second])
     difference = paired_difference(second.values[metric], first.values[metric], first.sources)
-    low, high = difference.interval if METRICS[metric] else tuple(-bound for bound in reversed(difference.interval))
+    low, high = difference.interval
+    if not METRICS[metric]:  # less is better
+        low, high = -high, -low
     outcome = "holds" if low > 0 else "reversed" if high < 0 else "not resolved"
+    if min(difference.seeds, difference.clusters) < 2:
+        outcome = "not resolved"
     return Verdict(metric, difference, outcome)

@@ -1,133 +1,198 @@
-"""`python -m reports.figures`: one function a figure; PNG to look at, SVG to print."""
+"""`python -m reports.figures`: one function a figure; PNG to look at, SVG to print. Same inputs, same bytes."""
 
 import argparse
 import sys
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import torch
-import yaml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
 from PIL import Image
 from skimage import data
+from torch import Tensor
 
-from gpstoken import GPSToken
-from gpstoken.drawing import contact_sheet, draw_gaussians, to_picture
+from gpstoken import Gaussians, GPSToken
+from gpstoken.drawing import to_picture
+from gpstoken.photos import centre_square
 from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, read_metrics
 from reports.claims import judge
-from reports.results import Result, read_result
+from reports.results import Result
+from reports.tables import declarations, read_table
 
-# Okabe and Ito: told apart by colour-blind readers and in grey print.
+# Okabe and Ito: told apart by colour-blind readers; the line styles tell them apart in grey print.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"]
+DASHES = ["-", "--", "-.", ":"]
 # Text stays text in SVG, and ids do not change from run to run.
 STYLE = {"svg.hashsalt": "gpstoken", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False}
-STYLE |= {"axes.spines.right": False, "figure.dpi": 150, "savefig.bbox": "tight"}
+STYLE |= {"axes.spines.right": False, "savefig.dpi": 160, "savefig.bbox": "tight"}
+OVERVIEW_ROW = "gpstoken_m128"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Draws every figure; returns the exit code."""
+    """Draws every figure that there is material for, and names the others; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reports.figures", description=__doc__)
     parser.add_argument("--results", type=Path, required=True, help="results/SCALE")
     parser.add_argument("--runs", type=Path, required=True, help="runs/SCALE/tokenizers")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
-    declared = yaml.safe_load((Path(__file__).parent / "tables.yaml").read_text())["ablation"]
-    results = {row: read_result(options.results / "tokenizers" / f"{row}.json") for row in declared["ours"]}
-    found = {row: result for row, result in results.items() if result is not None}
+    tables = declarations()
+    ours, _ = read_table(tables["ablation"], options.results)
+    measured = {row: result for row, result in ours.items() if result is not None}
+    rows = dict.fromkeys(row for table in tables.values() for row in table["ours"])
+    # A row looks the same in every figure, whichever others are there.
+    styles = dict(zip(rows, zip(cycle(COLOURS), cycle(DASHES), strict=False), strict=False))
+    curves = {row: curve for row in rows if (curve := read_curves(options.runs / row))}
+    checkpoint = options.runs / OVERVIEW_ROW / "seed0" / CHECKPOINT_FILE
+    figures = {
+        "ablation": lambda: ablation(measured, tables["ablation"], styles) if measured else None,
+        "training": lambda: training(curves, styles) if curves else None,
+        "overview": lambda: overview(GPSToken.from_checkpoint(checkpoint)) if checkpoint.is_file() else None,
+    }
     with mpl.rc_context(STYLE):
-        if len(found) == len(results):
-            save(ablation(found, declared["claims"]), options.output / "ablation")
-        save(training(options.runs), options.output / "training")
-    tokenizer = GPSToken.from_checkpoint(options.runs / "gpstoken_m128" / "seed0" / CHECKPOINT_FILE)
-    overview(tokenizer).save(options.output / "overview.png")
+        for name, draw in figures.items():
+            figure = draw()
+            if figure is None:
+                print(f"{name}: nothing to draw yet")
+                continue
+            figure.savefig(options.output / f"{name}.png", metadata={"Software": None})
+            if name != "overview":  # pictures gain nothing from SVG
+                figure.savefig(options.output / f"{name}.svg", metadata={"Date": None})
     return 0
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes PATH.png and PATH.svg without dates."""
-    figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-
-
-def ablation(results: dict[str, Result], claims: list[list[str]]) -> Figure:
-    """Means of the arms with 95 % intervals, and the paired differences that the claims are about."""
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
-    axes = figure.subplots(2, 2, height_ratios=[len(results), len(claims)])
-    scale = next(iter(results.values())).record["scale"]
-    for column, (metric, title) in enumerate(
-        [("psnr", "PSNR (dB), more is better"), ("lpips_alexnet", "LPIPS, less is better")]
-    ):
-        above, below = axes[0, column], axes[1, column]
+def ablation(results: dict[str, Result], declared: dict[str, Any], styles: dict[str, tuple[str, str]]) -> Figure:
+    """Means of the arms, and the paired differences that the claims are about, both with 95 % intervals."""
+    claims = [claim for claim in declared["claims"] if claim[0] in results and claim[1] in results]
+    figure = Figure(figsize=(7.4, 1.5 + 0.32 * (len(results) + 1.4 * len(claims))), layout="constrained")
+    axes = figure.subplots(2, 2, height_ratios=[len(results), max(1.4 * len(claims), 1)], sharey="row")
+    panels = [("psnr", "PSNR (dB), more is better"), ("lpips_alexnet", "LPIPS (AlexNet), less is better")]
+    for column, (metric, title) in enumerate(panels):
+        above, below = axes[:, column]
         for place, (row, result) in enumerate(results.items()):
             value = result.record["metrics"][metric]
-            above.errorbar(
-                value["mean"], place, xerr=1.96 * value["standard_error"], fmt="o", color=COLOURS[place], capsize=3
-            )
-            above.scatter(value["per_seed"], [place] * len(value["per_seed"]), marker="|", color="black", zorder=3)
-            if column == 0:
-                above.text(-0.03, place, row, transform=above.get_yaxis_transform(), ha="right", va="center")
-        above.set(title=title, yticks=[], ylim=(len(results) - 0.5, -0.5))
+            interval(above, value["mean"], place, value["standard_error"], styles[row][0])
+            above.plot(value["per_seed"], [place] * len(value["per_seed"]), "|", color="black", markersize=9, alpha=0.6)
+        above.set_title(title, fontsize=9)
+        above.set_yticks(range(len(results)), [declared["ours"][row]["name"] for row in results])
+        above.set_ylim(len(results) - 0.5, -0.5)
         for place, (first, second, _) in enumerate(claims):
             difference = judge(results[first], results[second], metric).difference
-            below.errorbar(
-                difference.mean, place, xerr=1.96 * difference.standard_error, fmt="s", color="black", capsize=3
-            )
-            if column == 0:
-                text = f"{second}\nminus {first}"
-                below.text(
-                    -0.03, place, text, transform=below.get_yaxis_transform(), ha="right", va="center", fontsize=7
-                )
+            interval(below, difference.mean, place, difference.standard_error, "black")
         below.axvline(0, color="grey", linewidth=0.8)
-        below.set(xlabel="paired difference", yticks=[], ylim=(len(claims) - 0.5, -0.5))
-    figure.suptitle(f"Adaptivity ablation, {scale} scale (dot and bar: mean, 95 % interval; ticks: seeds)", fontsize=9)
+        below.set_xlabel(f"paired difference ({'right' if metric == 'psnr' else 'left'} of 0: as claimed)")
+        names = [f"{declared['ours'][b]['name']}\nminus {declared['ours'][a]['name']}" for a, b, _ in claims]
+        below.set_yticks(range(len(claims)), names)
+        below.set_ylim(max(len(claims), 1) - 0.5, -0.5)
+    record = next(iter(results.values())).record
+    figure.suptitle(
+        f"Adaptivity ablation at {record['scale']} scale: mean and 95 % interval, {record['data']['images']} images of "
+        f"{record['data']['photographs']} photographs; ticks are seeds",
+        fontsize=9,
+    )
     return figure
 
 
-def training(runs: Path) -> Figure:
-    """Held-out PSNR and training loss of every row over steps: mean of the seeds, band from lowest to highest."""
-    figure = Figure(figsize=(7.2, 2.8), layout="constrained")
-    panels = [("train/loss", "training loss"), ("validation/psnr", "held-out PSNR (dB), EMA weights")]
+def interval(axes: Axes, mean: float, place: float, standard_error: float, colour: str) -> None:
+    """A dot with its 95 % interval along x."""
+    axes.errorbar(mean, place, xerr=1.96 * standard_error, fmt="o", color=colour, capsize=3, markersize=5)
+
+
+def read_curves(row: Path) -> dict[str, np.ndarray]:
+    """Every logged metric of a row as float[1 + seeds, steps], the steps first; only steps that all have."""
+    logged: dict[str, list[dict[int, float]]] = {}
+    for path in sorted(row.glob(f"seed*/{METRICS_FILE}")):
+        seed: dict[str, dict[int, float]] = {}
+        for step, name, value in read_metrics(path):
+            seed.setdefault(name, {})[step] = value
+        for name, curve in seed.items():
+            logged.setdefault(name, []).append(curve)
+    curves = {}
+    for name, seeds in logged.items():
+        steps = sorted(set.intersection(*(set(curve) for curve in seeds)))
+        curves[name] = np.array([steps, *([curve[step] for step in steps] for curve in seeds)], dtype=float)
+    return curves
+
+
+def training(curves: dict[str, dict[str, np.ndarray]], styles: dict[str, tuple[str, str]]) -> Figure:
+    """Training loss and held-out PSNR of every row over steps: mean of the seeds, band from lowest to highest."""
+    figure = Figure(figsize=(7.4, 3.2), layout="constrained")
+    panels = [("train/loss", "training loss (running mean of 5)"), ("validation/psnr", "held-out PSNR (dB)")]
     for axes, (metric, title) in zip(figure.subplots(1, 2), panels, strict=True):
-        for colour, row in zip(COLOURS, sorted(path for path in runs.iterdir() if path.is_dir()), strict=False):
-            curves = [
-                np.array([(step, value) for step, name, value in read_metrics(path) if name == metric])
-                for path in sorted(row.glob(f"seed*/{METRICS_FILE}"))
-            ]
-            if not curves or not all(len(curve) for curve in curves):
+        for row, logged in curves.items():
+            colour, dash = styles[row]
+            if metric not in logged:
                 continue
-            steps, values = curves[0][:, 0], np.stack([_smooth(curve[:, 1]) for curve in curves])
-            axes.plot(steps, values.mean(axis=0), color=colour, label=row.name, marker="o" if len(steps) < 5 else None)
-            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        axes.set(xlabel="step", title=title)
-    axes.legend(fontsize=7, frameon=False)
+            steps, *seeds = logged[metric]
+            smooth = np.stack([running_mean(seed) if metric == "train/loss" else seed for seed in seeds])
+            marker = "o" if len(steps) < 8 else None
+            axes.plot(steps, smooth.mean(0), dash, color=colour, label=row, linewidth=1.3, marker=marker, markersize=3)
+            axes.fill_between(steps, smooth.min(0), smooth.max(0), color=colour, alpha=0.15, linewidth=0)
+        axes.set_xlabel("step")
+        axes.set_title(title, fontsize=9)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _smooth(values: np.ndarray, width: int = 5) -> np.ndarray:
-    """Running mean that shrinks at the ends; a curve of a few points stays as it is."""
-    if len(values) < 2 * width:
-        return values
-    return np.array([values[max(0, i - width // 2) : i + width // 2 + 1].mean() for i in range(len(values))])
+def running_mean(values: np.ndarray, width: int = 5) -> np.ndarray:
+    """Mean over `width` neighbours; fewer at the ends."""
+    half = width // 2
+    return np.array([values[max(0, place - half) : place + half + 1].mean() for place in range(len(values))])
 
 
 @torch.no_grad()
-def overview(tokenizer: GPSToken, side: int = 256) -> Image.Image:
-    """Input, initial Gaussians, refined Gaussians, reconstruction: two photos as one tile, one as sixteen."""
-    tile = tokenizer.image_size
-    rows = []
-    for picture, size in [(data.coffee(), tile), (data.chelsea(), tile), (data.chelsea(), 4 * tile)]:
-        photo = Image.fromarray(picture)
-        edge = min(photo.size)
-        left, top = (photo.width - edge) // 2, (photo.height - edge) // 2
-        photo = photo.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + edge, top + edge))
-        image = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 127.5 - 1
+def overview(tokenizer: GPSToken) -> Figure:
+    """Input, initial Gaussians, refined Gaussians, reconstruction: two photos as one tile, one as 4x4 tiles."""
+    side = tokenizer.image_size
+    rows = [(data.chelsea(), side), (data.coffee(), side), (data.chelsea(), 4 * side)]
+    figure = Figure(figsize=(9.4, 2.35 * len(rows) + 0.25), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(len(rows), 4)
+    for line, (photo, size) in zip(axes, rows, strict=True):
+        photo = np.array(centre_square(Image.fromarray(photo), size))
+        image = torch.from_numpy(photo).permute(2, 0, 1)[None] / 127.5 - 1
         tokens = tokenizer.encode(image)
-        before, after = (to_picture(x[0], max(1, side // size)) for x in (image, tokenizer.decode(tokens)))
-        drawn = [draw_gaussians(before, gaussians) for gaussians in (tokenizer.layout(image), tokens.gaussians)]
-        rows.append([before, *drawn, after])
-    return contact_sheet(rows, gap=6)
+        show(line[0], image)
+        show(line[1], image, tokenizer.layout(image))
+        show(line[2], image, tokens.gaussians)
+        show(line[3], tokenizer.decode(tokens))
+        line[0].set_ylabel(f"{size} px, {tokens.features.shape[1]} tokens", fontsize=10)
+    for place, title in zip(
+        axes[0], ("input", "initial Gaussians", "refined Gaussians", "reconstruction"), strict=True
+    ):
+        place.set_title(title, fontsize=11)
+    return figure
+
+
+def show(axes: Axes, image: Tensor, gaussians: Gaussians | None = None) -> None:
+    """An image float[1, 3, H, W] in [-1, 1]; under Gaussians, drawn as one-sigma ellipses, it is dimmed."""
+    height, width = image.shape[-2:]
+    pixels = np.asarray(to_picture(image[0])) / 255
+    axes.imshow(pixels if gaussians is None else 0.6 * pixels, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if gaussians is None:
+        return
+    # canvas [-1, 1] is the centres of the first and the last pixel
+    scale = torch.tensor([width - 1, height - 1]).double() / 2
+    mu, sigma = ((gaussians.mu[0].double() + 1) * scale).numpy(), (gaussians.sigma[0].double() * scale).numpy()
+    covariance = gaussians.rho[0].double().numpy() * sigma[:, 0] * sigma[:, 1]
+    line = 1.1 if len(mu) < 64 else 0.6
+    for centre, (x, y), xy in zip(mu, sigma, covariance, strict=True):
+        lengths, directions = np.linalg.eigh([[x * x, xy], [xy, y * y]])
+        angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
+        diameters = 2 * np.sqrt(lengths.clip(0))
+        axes.add_patch(
+            Ellipse(
+                centre, diameters[1], diameters[0], angle=angle, facecolor=(1, 0.84, 0.04, 0.15), edgecolor="#ffd60a",
+                linewidth=line,
+            )
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

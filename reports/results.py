@@ -16,11 +16,13 @@ class Result:
     Attributes:
         record: the JSON file.
         values: float[seeds, images] of every metric, from the CSV beside it.
+        indices: the index of each image.
         sources: the photograph of each image.
     """
 
     record: dict[str, Any]
     values: dict[str, np.ndarray]
+    indices: list[int]
     sources: list[str]
 
 
@@ -28,28 +30,49 @@ def read_result(path: Path) -> Result | None:
     """Reads ROW.json and ROW.csv; None where the row has not been evaluated.
 
     Raises:
-        ValueError: if the two files do not belong together.
+        ValueError: if the two files do not belong together, or the row is not that of its file name.
     """
     if not path.is_file():
         return None
+    table = path.with_suffix(".csv")
+    if not table.is_file():
+        raise ValueError(f"{path}: the numbers of its images, {table.name}, are missing")
     record = json.loads(path.read_text())
-    with path.with_suffix(".csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    seeds, images = record["seeds"], record["data"]["images"]
-    order = [(str(seed), str(index)) for seed in seeds for index in range(images)]
-    if [(row["seed"], row["index"]) for row in rows] != order:
-        raise ValueError(
-            f"{path.with_suffix('.csv')}: expected seeds {seeds} with images 0 to {images - 1} each, in order"
-        )
+    if record["row"] != path.stem:
+        raise ValueError(f"{path}: holds the row {record['row']!r}")
+    with table.open(newline="") as file:
+        rows = {(int(row["seed"]), int(row["index"])): row for row in csv.DictReader(file)}
+    seeds, count = record["seeds"], record["data"]["images"]
+    indices = sorted({index for _, index in rows})
+    if len(indices) != count or set(rows) != {(seed, index) for seed in seeds for index in indices}:
+        raise ValueError(f"{table}: expected each of {count} images once for each of the seeds {seeds}")
+    sources = [rows[seeds[0], index]["source"] for index in indices]
     values = {
-        name: np.array([float(row[name]) for row in rows]).reshape(len(seeds), images) for name in record["metrics"]
+        name: np.array([[float(rows[seed, index][name]) for index in indices] for seed in seeds])
+        for name in record["metrics"]
     }
-    return Result(record, values, [row["source"] for row in rows[:images]])
+    return Result(record, values, indices, sources)
 
 
-def comparable(first: Result, second: Result) -> bool:
-    """Whether two rows saw the same images under the same seeds, so that they can be compared image by image."""
-    return (
-        first.record["seeds"] == second.record["seeds"]
-        and first.record["data"]["fingerprint"] == second.record["data"]["fingerprint"]
-    )
+def check_same_origin(results: list[Result]) -> None:
+    """Refuses rows that cannot stand in one table: of another scale, other images or other seeds.
+
+    Raises:
+        ValueError: naming the first two rows that differ, and in what.
+    """
+    for result in results[1:]:
+        for name in ("scale", "images", "seeds"):
+            first, other = _origin(results[0])[name], _origin(result)[name]
+            if first != other:
+                rows = f"{results[0].record['row']} and {result.record['row']}"
+                raise ValueError(f"{rows}: measured with different {name}, {_short(first)} and {_short(other)}")
+
+
+def _origin(result: Result) -> dict[str, Any]:
+    record = result.record
+    images = (record["data"]["fingerprint"], result.indices, result.sources)
+    return {"scale": record["scale"], "images": images, "seeds": record["seeds"]}
+
+
+def _short(value: Any) -> str:
+    return f"fingerprint {value[0][:12]}" if isinstance(value, tuple) else repr(value)

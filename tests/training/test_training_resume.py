@@ -35,7 +35,7 @@ class Snapshots(Callback):
                 shutil.copy(source, folder)
         if trainer.global_step < trainer.max_steps:
             with (folder / "metrics.csv").open("a") as file:
-                file.write(f"{trainer.global_step + 1},train/lo")  # the kill fell into a write
+                file.write(f"{trainer.global_step + 1},discriminator/fake,-")  # the kill fell into a write
 
     def on_train_batch_start(self, trainer, *_):
         self.take(trainer, "before a batch")

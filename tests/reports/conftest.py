@@ -1,0 +1,116 @@
+"""Result files and run folders as the pipeline writes them, with numbers typed or computed here."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+# Read by MLflow when it is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+METRICS = ("psnr", "ssim", "lpips_alexnet", "lpips_vgg16")
+
+
+@pytest.fixture
+def write_result(tmp_path):
+    """Writes results/laptop/tokenizers/ROW.json and .csv.
+
+    `metrics` has (mean, standard error) and `values` has float[seeds, images] of each metric.
+    """
+
+    def write(
+        row: str, metrics: dict[str, tuple[float, float]], values: dict[str, np.ndarray], seeds=(0, 1), **changes
+    ) -> Path:
+        folder = tmp_path / "results" / "laptop" / "tokenizers"
+        folder.mkdir(parents=True, exist_ok=True)
+        images = values["psnr"].shape[1]
+        record = {
+            "row": row,
+            "group": "tokenizers",
+            "scale": changes.get("scale", "laptop"),
+            "seeds": list(seeds),
+            "tokenizer": {
+                "class_path": "gpstoken.tokenizer.GPSToken",
+                "init_args": {"num_tokens": 16, "feature_channels": 16, "image_size": 64, "lambda_": 2.5},
+            },
+            "parameters": 388347,
+            "data": {
+                "class_path": "datamodules.embedded.Embedded",
+                "split": "test",
+                "images": images,
+                "photographs": 2,
+                "fingerprint": changes.get("fingerprint", "fe6d6b66d051e246" * 4),
+            },
+            "training": {"steps": 300, "batch_size": 16},
+            "metrics": {
+                name: {
+                    "mean": mean,
+                    "standard_error": error,
+                    "count": images,
+                    "clusters": 2,
+                    "seeds": len(seeds),
+                    "per_seed": values[name].mean(axis=1).tolist(),
+                }
+                for name, (mean, error) in metrics.items()
+            },
+            "commit": "0123456789ab",
+            "versions": {"torch": "2.14.1"},
+            "machine": {"device": "cpu", "processor": "Test CPU"},
+        }
+        path = folder / f"{row}.json"
+        path.write_text(json.dumps(record))
+        with path.with_suffix(".csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["seed", "index", "source", *METRICS])
+            for seed_place, seed in enumerate(seeds):
+                for index in range(images):
+                    source = f"photograph{index * 2 // images}"
+                    writer.writerow([seed, index, source, *(values[name][seed_place, index] for name in METRICS)])
+        return path
+
+    return write
+
+
+@pytest.fixture
+def arm(write_result):
+    """Writes a row whose images are `gain` better than a shared picture-by-picture level, in every metric."""
+
+    def write(row: str, gain: float = 0.0, **changes) -> Path:
+        shape = (len(changes.get("seeds", (0, 1))), 4)
+        level = np.random.default_rng(0).uniform(0.3, 0.5, shape)
+        # The wobble gives the paired differences a spread, so that an interval has a width.
+        wobble = np.random.default_rng(len(row)).uniform(-0.01, 0.01, shape)
+        better, worse = level + gain + wobble, level - gain + wobble
+        values = {"psnr": better * 50, "ssim": better, "lpips_alexnet": worse, "lpips_vgg16": worse}
+        metrics = {name: (float(values[name].mean()), 0.01) for name in METRICS}
+        return write_result(row, metrics, values, **changes)
+
+    return write
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Writes runs/laptop/tokenizers/ROW/seedK as `gpstoken fit` leaves it, without weights that a test could use."""
+
+    def write(row: str, seed: int = 0, loss: float = 1.0, pictures: int = 2) -> Path:
+        folder = tmp_path / "runs" / "laptop" / "tokenizers" / row / f"seed{seed}"
+        (folder / "pictures").mkdir(parents=True)
+        tokenizer = {"class_path": "gpstoken.GPSToken", "init_args": {"num_tokens": 16, "lambda_": 2.5}}
+        model = {"class_path": "gpstoken.training.TokenizerModule", "init_args": {"tokenizer": tokenizer}}
+        data = {"class_path": "datamodules.Embedded", "init_args": {"root": "data/embedded", "image_size": 64}}
+        trainer = {"max_steps": 20, "callbacks": [{"class_path": "gpstoken.training.StepProgress"}]}
+        config = {"seed_everything": seed, "model": model, "data": data, "trainer": trainer}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        lines = ["step,name,value", f"10,train/loss,{loss}", f"20,train/loss,{loss / 2}", "20,validation/psnr,17.5"]
+        (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
+        (folder / "last.ckpt").write_bytes(b"weights")
+        for place in range(1, pictures + 1):
+            Image.new("RGB", (8, 4), (10 * place, 0, 0)).save(folder / "pictures" / f"step_{10 * place:07d}.png")
+        return folder
+
+    return write

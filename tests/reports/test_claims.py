@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from reports.claims import judge
+from reports.results import read_result
+
+SAME = np.full((2, 4), 0.5)
+ZERO = dict.fromkeys(("psnr", "ssim", "lpips_alexnet", "lpips_vgg16"), (0.0, 0.0))
+
+
+@pytest.fixture
+def pair(write_result):
+    """Two results that differ by `difference` (float[seeds, images], second minus first) in every metric."""
+
+    def make(difference, seeds=(0, 1)):
+        first = np.full_like(difference, 0.5)
+        write_result("first", ZERO, dict.fromkeys(ZERO, first), seeds)
+        path = write_result("second", ZERO, dict.fromkeys(ZERO, first + difference), seeds)
+        return read_result(path.with_stem("first")), read_result(path)
+
+    return make
+
+
+# Images 0 and 1 are of one photograph, 2 and 3 of another. By hand: seed means 1.5 and 2.5, mean 2; cluster residuals
+# of the image means (1.5, 1.5, 2.5, 2.5) are -1 and 1, so the images add (1 + 1) / 4^2 * 2 / 1 = 0.25 and the seeds
+# 0.5 / 2 = 0.25 to the variance.
+UP = np.array([[1.0, 1.0, 2.0, 2.0], [2.0, 2.0, 3.0, 3.0]])
+ERROR = 0.5**0.5
+
+
+@pytest.mark.parametrize(
+    ("difference", "metric", "outcome"),
+    [
+        (UP, "psnr", "holds"),
+        (UP, "lpips_alexnet", "reversed"),
+        (-UP, "psnr", "reversed"),
+        (-UP, "lpips_vgg16", "holds"),
+        (UP - 1, "psnr", "not resolved"),  # 1 - 1.96 * 0.707 < 0
+        (UP - 1, "lpips_alexnet", "not resolved"),
+        (0 * UP, "psnr", "not resolved"),
+    ],
+)
+def test_verdict(pair, difference, metric, outcome):
+    verdict = judge(*pair(difference), metric)
+    assert verdict.outcome == outcome
+    assert verdict.difference.mean == pytest.approx(difference.mean(), abs=1e-12)
+
+
+def test_interval_by_hand(pair):
+    low, high = judge(*pair(UP), "psnr").difference.interval
+    assert (low, high) == (pytest.approx(2 - 1.96 * ERROR), pytest.approx(2 + 1.96 * ERROR))
+
+
+def test_one_seed_resolves_nothing(pair):
+    assert judge(*pair(UP[:1], seeds=(0,)), "psnr").outcome == "not resolved"
+
+
+def test_pairs_go_by_seed_and_index_not_by_line(pair, tmp_path):
+    first, second = pair(UP)
+    path = tmp_path / "results" / "laptop" / "tokenizers" / "second.csv"
+    head, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([head, *reversed(lines)]))
+    shuffled = read_result(path.with_suffix(".json"))
+    assert judge(first, shuffled, "psnr") == judge(first, second, "psnr")
