@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gpstoken import Gaussians, GPSToken
 from gpstoken.drawing import to_picture
+from gpstoken.metrics import Estimate, summarise
 from gpstoken.photos import centre_square
 from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, read_metrics
 from reports.claims import judge
@@ -75,15 +76,15 @@ def ablation(results: dict[str, Result], declared: dict[str, Any], styles: dict[
     for column, (metric, title) in enumerate(panels):
         above, below = axes[:, column]
         for place, (row, result) in enumerate(results.items()):
-            value = result.record["metrics"][metric]
-            interval(above, value["mean"], place, value["standard_error"], styles[row][0])
-            above.plot(value["per_seed"], [place] * len(value["per_seed"]), "|", color="black", markersize=9, alpha=0.6)
+            value = summarise(result.values[metric], result.sources)
+            interval(above, value, place, styles[row][0])
+            above.plot(value.per_seed, [place] * value.seeds, "|", color="black", markersize=9, alpha=0.6)
         above.set_title(title, fontsize=9)
         above.set_yticks(range(len(results)), [declared["ours"][row]["name"] for row in results])
         above.set_ylim(len(results) - 0.5, -0.5)
         for place, (first, second, _) in enumerate(claims):
             difference = judge(results[first], results[second], metric).difference
-            interval(below, difference.mean, place, difference.standard_error, "black")
+            interval(below, difference, place, "black")
         below.axvline(0, color="grey", linewidth=0.8)
         below.set_xlabel(f"paired difference ({'right' if metric == 'psnr' else 'left'} of 0: as claimed)")
         names = [f"{declared['ours'][b]['name']}\nminus {declared['ours'][a]['name']}" for a, b, _ in claims]
@@ -98,9 +99,9 @@ def ablation(results: dict[str, Result], declared: dict[str, Any], styles: dict[
     return figure
 
 
-def interval(axes: Axes, mean: float, place: float, standard_error: float, colour: str) -> None:
+def interval(axes: Axes, value: Estimate, place: float, colour: str) -> None:
     """A dot with its 95 % interval along x."""
-    axes.errorbar(mean, place, xerr=1.96 * standard_error, fmt="o", color=colour, capsize=3, markersize=5)
+    axes.errorbar(value.mean, place, xerr=value.half_width, fmt="o", color=colour, capsize=3, markersize=5)
 
 
 def read_curves(row: Path) -> dict[str, np.ndarray]:

@@ -55,13 +55,13 @@ def read_result(path: Path) -> Result | None:
 
 
 def check_same_origin(results: list[Result]) -> None:
-    """Refuses rows that cannot stand in one table: of another scale, other images or other seeds.
+    """Refuses rows that cannot stand in one table: of another scale, other images, seeds or budget.
 
     Raises:
         ValueError: naming the first two rows that differ, and in what.
     """
     for result in results[1:]:
-        for name in ("scale", "images", "seeds"):
+        for name in ("scale", "images", "seeds", "training"):
             first, other = _origin(results[0])[name], _origin(result)[name]
             if first != other:
                 rows = f"{results[0].record['row']} and {result.record['row']}"
@@ -71,7 +71,7 @@ def check_same_origin(results: list[Result]) -> None:
 def _origin(result: Result) -> dict[str, Any]:
     record = result.record
     images = (record["data"]["fingerprint"], result.indices, result.sources)
-    return {"scale": record["scale"], "images": images, "seeds": record["seeds"]}
+    return {"scale": record["scale"], "images": images, "seeds": record["seeds"], "training": record["training"]}
 
 
 def _short(value: Any) -> str:

@@ -50,7 +50,7 @@ def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resul
     """The result files that a table names (None where there is none) and the published rows.
 
     Raises:
-        ValueError: if the files are of different scales, images or seeds.
+        ValueError: if the files are of different scales, images, seeds or training budgets.
     """
     ours = {row: read_result(results / "tokenizers" / f"{row}.json") for row in declared["ours"]}
     check_same_origin([result for result in ours.values() if result is not None])
@@ -210,10 +210,11 @@ def claim_table(tested: dict[str, list[Verdict]]) -> list[str]:
     return [
         *lines,
         "",
-        "Difference: the claimed better row minus the other, image by image and seed by seed, and its mean ± 1.96 "
-        "standard errors (normal, which is narrow for few seeds). `holds`: all of the interval is on the claimed side; "
-        "`reversed`: all of it is on the other side; `not resolved`: it contains zero, or there is only one seed or "
-        "one photograph, which tells nothing of the chance of another. No correction for the number of tests.",
+        "Difference: the claimed better row minus the other, image by image and seed by seed, with its 95 % interval "
+        "(Student's t, degrees of freedom by Welch and Satterthwaite: few seeds widen it). `holds`: all of the interval "
+        "is on the claimed side; `reversed`: all of it is on the other side; `not resolved`: it contains zero, or there "
+        "is only one seed or one photograph, which tells nothing of the chance of another. No correction for the number "
+        "of tests.",
     ]
 
 

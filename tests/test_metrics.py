@@ -117,7 +117,15 @@ def test_summary_by_hand():
     # Seeds: variance of (4, 6) is 2, over two seeds 1.
     assert estimate.standard_error == pytest.approx(math.sqrt(64 / 9 + 1), rel=1e-12)
     low, high = estimate.interval
-    assert (low + high) / 2 == pytest.approx(5) and high - low == pytest.approx(2 * 1.96 * estimate.standard_error)
+    # Degrees of freedom: (64 / 9 + 1)^2 / ((64 / 9)^2 / 1 + 1^2 / 1).
+    freedom = (73 / 9) ** 2 / ((64 / 9) ** 2 + 1)
+    assert estimate.degrees_of_freedom == pytest.approx(freedom) == pytest.approx(1.2758, abs=1e-4)
+    assert (low + high) / 2 == pytest.approx(5)
+    # 97.5 % of t lie below the bound: its distribution function, integrated by hand
+    x = np.linspace(-4000, (high - 5) / estimate.standard_error, 8_000_001)
+    density = (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
+    density *= math.gamma((freedom + 1) / 2) / math.sqrt(freedom * math.pi) / math.gamma(freedom / 2)
+    assert np.trapezoid(density, x) == pytest.approx(0.975, abs=1e-3)
 
 
 def test_images_of_their_own_photographs_give_the_textbook_error():

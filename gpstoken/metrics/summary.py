@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Estimate:
         clusters: number of photographs.
         seeds: number of seeds.
         per_seed: the mean of each seed.
+        degrees_of_freedom: of the standard error, by Welch and Satterthwaite: few seeds make a wide interval.
     """
 
     mean: float
@@ -25,11 +27,17 @@ class Estimate:
     clusters: int
     seeds: int
     per_seed: tuple[float, ...]
+    degrees_of_freedom: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95 % interval: Student's t with the degrees of freedom of the standard error."""
+        return float(student.ppf(0.975, self.degrees_of_freedom)) * self.standard_error
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval under a normal error."""
-        return self.mean - 1.96 * self.standard_error, self.mean + 1.96 * self.standard_error
+        """The 95 % interval of the mean."""
+        return self.mean - self.half_width, self.mean + self.half_width
 
 
 def summarise(values: np.ndarray, sources: list[str]) -> Estimate:
@@ -51,14 +59,25 @@ def summarise(values: np.ndarray, sources: list[str]) -> Estimate:
     per_seed = values.mean(axis=1)
     mean = per_seed.mean()
     residual = np.bincount(cluster, weights=values.mean(axis=0) - mean)
-    of_images = (residual**2).sum() / len(sources) ** 2 * len(names) / max(len(names) - 1, 1)
-    of_seeds = per_seed.var(ddof=1) / len(per_seed) if len(per_seed) > 1 else 0.0
-    if len(names) == 1:
-        of_images = 0.0
+    # (variance of the mean, degrees of freedom) of each source of chance that can be estimated
+    parts = []
+    if len(names) > 1:
+        of_photographs = (residual**2).sum() / len(sources) ** 2 * len(names) / (len(names) - 1)
+        parts.append((of_photographs, len(names) - 1))
+    if len(per_seed) > 1:
+        parts.append((per_seed.var(ddof=1) / len(per_seed), len(per_seed) - 1))
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / freedom for part, freedom in parts)
     return Estimate(
-        float(mean), float(np.sqrt(of_images + of_seeds)), len(sources), len(names), len(per_seed),
-        tuple(float(value) for value in per_seed),
-    )  # fmt: skip
+        mean=float(mean),
+        standard_error=float(np.sqrt(variance)),
+        count=len(sources),
+        clusters=len(names),
+        seeds=len(per_seed),
+        per_seed=tuple(float(value) for value in per_seed),
+        # without any spread the interval is a point, whatever the degrees of freedom
+        degrees_of_freedom=float(variance**2 / spread) if spread else 1.0,
+    )
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, sources: list[str]) -> Estimate:

@@ -46,7 +46,7 @@ def write_result(tmp_path):
                 "photographs": 2,
                 "fingerprint": changes.get("fingerprint", "fe6d6b66d051e246" * 4),
             },
-            "training": {"steps": 300, "batch_size": 16},
+            "training": {"steps": changes.get("steps", 300), "batch_size": 16},
             "metrics": {
                 name: {
                     "mean": mean,

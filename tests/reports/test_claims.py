@@ -26,17 +26,19 @@ def pair(write_result):
 # 0.5 / 2 = 0.25 to the variance.
 UP = np.array([[1.0, 1.0, 2.0, 2.0], [2.0, 2.0, 3.0, 3.0]])
 ERROR = 0.5**0.5
+# Two equal parts of one degree of freedom each make two; the table of Student's t has 4.303 for 97.5 % there.
+T = 4.3027
 
 
 @pytest.mark.parametrize(
     ("difference", "metric", "outcome"),
     [
-        (UP, "psnr", "holds"),
-        (UP, "lpips_alexnet", "reversed"),
-        (-UP, "psnr", "reversed"),
-        (-UP, "lpips_vgg16", "holds"),
-        (UP - 1, "psnr", "not resolved"),  # 1 - 1.96 * 0.707 < 0
-        (UP - 1, "lpips_alexnet", "not resolved"),
+        (UP + 2, "psnr", "holds"),
+        (UP + 2, "lpips_alexnet", "reversed"),
+        (-UP - 2, "psnr", "reversed"),
+        (-UP - 2, "lpips_vgg16", "holds"),
+        (UP, "psnr", "not resolved"),  # 2 - 4.303 * 0.707 < 0
+        (UP, "lpips_alexnet", "not resolved"),
         (0 * UP, "psnr", "not resolved"),
     ],
 )
@@ -48,7 +50,7 @@ def test_verdict(pair, difference, metric, outcome):
 
 def test_interval_by_hand(pair):
     low, high = judge(*pair(UP), "psnr").difference.interval
-    assert (low, high) == (pytest.approx(2 - 1.96 * ERROR), pytest.approx(2 + 1.96 * ERROR))
+    assert (low, high) == (pytest.approx(2 - T * ERROR, abs=1e-4), pytest.approx(2 + T * ERROR, abs=1e-4))
 
 
 def test_one_seed_resolves_nothing(pair):

@@ -6,11 +6,8 @@ import pytest
 
 from reports import publish
 
-# MLflow leaves its database to the garbage collector, and its own imports use what its dependencies deprecate.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+# MLflow 3.17 against SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,12 @@ def test_only_the_rows_that_a_table_names(reconstruction, write_result, tmp_path
 
 @pytest.mark.parametrize(
     ("changes", "what"),
-    [({"fingerprint": "0" * 64}, "images"), ({"scale": "paper"}, "scale"), ({"seeds": (0, 2)}, "seeds")],
+    [
+        ({"fingerprint": "0" * 64}, "images"),
+        ({"scale": "paper"}, "scale"),
+        ({"seeds": (0, 2)}, "seeds"),
+        ({"steps": 240}, "training"),
+    ],
 )
 def test_rows_of_different_origin_are_refused(arm, tmp_path, changes, what):
     arm("init_only")
