@@ -211,10 +211,10 @@ def claim_table(tested: dict[str, list[Verdict]]) -> list[str]:
         *lines,
         "",
         "Difference: the claimed better row minus the other, image by image and seed by seed, with its 95 % interval "
-        "(Student's t, degrees of freedom by Welch and Satterthwaite: few seeds widen it). `holds`: all of the interval "
-        "is on the claimed side; `reversed`: all of it is on the other side; `not resolved`: it contains zero, or there "
-        "is only one seed or one photograph, which tells nothing of the chance of another. No correction for the number "
-        "of tests.",
+        "(Student's t, degrees of freedom by Welch and Satterthwaite: few seeds widen it). `holds`: all of it on the "
+        "claimed side; `reversed`: all of it is on the other side; `not resolved`: it contains zero, or there is only "
+        "one seed or one photograph, which tells nothing of the chance of another. No correction for the number of "
+        "tests.",
     ]
 
 
