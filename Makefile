@@ -37,7 +37,7 @@ lint: install
 ui: install
 	mlflow db upgrade "$$MLFLOW_TRACKING_URI" 2>/dev/null
 	python -m reports.publish
-	@echo "http://127.0.0.1:5000/?workflowType=machine_learning"
+	@echo "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART"
 	mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --host 127.0.0.1 --workers 1
 
 bench: install

@@ -36,6 +36,13 @@ def draw_gaussians(picture: Image.Image, gaussians: Gaussians, row: int = 0) -> 
     return drawn
 
 
+def picture_row(before: Tensor, layouts: list[Gaussians], after: Tensor, row: int = 0) -> list[Image.Image]:
+    """Image `row` of before[B, 3, H, W], each layout drawn on it, and after[B, 3, H, W]; small images magnified."""
+    scale = max(1, 256 // min(before.shape[-2:]))
+    picture = to_picture(before[row], scale)
+    return [picture, *(draw_gaussians(picture, layout, row) for layout in layouts), to_picture(after[row], scale)]
+
+
 def contact_sheet(rows: list[list[Image.Image]], gap: int = 4) -> Image.Image:
     """Pictures of one size in a grid."""
     width, height = rows[0][0].size

@@ -4,11 +4,12 @@ DVC reads params.yaml as it stands and cannot choose a part of it by a variable,
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 import yaml
+
+from gpstoken.writing import replacing
 
 SCALES = Path("experiments/_scale")
 HEADER = "# Written by `python -m gpstoken.params {scale}` from {source}. `dvc repro` reads it as it stands.\n"
@@ -22,9 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     scale = parser.parse_args(arguments).scale
     source = SCALES / f"{scale}.params.yaml"
     params = {"scale": scale, **yaml.safe_load(source.read_text())}
-    part = Path("params.yaml.part")
-    part.write_text(HEADER.format(scale=scale, source=source) + yaml.safe_dump(params, sort_keys=False))
-    os.replace(part, "params.yaml")
+    with replacing("params.yaml") as part:
+        part.write_text(HEADER.format(scale=scale, source=source) + yaml.safe_dump(params, sort_keys=False))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,9 +14,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from gpstoken.drawing import contact_sheet, draw_gaussians, to_picture
+from gpstoken.drawing import contact_sheet, picture_row, to_picture
 from gpstoken.tokenizer import PRESETS, GPSToken
 from gpstoken.tokens import Tokens
+from gpstoken.writing import replacing
 
 # Ending of a photograph -> its reader. PIL may use no other: some of them start programs (EPS) or are no pictures.
 FORMATS = {
@@ -233,17 +233,10 @@ def _cut_centre(photo: Image.Image, width: int, height: int) -> Image.Image:
 
 def _sheet(tokenizer: GPSToken, image: Tensor, tokens: Tokens) -> Image.Image:
     """Input, initial Gaussians, refined Gaussians and reconstruction of image[1, 3, H, W] side by side."""
-    scale = max(1, 256 // min(image.shape[-2:]))
-    before, after = (to_picture(x[0], scale) for x in (image, tokenizer.decode(tokens)))
-    layout = tokenizer.layout(image, tokens.features.shape[1])
-    return contact_sheet([[before, *(draw_gaussians(before, g) for g in (layout, tokens.gaussians)), after]])
+    layouts = [tokenizer.layout(image, tokens.features.shape[1]), tokens.gaussians]
+    return contact_sheet([picture_row(image, layouts, tokenizer.decode(tokens))])
 
 
 def _save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG that a reader never sees half-written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         picture.save(part, format="PNG")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

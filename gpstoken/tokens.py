@@ -1,6 +1,5 @@
 """What a tokenizer of this suite hands on: Gaussians with texture features, and their file."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gpstoken.gaussians import Gaussians
+from gpstoken.writing import replacing
 
 FORMAT, VERSION = "gpstoken.tokens", "1"
 
@@ -62,14 +62,11 @@ class Tokens:
         header = {"format": FORMAT, "version": VERSION}
         if self.size is not None:
             header["size"] = "{}x{}".format(*self.size)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, header)
-            os.replace(part, path)
+            with replacing(path) as part:
+                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, header)
         except SafetensorError as error:
             raise OSError(f"{path}: cannot be written ({error})") from error
-        finally:
-            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokens":

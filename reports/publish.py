@@ -23,7 +23,7 @@ from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAM_VAL_LENGTH,
 from PIL import Image
 
 from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, read_metrics
-from reports.tables import write
+from gpstoken.writing import replacing
 
 EXPERIMENT = "gpstoken"
 SQLITE = "sqlite:///"
@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{len(wanted)} runs in {uri}, {new} of them new")
     if options.stamp:
         keys = sorted(f"{run.name} {run.key}" for run in wanted)
-        write(options.stamp, json.dumps({"runs": len(keys), "keys": keys}, indent=1) + "\n")
+        with replacing(options.stamp) as part:
+            part.write_text(json.dumps({"runs": len(keys), "keys": keys}, indent=1) + "\n")
     return 0
 
 
@@ -91,7 +92,7 @@ def trainings(runs: Path) -> Iterator[Published]:
         tags |= {"seed": str(config["seed_everything"]), "data": config["data"]["class_path"]}
         pictures = sorted(folder.glob("pictures/step_*.png"))
         yield Published(
-            name=f"{scale}/{group}/{row}/{seed}" if placed else seed,
+            name=f"{row} {seed} ({group}, {scale})" if placed else seed,
             files=[config_file, folder / METRICS_FILE, *pictures],
             tags=tags,
             params=flatten(config),
@@ -107,7 +108,7 @@ def evaluations(results: Path) -> Iterator[Published]:
         tags = {"kind": "evaluation", "row": record["row"], "scale": record["scale"], "commit": record["commit"]}
         tags |= {"seed": " ".join(map(str, record["seeds"])), "data": record["data"]["class_path"]}
         yield Published(
-            name=f"{record['scale']}/{record['group']}/{record['row']}/evaluation",
+            name="{row} evaluation ({group}, {scale})".format(**record),
             files=[path, path.with_suffix(".csv")],
             tags=tags | {"fingerprint": record["data"]["fingerprint"]},
             params=flatten({name: record[name] for name in ("tokenizer", "data", "training", "versions", "machine")}),

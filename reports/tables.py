@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from gpstoken.metrics import METRICS
+from gpstoken.writing import replacing
 from reports.claims import Verdict, judge
 from reports.results import Result, check_same_origin, read_result
 
@@ -36,8 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     for name, declared in declarations().items():
         ours, published = read_table(declared, options.results)
-        write(options.output / f"{name}.md", markdown(declared, ours, published))
-        write(options.output / f"{name}.csv", as_csv(rows_of(declared, ours, published)))
+        with replacing(options.output / f"{name}.md") as part:
+            part.write_text(markdown(declared, ours, published), encoding="utf-8")
+        with replacing(options.output / f"{name}.csv") as part:
+            part.write_text(as_csv(rows_of(declared, ours, published)), encoding="utf-8")
     return 0
 
 
@@ -56,13 +58,6 @@ def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resul
     check_same_origin([result for result in ours.values() if result is not None])
     with (HERE / "published" / declared["published"]).open(newline="", encoding="utf-8") as file:
         return ours, list(csv.DictReader(file))
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file that takes its name only when it is whole."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def rows_of(declared: dict[str, Any], ours: dict[str, Result | None], published: list[dict[str, str]]) -> list[Row]:

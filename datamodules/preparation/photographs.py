@@ -135,7 +135,11 @@ def render_landsat(red: bytes, green: bytes, blue: bytes, first_row: int = 0) ->
 
 
 def _photograph(domain: str, package: str, name: str, data: bytes, licence: str, credit: str) -> Photograph:
-    with Image.open(io.BytesIO(data)) as image:
+    try:
+        opened = Image.open(io.BytesIO(data))
+    except OSError as error:
+        raise ValueError(f"{package}: {name} cannot be read as a picture: {error}") from error
+    with opened as image:
         width, height = ImageOps.exif_transpose(image).size
         if image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L"):
             suffix, content = {"JPEG": ".jpg", "PNG": ".png"}[image.format], data

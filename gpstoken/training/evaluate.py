@@ -3,7 +3,6 @@
 import argparse
 import csv
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from gpstoken.checkpoints import check
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.files import CHECKPOINT_FILE
+from gpstoken.writing import replacing
 
 
 def main(arguments: list[str]) -> int:
@@ -93,27 +93,9 @@ def evaluate(runs: list[Path], output: Path, scale: str) -> None:
         "machine": machine(module.device),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(output.with_suffix(".csv")) as file:
+    with replacing(output.with_suffix(".csv")) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["seed", "index", "source", *names])
         writer.writeheader()
         writer.writerows({key: row[key] for key in writer.fieldnames} for row in rows)
-    with _replacing(output) as file:
-        file.write(json.dumps(result, indent=1) + "\n")
-
-
-class _replacing:
-    """A text file that takes its name only when it is whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.part = path, path.with_name(f".{path.name}.part")
-
-    def __enter__(self):
-        self.file = self.part.open("w", newline="")
-        return self.file
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        self.file.close()
-        if kind is None:
-            os.replace(self.part, self.path)
-        else:
-            self.part.unlink()
+    with replacing(output) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n")

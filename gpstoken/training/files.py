@@ -1,12 +1,13 @@
 """What a run leaves in its folder (`default_root_dir`): last.ckpt and metrics.csv, both safe against a kill."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
+
+from gpstoken.writing import replacing
 
 METRICS_FILE, CHECKPOINT_FILE = "metrics.csv", "last.ckpt"
 
@@ -78,10 +79,8 @@ class MetricsFile(Callback):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._written_at = trainer.global_step
         kept = [row for row in read_metrics(path) if row[0] <= trainer.global_step] if path.exists() else []
-        part = path.with_suffix(".part")
-        with part.open("w", newline="") as file:
+        with replacing(path) as part, part.open("w", newline="") as file:
             csv.writer(file).writerows([("step", "name", "value"), *kept])
-        os.replace(part, path)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

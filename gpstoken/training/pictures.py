@@ -8,7 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from gpstoken.drawing import contact_sheet, draw_gaussians, to_picture
+from gpstoken.drawing import contact_sheet, picture_row
 from gpstoken.tokenizer import GPSToken, Tokenizer
 
 
@@ -47,12 +47,5 @@ def sheet(tokenizer: Tokenizer, image: Tensor):
     tokens = tokenizer.encode(image)
     reconstruction = tokenizer.decode(tokens)
     tokenizer.train(was_training)
-    scale = max(1, 256 // image.shape[-1])
-    rows = []
-    for index, (before, after) in enumerate(zip(image, reconstruction, strict=True)):
-        middle = []
-        if isinstance(tokenizer, GPSToken):
-            picture = to_picture(before, scale)
-            middle = [draw_gaussians(picture, g, index) for g in (tokenizer.layout(image), tokens.gaussians)]
-        rows.append([to_picture(before, scale), *middle, to_picture(after, scale)])
-    return contact_sheet(rows)
+    layouts = [tokenizer.layout(image), tokens.gaussians] if isinstance(tokenizer, GPSToken) else []
+    return contact_sheet([picture_row(image, layouts, reconstruction, row) for row in range(len(image))])

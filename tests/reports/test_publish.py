@@ -44,7 +44,7 @@ def test_what_a_training_run_holds(store, write_run):
     write_run("gpstoken_m128", seed=2)
     run()
     (found,) = published(store).values()
-    assert found.info.run_name == "laptop/tokenizers/gpstoken_m128/seed2"
+    assert found.info.run_name == "gpstoken_m128 seed2 (tokenizers, laptop)"
     assert found.info.status == "FINISHED"
     expected = {
         "kind": "training",
@@ -72,8 +72,8 @@ def test_what_an_evaluation_and_the_report_hold(store, arm, tmp_path):
     (report / "ablation.md").write_text("# Spatial adaptivity\n")
     run()
     found = published(store)
-    assert set(found) == {"laptop/tokenizers/uniform/evaluation", "report"}
-    evaluation = found["laptop/tokenizers/uniform/evaluation"].data
+    assert set(found) == {"uniform evaluation (tokenizers, laptop)", "report"}
+    evaluation = found["uniform evaluation (tokenizers, laptop)"].data
     expected = {"kind": "evaluation", "row": "uniform", "scale": "laptop", "seed": "0 1", "commit": "0123456789ab"}
     assert expected.items() <= evaluation.tags.items()
     record = json.loads(path.read_text())["metrics"]["psnr"]
@@ -112,11 +112,11 @@ def test_interrupted_run_is_made_again_and_others_are_left(store, write_run, mon
             run()
     (half,) = published(store).values()
     # another process in the middle of its own run
-    store.create_run(half.info.experiment_id, tags={"kind": "training"}, run_name="paper/tokenizers/uniform/seed0")
+    store.create_run(half.info.experiment_id, tags={"kind": "training"}, run_name="uniform seed0 (tokenizers, paper)")
     run()
     found = published(store)
-    assert set(found) == {"laptop/tokenizers/uniform/seed0", "paper/tokenizers/uniform/seed0"}
-    whole = found["laptop/tokenizers/uniform/seed0"]
+    assert set(found) == {"uniform seed0 (tokenizers, laptop)", "uniform seed0 (tokenizers, paper)"}
+    whole = found["uniform seed0 (tokenizers, laptop)"]
     assert whole.info.run_id != half.info.run_id
     assert whole.info.status == "FINISHED"
     assert "key" in whole.data.tags
