@@ -27,7 +27,7 @@ repro: install
 # Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
 test: install
 	dvc repro -q prepare
-	OMP_NUM_THREADS=1 pytest
+	OMP_NUM_THREADS=1 pytest -n auto
 
 lint: install
 	ruff check .

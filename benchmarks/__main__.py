@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.timing import machine
 
-MODULES = ("partition", "splat")
+MODULES = ("partition", "splat", "evaluation")
 
 
 def table(rows: list[dict]) -> str:

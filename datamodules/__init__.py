@@ -1,7 +1,13 @@
 """Where images come from. A config names a data set by its class: `class_path: datamodules.Embedded`."""
 
 from datamodules.base import ImageDataModule
+from datamodules.coco import COCO
 from datamodules.embedded import Embedded
+from datamodules.ffhq import FFHQ
 from datamodules.folder import Folder
+from datamodules.imagenet import ImageNet
+from datamodules.med_mnist import MedMNIST
+from datamodules.stare import STARE
+from datamodules.whu_rs19 import WHURS19
 
-__all__ = ["Embedded", "Folder", "ImageDataModule"]
+__all__ = ["COCO", "FFHQ", "STARE", "WHURS19", "Embedded", "Folder", "ImageDataModule", "ImageNet", "MedMNIST"]

@@ -4,17 +4,21 @@ The contract with `gpstoken` is one batch dict:
 `{"image": float[B, 3, H, W] in [-1, 1], "label": long[B], "index": long[B]}`, index = stable position in the split.
 """
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader, Subset
 
-from datamodules.images import adm_centre_crop, mirrored_centre
-from datamodules.samples import EvaluationSamples, Photos, TrainingSamples, View
+from datamodules.crops import CROPS, mirrored_centre
+from datamodules.prepared import EvaluationSamples, Prepared, prepare
+from datamodules.samples import Photos, TrainingSamples, View
 from datamodules.sampling import EpochSampler, ResumableLoader
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
@@ -30,11 +34,24 @@ class ImageDataModule(LightningDataModule, ABC):
         seed: of the order and the views of training samples, >= 0.
         epoch_length: training samples an epoch; None: `views_per_photo` for each photo. Training views are random, so
             that an epoch is a convention; a sample's index is its number within the epoch.
+        crop: how the centre square is cut: "adm" is the pinned protocol, "release" that of the paper's released code.
+        on_error: an unreadable picture is an error that names it ("stop"), or is reported once and left out ("skip");
+            in training the next readable one takes its place.
+        prepared: folder in which prepared evaluation sets are kept.
+
+    Attributes:
+        name: what results call the data set.
+        licence: terms of the pictures.
+        citation: whom to cite.
+        obtain: how to get the data, one sentence; {root} stands for the folder asked for.
 
     Raises:
-        ValueError: for a size below 1 or a negative number.
+        ValueError: for a size below 1, a negative number, or a word that is none of the choices.
     """
 
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    obtain: ClassVar[str]
     views_per_photo: ClassVar[int] = 1
     training_view: ClassVar[View] = staticmethod(mirrored_centre)
 
@@ -45,6 +62,9 @@ class ImageDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
         seed: int = 0,
         epoch_length: int | None = None,
+        crop: Literal["adm", "release"] = "adm",
+        on_error: Literal["stop", "skip"] = "stop",
+        prepared: str = "data/prepared",
     ) -> None:
         """See the class."""
         super().__init__()
@@ -53,11 +73,18 @@ class ImageDataModule(LightningDataModule, ABC):
         for name, (value, lowest) in limits.items():
             if value < lowest:
                 raise ValueError(f"{type(self).__name__}: {name} must be at least {lowest}, got {value}")
+        for name, word, choices in (("crop", crop, tuple(CROPS)), ("on_error", on_error, ("stop", "skip"))):
+            if word not in choices:
+                raise ValueError(f"{type(self).__name__}: {name} must be one of {', '.join(choices)}, got {word!r}")
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
         self.epoch_length = epoch_length
+        self.crop = crop
+        self.on_error = on_error
+        self.prepared = Path(prepared)
+        self.name = type(self).__name__
         self._datasets: dict[str, TrainingSamples | EvaluationSamples] = {}
 
     @abstractmethod
@@ -68,8 +95,24 @@ class ImageDataModule(LightningDataModule, ABC):
             split: "train", "val" or "test".
 
         Raises:
-            ValueError: if the data is missing; the message says how to get it.
+            ValueError: if the data is missing; the message says how to get it (`missing`).
         """
+
+    def missing(self, found: str) -> ValueError:
+        """The error for data that is not where `self.root` says, for `photos` to raise.
+
+        Args:
+            found: what is there instead, such as "nothing" or "a folder without val/".
+        """
+        root = self.root
+        return ValueError(f"{type(self).__name__}: found {found} at {root}; {self.obtain.replace('{root}', str(root))}")
+
+    def prepare_data(self) -> None:
+        """Prepares the evaluation split of the trainer's stage; Lightning calls it on one process of each machine."""
+        stage = self.trainer.state.fn if self.trainer else None
+        for split in STAGES.get(stage, ()):
+            if split != "train":
+                self.dataset(split)
 
     def setup(self, stage: str) -> None:
         """Loads the splits of a stage (fit, validate, test, predict), so that missing data is an error at the start."""
@@ -77,47 +120,44 @@ class ImageDataModule(LightningDataModule, ABC):
             self.dataset(split)
 
     def dataset(self, split: str) -> TrainingSamples | EvaluationSamples:
-        """The samples of a split, loaded once.
+        """The samples of a split, loaded once; those of "val" and "test" are prepared where they are not yet.
 
         Args:
             split: "train", "val" or "test".
 
         Raises:
-            ValueError: if "train" or "test" is empty, or an epoch is shorter than a batch. An empty "val" only means
-                that nothing is validated.
+            ValueError: if "train" or "test" is empty, no picture of "val" or "test" can be read, or an epoch is shorter
+                than a batch. An empty "val" only means that nothing is validated.
         """
         if split not in self._datasets:
             photos = self.photos(split)
             if not photos and split != "val":
                 raise ValueError(f"{type(self).__name__}: the split {split!r} has no picture")
-            if split == "train":
-                length = self.epoch_length or self.views_per_photo * len(photos)
-                if length < self.batch_size:
-                    raise ValueError(
-                        f"{type(self).__name__}: an epoch of {length} is below batch_size {self.batch_size}"
-                    )
-                view = type(self).training_view
-                self._datasets[split] = TrainingSamples(photos, self.image_size, self.seed, length, view)
-            else:
-                self._datasets[split] = EvaluationSamples(photos, self.image_size)
+            self._datasets[split] = self._training(photos) if split == "train" else self._evaluation(split, photos)
         return self._datasets[split]
 
     def sources(self, split: str) -> list[str]:
         """Name of the photograph behind each index of a split: samples of one photo are not independent."""
+        if split != "train":
+            return self._prepared(split).sources
         dataset = self.dataset(split)
         return [dataset.photos.sources[i % len(dataset.photos)] for i in range(len(dataset))]
 
     def fingerprint(self, split: str) -> str:
-        """Hexadecimal sha256 over the prepared pixels of a split: the photos of "train", the views of the others."""
-        dataset = self.dataset(split)
-        digest = hashlib.sha256()
-        for i in range(len(dataset.photos)):
-            picture = dataset.photos.read(i)
-            if split != "train":
-                picture = adm_centre_crop(picture, self.image_size)
-            digest.update(repr(picture.shape).encode())
-            digest.update(np.ascontiguousarray(picture))
-        return digest.hexdigest()
+        """Hexadecimal sha256 over the prepared pixels of "val" or "test".
+
+        Raises:
+            ValueError: for "train", whose views are random.
+        """
+        return self._prepared(split).fingerprint
+
+    def skipped(self, split: str) -> list[str]:
+        """Sources of the pictures of "val" or "test" that could not be read and were left out (`on_error="skip"`).
+
+        Raises:
+            ValueError: for "train", which is read only as it goes.
+        """
+        return self._prepared(split).skipped
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled batches; a restarted trainer gets exactly those that it has not finished."""
@@ -128,18 +168,66 @@ class ImageDataModule(LightningDataModule, ABC):
         )
         return ResumableLoader(self.dataset("train"), sampler=sampler, drop_last=True, **self._loading())
 
+    def evaluation_loader(self, split: str, done: Collection[int] = ()) -> DataLoader:
+        """The views of a split in order, each on exactly one of the trainer's devices.
+
+        Args:
+            split: "val" or "test".
+            done: indices to leave out, because an evaluation that was killed has them.
+
+        Raises:
+            ValueError: if `done` is of another set, or there are fewer images than devices: one without a batch would
+                keep the others waiting for ever.
+        """
+        samples = self.dataset(split)
+        total = len(self._prepared(split))
+        left = sorted(set(range(total)) - set(done))
+        if len(left) != total - len(set(done)):
+            raise ValueError(f"{type(self).__name__}: {split} has {total} images, and {max(done)} is said to be done")
+        if done:
+            samples = Subset(samples, left)
+        sampler = None
+        if self.trainer and self.trainer.world_size > 1 and left:
+            devices, rank = self.trainer.world_size, self.trainer.global_rank
+            if len(left) < devices:
+                raise ValueError(
+                    f"{type(self).__name__}: {len(left)} images of {split} for {devices} devices; use {len(left)}"
+                )
+            sampler = UnrepeatedDistributedSampler(samples, num_replicas=devices, rank=rank, shuffle=False)
+        return DataLoader(samples, sampler=sampler, **self._loading())
+
     def val_dataloader(self) -> DataLoader | list:
         """The views of "val" in order; an empty list, which Lightning takes for no validation, where there are none."""
-        dataset = self.dataset("val")
-        return DataLoader(dataset, **self._loading()) if len(dataset) else []
+        return self.evaluation_loader("val") if len(self.dataset("val")) else []
 
     def test_dataloader(self) -> DataLoader:
         """The views of "test" in order."""
-        return DataLoader(self.dataset("test"), **self._loading())
+        return self.evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader:
         """The same as `test_dataloader`."""
         return self.test_dataloader()
+
+    def _training(self, photos: Photos) -> TrainingSamples:
+        length = self.epoch_length or self.views_per_photo * len(photos)
+        if length < self.batch_size:
+            raise ValueError(f"{type(self).__name__}: an epoch of {length} is below batch_size {self.batch_size}")
+        view = type(self).training_view
+        if view is mirrored_centre:
+            view = functools.partial(mirrored_centre, crop=CROPS[self.crop])
+        return TrainingSamples(photos, self.image_size, self.seed, length, view, self.on_error == "skip")
+
+    def _evaluation(self, split: str, photos: Photos) -> EvaluationSamples:
+        if not photos:
+            return EvaluationSamples(Prepared(self.prepared, [], [], hashlib.sha256().hexdigest(), []))
+        name = f"{type(self).__name__}-{split}"
+        skip = self.on_error == "skip"
+        return EvaluationSamples(prepare(photos, self.prepared, name, self.crop, self.image_size, skip))
+
+    def _prepared(self, split: str) -> Prepared:
+        if split not in ("val", "test"):
+            raise ValueError(f"{type(self).__name__}: only the splits val and test are prepared, not {split!r}")
+        return self.dataset(split).prepared
 
     def _loading(self) -> dict[str, Any]:
         # A generator of its own: DataLoader would draw its workers' seeds from the global one, and so would change the

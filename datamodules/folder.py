@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.base import ImageDataModule, Photos
-from datamodules.images import EXTENSIONS
+from datamodules.reading import EXTENSIONS
 from datamodules.splits import SPLITS, split_by_group
 
 
@@ -20,6 +20,10 @@ class Folder(ImageDataModule):
         **options: those of ImageDataModule.
     """
 
+    licence = "that of the user's own photographs"
+    citation = "none"
+    obtain = f"expected a folder of pictures ({' '.join(EXTENSIONS)}), or a text file with one path a line"
+
     def __init__(self, root: str, **options: Any) -> None:
         """See the class."""
         super().__init__(**options)
@@ -32,7 +36,7 @@ class Folder(ImageDataModule):
             splits = [Path(name).parts[0] for name in names]
             classes = [Path(*Path(name).parts[1:-1]).as_posix() for name in names]
         else:
-            splits = split_by_group(names, self.seed)
+            splits = split_by_group(names)
             classes = [Path(name).parent.as_posix() for name in names]
         number = {name: i for i, name in enumerate(sorted(set(classes)))}
         chosen = [i for i, own in enumerate(splits) if own == split]
@@ -44,11 +48,12 @@ class Folder(ImageDataModule):
     def _names(self) -> list[str]:
         if self.root.is_file():
             lines = self.root.read_text(encoding="utf-8").splitlines()
-            return sorted({line.strip() for line in lines if line.strip()})
-        paths = (path for path in self.root.rglob("*") if path.suffix.lower() in EXTENSIONS)
-        # Hidden files are thumbnails and the like, made by file managers.
-        names = sorted(path.relative_to(self.root).as_posix() for path in paths if not path.name.startswith("."))
+            names = sorted({line.strip() for line in lines if line.strip()})
+        else:
+            paths = (path for path in self.root.rglob("*") if path.suffix.lower() in EXTENSIONS)
+            # Hidden files are thumbnails and the like, made by file managers.
+            names = sorted(path.relative_to(self.root).as_posix() for path in paths if not path.name.startswith("."))
         if not names:
-            found = "no picture in it" if self.root.is_dir() else "no such folder or list"
-            raise ValueError(f"Folder: {self.root}: {found}; expected files {' '.join(EXTENSIONS)}")
+            what = "a folder without pictures" if self.root.is_dir() else "nothing"
+            raise self.missing("an empty list" if self.root.is_file() else what)
         return names

@@ -1,5 +1,7 @@
-"""Pictures as samples of the batch contract: random views to train on, fixed ones to evaluate on."""
+"""Pictures as samples of the batch contract: the random views to train on (those to evaluate on: `prepared`)."""
 
+import itertools
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from datamodules.images import adm_centre_crop, read_rgb, to_tensor
+from datamodules.crops import to_tensor
+from datamodules.reading import Member, read_rgb
 
 View = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
@@ -20,12 +23,21 @@ class Photos:
     Attributes:
         sources: name of the photograph behind each picture; several views of one photo share it.
         labels: class number of each picture.
-        pictures: uint8[H, W, 3] arrays, or paths to read when wanted.
+        pictures: uint8[H, W, 3] arrays, paths or members of other files; the latter two are read when wanted.
+
+    Raises:
+        ValueError: if they are not equally many.
     """
 
     sources: Sequence[str]
     labels: Sequence[int]
-    pictures: Sequence[np.ndarray | Path]
+    pictures: Sequence[np.ndarray | Path | Member]
+
+    def __post_init__(self) -> None:
+        """See the class."""
+        counts = len(self.sources), len(self.labels), len(self.pictures)
+        if len(set(counts)) > 1:
+            raise ValueError("Photos: {} sources, {} labels and {} pictures".format(*counts))
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -38,7 +50,7 @@ class Photos:
             ValueError: if its file cannot be read.
         """
         picture = self.pictures[i]
-        return read_rgb(picture) if isinstance(picture, Path) else picture
+        return picture if isinstance(picture, np.ndarray) else read_rgb(picture)
 
 
 class TrainingSamples(Dataset):
@@ -50,15 +62,19 @@ class TrainingSamples(Dataset):
         seed: of crop, scale and mirroring.
         length: samples an epoch.
         view: (picture, image_size, generator) to uint8[image_size, image_size, 3].
+        skip: an unreadable picture is reported once (by each process) and the next readable one takes its place.
+            False: it is a ValueError.
     """
 
-    def __init__(self, photos: Photos, image_size: int, seed: int, length: int, view: View) -> None:
+    def __init__(self, photos: Photos, image_size: int, seed: int, length: int, view: View, skip: bool = False) -> None:
         """See the class."""
         self.photos = photos
         self.image_size = image_size
         self.seed = seed
         self.length = length
         self.view = view
+        self.skip = skip
+        self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
         """Samples an epoch."""
@@ -68,29 +84,19 @@ class TrainingSamples(Dataset):
         """One sample of the batch contract; a plain index (Lightning's overfit_batches asks so) means epoch 0."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         generator = np.random.default_rng((self.seed, epoch, index))
-        i = index % len(self.photos)
-        picture = self.view(self.photos.read(i), self.image_size, generator)
-        return {"image": to_tensor(picture), "label": self.photos.labels[i], "index": index}
+        i, picture = self._read(index % len(self.photos))
+        view = self.view(picture, self.image_size, generator)
+        return {"image": to_tensor(view), "label": self.photos.labels[i], "index": index}
 
-
-class EvaluationSamples(Dataset):
-    """The centre square of every picture, in order.
-
-    Args:
-        photos: what to look at.
-        image_size: side of the squares in pixels.
-    """
-
-    def __init__(self, photos: Photos, image_size: int) -> None:
-        """See the class."""
-        self.photos = photos
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """One sample of the batch contract."""
-        picture = adm_centre_crop(self.photos.read(index), self.image_size)
-        return {"image": to_tensor(picture), "label": self.photos.labels[index], "index": index}
+    def _read(self, first: int) -> tuple[int, np.ndarray]:
+        for i in itertools.chain(range(first, len(self.photos)), range(first)):
+            if i in self._unreadable:
+                continue
+            try:
+                return i, self.photos.read(i)
+            except ValueError as error:
+                if not self.skip:
+                    raise
+                self._unreadable.add(i)
+                print(f"skipped: {error}", file=sys.stderr)
+        raise ValueError(f"none of the {len(self.photos)} training pictures can be read")

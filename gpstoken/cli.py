@@ -1,4 +1,4 @@
-"""The command line: `gpstoken fit | validate | test | predict | evaluate | encode | decode` (alias `lightning`)."""
+"""The command line: `gpstoken fit | validate | test | predict | evaluate | score | encode | decode`, or `lightning`."""
 
 import os
 import sys
@@ -13,6 +13,10 @@ def main(arguments: list[str] | None = None) -> int:
             from gpstoken import photos
 
             return photos.main(arguments)
+        if arguments[:1] == ["score"]:
+            from gpstoken import score
+
+            return score.main(arguments[1:])
         if arguments[:1] == ["evaluate"]:
             from gpstoken.training import evaluate
 

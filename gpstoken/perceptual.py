@@ -1,5 +1,6 @@
 """Pretrained networks that judge images: LPIPS trunks and the FID Inception, from local files only."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -13,17 +14,25 @@ HOW_TO_GET = (
 )
 
 
-def _read(path: str | Path) -> dict[str, Tensor]:
-    """Reads a safetensors or a torch file without executing anything in it."""
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Reads a safetensors or a torch file without executing anything in it.
+
+    Raises:
+        FileNotFoundError: if there is no such file; says how to get it.
+        ValueError: if it is damaged, or holds anything but named tensors.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"network weights {path} not found: {HOW_TO_GET}")
     try:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"network weights {path}: not readable ({reason})") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"network weights {path}: holds something else than named tensors")
+    return weights
 
 
 def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
@@ -43,7 +52,7 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
     """
     if network not in ("alexnet", "vgg16"):
         raise ValueError(f"perceptual network: expected 'alexnet' or 'vgg16', got {network!r}")
-    weights = _read(path)
+    weights = read_weights(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lpips calls torchvision in a way that torchvision deprecates
         distance = lpips.LPIPS(net={"alexnet": "alex", "vgg16": "vgg"}[network], pnet_rand=True, verbose=False)
@@ -57,6 +66,29 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
     return distance.requires_grad_(False).eval()
 
 
+def load_inception(path: str | Path, features: list[str]) -> nn.Module:
+    """torch-fidelity's Inception, frozen and in eval mode: uint8[B, 3, H, W] to a tuple of `features`.
+
+    Args:
+        path: torch-fidelity's or pytorch-fid's inception-2015-12-05-6726825d.pth, or a safetensors copy.
+        features: names of torch-fidelity, "2048" (pool3) and "logits_unbiased" among them.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is not that network.
+    """
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    # The extractor reads its file with a reader that executes what is in it: hand it a copy of the tensors alone.
+    copy = io.BytesIO()
+    torch.save(read_weights(path), copy)
+    copy.seek(0)
+    try:
+        return FeatureExtractorInceptionV3("inception-v3-compat", features, copy)
+    except RuntimeError as error:
+        raise ValueError(f"network weights {path}: not the FID Inception ({str(error).splitlines()[0]})") from error
+
+
 class InceptionPool(nn.Module):
     """pool3 features of the FID Inception, differentiable in the image.
 
@@ -64,25 +96,9 @@ class InceptionPool(nn.Module):
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Loads torch-fidelity's `pt_inception-2015-12-05-6726825d.pth` (or its safetensors copy).
-
-        Raises:
-            FileNotFoundError: if the file is missing.
-            ValueError: if it is not that network.
-        """
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
+        """Loads the weights; arguments and errors of `load_inception`."""
         super().__init__()
-        weights = _read(path)
-        # The extractor reads its file itself, with an unsafe reader: hand it nothing and load the tensors afterwards.
-        read = torch.load
-        try:
-            torch.load = lambda *_, **__: weights
-            self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
-        except RuntimeError as error:
-            raise ValueError(f"network weights {path}: not the FID Inception ({str(error).splitlines()[0]})") from error
-        finally:
-            torch.load = read
+        self.network = load_inception(path, ["2048"])
 
     def forward(self, image: Tensor) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to float[B, 2048]."""

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("gpstoken", "torch", "torchvision", "lightning", "torchmetrics", "lpips", "numba", "numpy")
+PACKAGES = (
+    "gpstoken", "torch", "torchvision", "lightning", "torchmetrics", "torch-fidelity", "lpips", "numba", "numpy",
+    "pillow", "scipy",
+)  # fmt: skip
 
 
 def commit() -> str:

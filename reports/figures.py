@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,12 +19,10 @@ from torch import Tensor
 
 from gpstoken import Gaussians, GPSToken
 from gpstoken.drawing import to_picture
-from gpstoken.metrics import Estimate, summarise
 from gpstoken.photos import centre_square
 from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, read_metrics
-from reports.claims import judge
-from reports.results import Result
-from reports.tables import declarations, read_table
+from reports import intervals
+from reports.rows import declarations, read_table
 
 # Okabe and Ito: told apart by colour-blind readers; the line styles tell them apart in grey print.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"]
@@ -43,15 +42,20 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     tables = declarations()
-    ours, _ = read_table(tables["ablation"], options.results)
-    measured = {row: result for row, result in ours.items() if result is not None}
     rows = dict.fromkeys(row for table in tables.values() for row in table["ours"])
     # A row looks the same in every figure, whichever others are there.
     styles = dict(zip(rows, zip(cycle(COLOURS), cycle(DASHES), strict=False), strict=False))
     curves = {row: curve for row in rows if (curve := read_curves(options.runs / row))}
     checkpoint = options.runs / OVERVIEW_ROW / "seed0" / CHECKPOINT_FILE
-    figures = {
-        "ablation": lambda: ablation(measured, tables["ablation"], styles) if measured else None,
+    figures: dict[str, Callable[[], Figure | None]] = {}
+    for name, declared in tables.items():
+        ours, published = read_table(declared, options.results)
+        measured = {row: result for row, result in ours.items() if result is not None}
+        if "figure" in declared:
+            figures[name] = partial(intervals.arms, declared, measured, styles)
+        elif name == "tokens":
+            figures[name] = partial(intervals.tokens, declared, measured, published)
+    figures |= {
         "training": lambda: training(curves, styles) if curves else None,
         "overview": lambda: overview(GPSToken.from_checkpoint(checkpoint)) if checkpoint.is_file() else None,
     }
@@ -65,43 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
             if name != "overview":  # pictures gain nothing from SVG
                 figure.savefig(options.output / f"{name}.svg", metadata={"Date": None})
     return 0
-
-
-def ablation(results: dict[str, Result], declared: dict[str, Any], styles: dict[str, tuple[str, str]]) -> Figure:
-    """Means of the arms, and the paired differences that the claims are about, both with 95 % intervals."""
-    claims = [claim for claim in declared["claims"] if claim[0] in results and claim[1] in results]
-    figure = Figure(figsize=(7.4, 1.5 + 0.32 * (len(results) + 1.4 * len(claims))), layout="constrained")
-    axes = figure.subplots(2, 2, height_ratios=[len(results), max(1.4 * len(claims), 1)], sharey="row")
-    panels = [("psnr", "PSNR (dB), more is better"), ("lpips_alexnet", "LPIPS (AlexNet), less is better")]
-    for column, (metric, title) in enumerate(panels):
-        above, below = axes[:, column]
-        for place, (row, result) in enumerate(results.items()):
-            value = summarise(result.values[metric], result.sources)
-            interval(above, value, place, styles[row][0])
-            above.plot(value.per_seed, [place] * value.seeds, "|", color="black", markersize=9, alpha=0.6)
-        above.set_title(title, fontsize=9)
-        above.set_yticks(range(len(results)), [declared["ours"][row]["name"] for row in results])
-        above.set_ylim(len(results) - 0.5, -0.5)
-        for place, (first, second, _) in enumerate(claims):
-            difference = judge(results[first], results[second], metric).difference
-            interval(below, difference, place, "black")
-        below.axvline(0, color="grey", linewidth=0.8)
-        below.set_xlabel(f"paired difference ({'right' if metric == 'psnr' else 'left'} of 0: as claimed)")
-        names = [f"{declared['ours'][b]['name']}\nminus {declared['ours'][a]['name']}" for a, b, _ in claims]
-        below.set_yticks(range(len(claims)), names)
-        below.set_ylim(max(len(claims), 1) - 0.5, -0.5)
-    record = next(iter(results.values())).record
-    figure.suptitle(
-        f"Adaptivity ablation at {record['scale']} scale: mean and 95 % interval, {record['data']['images']} images of "
-        f"{record['data']['photographs']} photographs; ticks are seeds",
-        fontsize=9,
-    )
-    return figure
-
-
-def interval(axes: Axes, value: Estimate, place: float, colour: str) -> None:
-    """A dot with its 95 % interval along x."""
-    axes.errorbar(value.mean, place, xerr=value.half_width, fmt="o", color=colour, capsize=3, markersize=5)
 
 
 def read_curves(row: Path) -> dict[str, np.ndarray]:

@@ -111,11 +111,18 @@ def evaluations(results: Path) -> Iterator[Published]:
             name="{row} evaluation ({group}, {scale})".format(**record),
             files=[path, path.with_suffix(".csv")],
             tags=tags | {"fingerprint": record["data"]["fingerprint"]},
-            params=flatten({name: record[name] for name in ("tokenizer", "data", "training", "versions", "machine")}),
+            params=flatten(
+                {
+                    name: record[name]
+                    for name in ("tokenizer", "data", "evaluated", "training", "networks", "versions", "machine")
+                    if name in record
+                }
+            ),
             metrics=[
                 (f"test/{name}{suffix}", metric[part], 0)
-                for name, metric in record["metrics"].items()
+                for name, metric in (record["metrics"] | record.get("scores", {})).items()
                 for part, suffix in (("mean", ""), ("standard_error", "_standard_error"))
+                if metric[part] is not None
             ],
         )
 

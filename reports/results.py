@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from reports.columns import COLUMNS, INCEPTION_COLUMNS
+
 
 @dataclass(frozen=True)
 class Result:
@@ -25,12 +27,20 @@ class Result:
     indices: list[int]
     sources: list[str]
 
+    @property
+    def evaluated(self) -> dict[str, Any]:
+        """What was evaluated: row, focus, image_size and num_tokens of the whole image; as trained if not said."""
+        trained = self.record["tokenizer"]["init_args"]
+        usual = {"row": self.record["row"], "image_size": trained["image_size"], "num_tokens": trained["num_tokens"]}
+        return {**usual, "focus": None, **self.record.get("evaluated", {})}
+
 
 def read_result(path: Path) -> Result | None:
     """Reads ROW.json and ROW.csv; None where the row has not been evaluated.
 
     Raises:
-        ValueError: if the two files do not belong together, or the row is not that of its file name.
+        ValueError: if the two files do not belong together, the row is not that of its file name, or a distance bears a
+            name that is not its own.
     """
     if not path.is_file():
         return None
@@ -40,6 +50,7 @@ def read_result(path: Path) -> Result | None:
     record = json.loads(path.read_text())
     if record["row"] != path.stem:
         raise ValueError(f"{path}: holds the row {record['row']!r}")
+    _check_scores(path, record.get("scores", {}))
     with table.open(newline="") as file:
         rows = {(int(row["seed"]), int(row["index"])): row for row in csv.DictReader(file)}
     seeds, count = record["seeds"], record["data"]["images"]
@@ -54,25 +65,53 @@ def read_result(path: Path) -> Result | None:
     return Result(record, values, indices, sources)
 
 
-def check_same_origin(results: list[Result]) -> None:
-    """Refuses rows that cannot stand in one table: of another scale, other images, seeds or budget.
+def _check_scores(path: Path, scores: dict[str, Any]) -> None:
+    for name, score in scores.items():
+        if name not in COLUMNS:
+            raise ValueError(f"{path}: score {name!r} has no column in reports/columns.py")
+        # A distance of another network must never pass for an FID.
+        label = score.get("label", COLUMNS[name].heading)
+        if name in INCEPTION_COLUMNS and not label.replace("-Inception", "").endswith(("FID", "KID")):
+            raise ValueError(f"{path}: score {name!r} is labelled {label!r}, which is no Inception distance")
+
+
+def check_same_origin(results: list[Result], sizes_differ: bool = False) -> None:
+    """Refuses rows that cannot be compared with each other: of another scale, other images, seeds or budget.
+
+    Args:
+        results: the rows.
+        sizes_differ: whether images of several sizes, of the same views of the same photographs, may be compared.
 
     Raises:
         ValueError: naming the first two rows that differ, and in what.
     """
-    for result in results[1:]:
-        for name in ("scale", "images", "seeds", "training"):
-            first, other = _origin(results[0])[name], _origin(result)[name]
-            if first != other:
-                rows = f"{results[0].record['row']} and {result.record['row']}"
-                raise ValueError(f"{rows}: measured with different {name}, {_short(first)} and {_short(other)}")
+    first_of_size: dict[Any, Result] = {}
+    for result in results:
+        same_size = first_of_size.setdefault(result.evaluated["image_size"] if sizes_differ else None, result)
+        check_same(results[0], result, "scale")
+        check_same(same_size, result, "images")
+        for name in ("photographs", "seeds", "training"):
+            check_same(results[0], result, name)
 
 
-def _origin(result: Result) -> dict[str, Any]:
-    record = result.record
-    images = (record["data"]["fingerprint"], result.indices, result.sources)
-    return {"scale": record["scale"], "images": images, "seeds": record["seeds"], "training": record["training"]}
+def check_same(first: Result, other: Result, name: str) -> None:
+    """Refuses two rows that differ in `name`: scale, images, photographs, seeds or training.
+
+    Raises:
+        ValueError: naming the rows and what differs.
+    """
+    values = []
+    for result in (first, other):
+        images = {"images": result.record["data"]["fingerprint"], "photographs": (result.indices, result.sources)}
+        values.append(images[name] if name in images else result.record[name])
+    if values[0] != values[1]:
+        rows = f"{first.record['row']} and {other.record['row']}"
+        raise ValueError(f"{rows}: measured with different {name}, {' and '.join(_short(name, v) for v in values)}")
 
 
-def _short(value: Any) -> str:
-    return f"fingerprint {value[0][:12]}" if isinstance(value, tuple) else repr(value)
+def _short(name: str, value: Any) -> str:
+    if name == "images":
+        return f"fingerprint {value[:12]}"
+    if name == "photographs":
+        return f"{len(value[0])} images of {len(set(value[1]))}"
+    return repr(value)

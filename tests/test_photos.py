@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.images import adm_centre_crop
+from datamodules.crops import adm_centre_crop
 from gpstoken import GPSToken, Tokens, photos
 from gpstoken.cli import main
 

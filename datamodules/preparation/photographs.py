@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from datamodules.images import to_rgb
 from datamodules.preparation.catalogue import CATALOGUE, DOMAINS, INSTALLED, OVERLAPPING_ROWS, SITTINGS
 from datamodules.preparation.fetch import Requirement
+from datamodules.reading import to_rgb
 
 
 @dataclass(frozen=True)

@@ -1,101 +1,134 @@
-"""`gpstoken evaluate`: the runs of one row, seed by seed, to one result file with per-image numbers beside it."""
+"""`gpstoken evaluate`: the runs of one row, seed by seed, to one result file with per-image numbers beside it.
+
+A killed evaluation goes on where it was: images that are done lie in .ROW.*.parts beside the result until it is whole.
+Several devices share the images (`--devices 2`, or torchrun), each image on one of them.
+"""
 
 import argparse
 import csv
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from gpstoken.checkpoints import check
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.provenance import commit, machine, versions
-from gpstoken.training.files import CHECKPOINT_FILE
 from gpstoken.writing import replacing
+
+if TYPE_CHECKING:
+    from gpstoken.training.evaluation import Evaluated, Protocol
 
 
 def main(arguments: list[str]) -> int:
     """Parses the command line and evaluates; see `evaluate`."""
-    parser = argparse.ArgumentParser(prog="gpstoken evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="gpstoken evaluate",
+        description=__doc__.splitlines()[0],
+        epilog="Options that start with --data replace the data that the runs were trained on: --data FILE.yaml, "
+        "--data.init_args.image_size 128. Images keep the size of training unless told.",
+    )
     parser.add_argument("runs", nargs="+", type=Path, help="folders that `gpstoken fit --output` wrote, one a seed")
     parser.add_argument("-o", "--output", type=Path, required=True, help="result file, GROUP/ROW.json")
     parser.add_argument("--scale", required=True, help="scale of the runs, printed beside every number")
-    options = parser.parse_args(arguments)
-    evaluate(options.runs, options.output, options.scale)
+    parser.add_argument("--num-tokens", type=int, help="tokens of the whole image (default: as trained, by area)")
+    parser.add_argument("--focus-radius", type=float, help="measure a central disc of this radius (in sides) apart")
+    parser.add_argument("--focus-strength", type=float, default=0.0, help="draw tokens into the disc this strongly")
+    parser.add_argument("--networks", nargs="*", help="feature networks (default: those at hand of the protocol)")
+    parser.add_argument("--statistics", type=Path, help="reference statistics (ADM npz) for FID and sFID")
+    parser.add_argument("--devices", type=int, default=1, help="devices or CPU processes that share the images")
+    options, data = parser.parse_known_args(arguments)
+    if data and not data[0].startswith("--data"):
+        parser.error(f"unrecognized arguments: {' '.join(data)}")
+    if options.focus_strength and options.focus_radius is None:
+        parser.error("--focus-strength needs --focus-radius")
+    # Imported here: Lightning takes seconds, and `--help` should not.
+    from gpstoken.metrics.distributions import networks_at_hand
+    from gpstoken.training.evaluation import Protocol
+
+    protocol = Protocol(
+        options.num_tokens,
+        options.focus_radius,
+        options.focus_strength,
+        networks_at_hand() if options.networks is None else tuple(options.networks),
+        options.statistics,
+    )
+    evaluate(options.runs, options.output, options.scale, protocol, data, options.devices)
     return 0
 
 
-def evaluate(runs: list[Path], output: Path, scale: str) -> None:
+def evaluate(
+    runs: list[Path], output: Path, scale: str, protocol: "Protocol", data: list[str], devices: int = 1
+) -> None:
     """Tests the tokenizers of `runs` on the test split of their data and writes ROW.json and ROW.csv.
 
     Args:
         runs: run folders of one row that differ in their seed alone.
         output: result file; its name is the row, its folder the group. The CSV of every image lies beside it.
         scale: name of the scale.
+        protocol: what is measured.
+        data: command-line options of the data that replace those of the runs.
+        devices: processes that share the images.
 
     Raises:
         ValueError: if a run is unfinished, or the runs are not of one configuration and data.
     """
-    # Imported here: Lightning takes seconds, and `--help` should not.
-    from lightning import Trainer
+    from gpstoken.training.evaluation import evaluate_run
 
-    from gpstoken.training.run import RunCLI
-
-    rows: list[dict[str, Any]] = []
-    shared: dict[str, Any] | None = None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    seeds = []
     for run in runs:
-        if not (run / CHECKPOINT_FILE).is_file():
-            raise ValueError(f"{run}: no {CHECKPOINT_FILE}; the run is not finished")
-        cli = RunCLI(args=["--config", str(run / "config.yaml")], run=False)
-        module, data = cli.model, cli.datamodule
-        checkpoint = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
-        module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
-        trainer = Trainer(
-            accelerator=cli.config.trainer.accelerator, devices=1, logger=False, enable_checkpointing=False,
-            enable_model_summary=False, default_root_dir=run,
-        )  # fmt: skip
-        trainer.test(module, datamodule=data, verbose=False)
-        sources = data.sources("test")
-        seed = int(cli.config.seed_everything)
-        rows += [{"seed": seed, "source": sources[int(row["index"])], **row} for row in module.rows]
-        described = {
-            "tokenizer": checkpoint["tokenizer"],
-            "parameters": sum(parameter.numel() for parameter in module.tokenizer.parameters()),
-            "data": {
-                "class_path": f"{type(data).__module__}.{type(data).__qualname__}",
-                "split": "test",
-                "images": len(sources),
-                "photographs": len(set(sources)),
-                "fingerprint": data.fingerprint("test"),
-            },
-            "training": {"steps": checkpoint["global_step"], "batch_size": data.batch_size},
-        }
-        if shared is not None and described != shared:
+        # The features of the images are those of the first seed.
+        seeds.append(evaluate_run(run, output, protocol, data, devices, seeds[0].parts if seeds else None))
+        if seeds[-1].described != seeds[0].described:
             raise ValueError(f"{run}: differs from {runs[0]} in more than its seed")
-        shared = described
-    seeds = list(dict.fromkeys(row["seed"] for row in rows))
-    names = [name for name in METRICS if name in rows[0]]
+        if seeds[-1].seed in [each.seed for each in seeds[:-1]]:
+            raise ValueError(f"{run}: has the seed of another run, {seeds[-1].seed}")
+    if not seeds[0].first:
+        return
+    write(seeds, output, scale)
+    for folder in output.parent.glob(f".{output.stem}.*.parts"):  # also of an evaluation that was given up
+        type(seeds[0].parts)(folder).remove()
+
+
+def write(seeds: list["Evaluated"], output: Path, scale: str) -> None:
+    """Writes ROW.csv, then ROW.json."""
+    first = seeds[0]
+    names = [name for name in METRICS if name in first.columns]
+    values = {name: np.stack([each.columns[name] for each in seeds]) for name in names}
+    seconds = {stage: round(sum(each.seconds[stage] for each in seeds), 1) for stage in first.seconds}
     result = {
         "row": output.stem,
         "group": output.parent.name,
         "scale": scale,
-        "seeds": seeds,
-        **shared,
-        "metrics": {
-            name: asdict(summarise(np.array([row[name] for row in rows]).reshape(len(seeds), -1), sources))
-            for name in names
+        "seeds": [each.seed for each in seeds],
+        **first.described,
+        "metrics": {name: asdict(summarise(values[name], first.sources)) for name in names},
+        "scores": {
+            name: summarise_score([each.scores[name] for each in seeds]) | {"count": len(first.sources)}
+            for name in first.scores
         },
+        "trained_at": sorted({each.trained_at for each in seeds}),
         "commit": commit(),
         "versions": versions(),
-        "machine": machine(module.device),
+        "machine": machine(first.device) | {"processes": first.processes},
+        "seconds": seconds,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output.with_suffix(".csv")) as part, part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["seed", "index", "source", *names])
-        writer.writeheader()
-        writer.writerows({key: row[key] for key in writer.fieldnames} for row in rows)
+        writer = csv.writer(file)
+        writer.writerow(["seed", "index", "source", *names])
+        for each in seeds:
+            numbers = (each.columns[name].tolist() for name in names)
+            for row in zip(each.columns["index"].tolist(), first.sources, *numbers, strict=True):
+                writer.writerow([each.seed, *row])
     with replacing(output) as part:
         part.write_text(json.dumps(result, indent=1) + "\n")
+    spent = ", ".join(f"{stage} {time} s" for stage, time in seconds.items())
+    print(f"{output}: {len(first.sources)} images, {len(seeds)} seeds; {spent}")
+
+
+def summarise_score(values: list[float]) -> dict[str, float | list[float] | None]:
+    """Mean over seeds; its standard error knows of the seeds alone, not of the images, and is absent for one seed."""
+    spread = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "standard_error": spread, "per_seed": values}

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from gpstoken.writing import replacing
 
-METRICS_FILE, CHECKPOINT_FILE = "metrics.csv", "last.ckpt"
+METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "metrics.csv", "last.ckpt", "origin.json"
 
 
 class LastCheckpoint(Checkpoint):

@@ -1,6 +1,7 @@
 """`gpstoken fit` as one command that starts, resumes and finishes: the folder of a run and how it gets there."""
 
 import hashlib
+import json
 import os
 import shutil
 import warnings
@@ -9,7 +10,9 @@ from pathlib import Path
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from gpstoken.training.files import CHECKPOINT_FILE
+from gpstoken.provenance import commit, machine, versions
+from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
+from gpstoken.writing import replacing
 
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
 
@@ -75,7 +78,11 @@ class RunCLI(LightningCLI):
     def before_fit(self) -> None:
         """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration."""
         self.scratch.mkdir(parents=True, exist_ok=True)
-        (self.scratch / "config.yaml").write_text(self.config_text)
+        with replacing(self.scratch / "config.yaml") as part:
+            part.write_text(self.config_text)
+        origin = {"commit": commit(), "versions": versions(), "machine": machine(self.trainer.strategy.root_device)}
+        with replacing(self.scratch / ORIGIN_FILE) as part:
+            part.write_text(json.dumps(origin, indent=1) + "\n")
         checkpoint = self.scratch / CHECKPOINT_FILE
         if checkpoint.exists() and self.config_init.fit.ckpt_path is None:
             print(f"going on from {checkpoint}")

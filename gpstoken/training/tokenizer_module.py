@@ -14,7 +14,8 @@ from gpstoken.losses import (
     hinge_discriminator_loss,
     inception_loss,
 )
-from gpstoken.metrics import reconstruction_metrics
+from gpstoken.metrics import reconstruction_metrics, to_uint8
+from gpstoken.metrics.focus import region_psnr
 from gpstoken.perceptual import InceptionPool, load_lpips
 from gpstoken.tokenizer import Tokenizer
 
@@ -82,7 +83,9 @@ class TokenizerModule(LightningModule):
         # `.train()` would turn their dropout on.
         self._frozen: dict[str, torch.nn.Module] = {}
         self.autoencoder_stepped = False
-        self.rows: list[dict[str, float]] = []
+        # What `gpstoken evaluate` sets: arguments of `encode` beside the image, and the region to measure apart.
+        self.encoding: dict[str, Any] = {}
+        self.focus: Tensor | None = None
 
     @property
     def autoencoder_updates(self) -> int:
@@ -201,21 +204,25 @@ class TokenizerModule(LightningModule):
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(batch["image"]), sync_dist=True)
 
     def on_test_start(self) -> None:
-        """Starts a new list of per-image rows."""
-        self.rows = []
+        """Brings the frozen networks to the device."""
         for network in self._frozen.values():
             network.to(self.device)
 
-    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """All metrics of each image, kept in `rows` and averaged in the log."""
+    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> dict[str, Any]:
+        """All metrics of each image, averaged in the log.
+
+        Returns:
+            {"image", "reconstruction": float[B, 3, H, W], "columns": {metric: float[B]}}.
+        """
         image = batch["image"]
+        reconstruction = self.tokenizer.decode(self.tokenizer.encode(image, **self.encoding))
         distances = {name: network for name, network in self._frozen.items() if name.startswith("lpips_")}
-        columns = reconstruction_metrics(self.tokenizer(image), image, distances)
-        columns = {"index": batch["index"], **columns}
-        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-        self.rows += [dict(zip(columns, row, strict=True)) for row in rows]
-        means = {f"test/{name}": values.mean() for name, values in columns.items() if name != "index"}
-        self.log_dict(means, batch_size=len(image))
+        columns = reconstruction_metrics(reconstruction, image, distances)
+        if self.focus is not None:
+            columns |= region_psnr(to_uint8(reconstruction), to_uint8(image), self.focus)
+        means = {f"test/{name}": values.mean() for name, values in columns.items()}
+        self.log_dict(means, batch_size=len(image), sync_dist=True)
+        return {"image": image, "reconstruction": reconstruction, "columns": columns}
 
     def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Reconstructions float[B, 3, H, W]."""

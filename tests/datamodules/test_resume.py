@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
 
 from datamodules.base import ImageDataModule, Photos
-from datamodules.images import random_square
+from datamodules.crops import random_square
 
 pytestmark = [
     # Lightning 2.6 against torch 2.14.
@@ -65,7 +65,9 @@ class Recorder(LightningModule):
 
 def fit(folder, callbacks, ckpt_path=None, manual=False, fail_at=-1, seed=0, num_workers=0, **options):
     model = Recorder(manual, fail_at)
-    data = Noise(image_size=8, batch_size=4, seed=seed, epoch_length=21, num_workers=num_workers)
+    data = Noise(
+        image_size=8, batch_size=4, seed=seed, epoch_length=21, num_workers=num_workers, prepared=f"{folder}/prepared"
+    )
     options = {"max_epochs": 3, **options}
     trainer = Trainer(
         accelerator="cpu",

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from reports import tables
+
 # Read by MLflow when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -18,21 +20,30 @@ METRICS = ("psnr", "ssim", "lpips_alexnet", "lpips_vgg16")
 
 @pytest.fixture
 def write_result(tmp_path):
-    """Writes results/laptop/tokenizers/ROW.json and .csv.
+    """Writes results/laptop/GROUP/ROW.json and .csv.
 
-    `metrics` has (mean, standard error) and `values` has float[seeds, images] of each metric.
+    `metrics` has (mean, standard error) and `values` has float[seeds, images] of each metric; `changes` are laid over
+    the record, `data` and `evaluated` key by key.
     """
 
     def write(
-        row: str, metrics: dict[str, tuple[float, float]], values: dict[str, np.ndarray], seeds=(0, 1), **changes
+        row: str,
+        metrics: dict[str, tuple[float, float]],
+        values: dict[str, np.ndarray],
+        seeds=(0, 1),
+        group="tokenizers",
+        photographs=2,
+        data: dict | None = None,
+        steps=300,
+        **changes,
     ) -> Path:
-        folder = tmp_path / "results" / "laptop" / "tokenizers"
+        folder = tmp_path / "results" / "laptop" / group
         folder.mkdir(parents=True, exist_ok=True)
         images = values["psnr"].shape[1]
         record = {
             "row": row,
-            "group": "tokenizers",
-            "scale": changes.get("scale", "laptop"),
+            "group": group,
+            "scale": "laptop",
             "seeds": list(seeds),
             "tokenizer": {
                 "class_path": "gpstoken.tokenizer.GPSToken",
@@ -43,16 +54,17 @@ def write_result(tmp_path):
                 "class_path": "datamodules.embedded.Embedded",
                 "split": "test",
                 "images": images,
-                "photographs": 2,
-                "fingerprint": changes.get("fingerprint", "fe6d6b66d051e246" * 4),
+                "photographs": photographs,
+                "fingerprint": "fe6d6b66d051e246" * 4,
+                **(data or {}),
             },
-            "training": {"steps": changes.get("steps", 300), "batch_size": 16},
+            "training": {"steps": steps, "batch_size": 16},
             "metrics": {
                 name: {
                     "mean": mean,
                     "standard_error": error,
                     "count": images,
-                    "clusters": 2,
+                    "clusters": photographs,
                     "seeds": len(seeds),
                     "per_seed": values[name].mean(axis=1).tolist(),
                 }
@@ -61,16 +73,17 @@ def write_result(tmp_path):
             "commit": "0123456789ab",
             "versions": {"torch": "2.14.1"},
             "machine": {"device": "cpu", "processor": "Test CPU"},
+            **changes,
         }
         path = folder / f"{row}.json"
         path.write_text(json.dumps(record))
         with path.with_suffix(".csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["seed", "index", "source", *METRICS])
+            writer.writerow(["seed", "index", "source", *values])
             for seed_place, seed in enumerate(seeds):
                 for index in range(images):
-                    source = f"photograph{index * 2 // images}"
-                    writer.writerow([seed, index, source, *(values[name][seed_place, index] for name in METRICS)])
+                    source = f"photograph{index * photographs // images}"
+                    writer.writerow([seed, index, source, *(each[seed_place, index] for each in values.values())])
         return path
 
     return write
@@ -91,6 +104,55 @@ def arm(write_result):
         return write_result(row, metrics, values, **changes)
 
     return write
+
+
+@pytest.fixture
+def study(write_result):
+    """Writes a study of gpstoken_m128: every image of both seeds has the numbers `levels`, standard error 0.25."""
+
+    def write(
+        row: str, image_size=64, num_tokens=16, focus=None, of="gpstoken_m128", photographs=4, images=8, **changes
+    ) -> Path:
+        levels = {"psnr": 20.0, "ssim": 0.5, "lpips_alexnet": 0.25, "lpips_vgg16": 0.5} | changes.pop("levels", {})
+        values = {name: np.full((2, images), level) for name, level in levels.items()}
+        evaluated = {"row": of, "image_size": image_size, "num_tokens": num_tokens, "focus": focus}
+        # prepared images of another size are other bytes
+        data = {"dataset": "natural", "crop": "adm", "skipped": 0, "fingerprint": f"{image_size:064d}"}
+        data |= changes.pop("data", {})
+        metrics = {name: (level, 0.25) for name, level in levels.items()}
+        return write_result(
+            row,
+            metrics,
+            values,
+            **{"group": "studies", "photographs": photographs, "data": data, "evaluated": evaluated, **changes},
+        )
+
+    return write
+
+
+@pytest.fixture
+def pages(tmp_path):
+    """Writes every table from what lies in results/laptop: the texts by file name."""
+
+    def write() -> dict[str, str]:
+        output = tmp_path / "generated"
+        assert tables.main(["--results", str(tmp_path / "results" / "laptop"), "-o", str(output)]) == 0
+        return {path.name: path.read_text(encoding="utf-8") for path in output.iterdir()}
+
+    return write
+
+
+@pytest.fixture
+def cells():
+    """The line of a page that begins with the cells `start`, under the headings of its first table."""
+
+    def read(page: str, *start: str) -> dict[str, str]:
+        lines = [[cell.strip() for cell in text.strip("|").split("|")] for text in page.splitlines() if text[:1] == "|"]
+        found = [line for line in lines if line[: len(start)] == list(start)]
+        assert len(found) == 1
+        return dict(zip(lines[0], found[0], strict=True))
+
+    return read
 
 
 @pytest.fixture

@@ -48,6 +48,40 @@ def test_verdict(pair, difference, metric, outcome):
     assert verdict.difference.mean == pytest.approx(difference.mean(), abs=1e-12)
 
 
+# UP - 2 has the mean 0 and the interval of UP, -3.0424 to 3.0424 about it.
+@pytest.mark.parametrize(
+    ("difference", "metric", "margin", "outcome"),
+    [
+        (UP - 2, "psnr", 3.05, "holds"),
+        (UP - 2, "psnr", 3.03, "not resolved"),
+        (UP - 2, "lpips_alexnet", 3.05, "holds"),
+        (UP - 2, "lpips_alexnet", 3.03, "not resolved"),
+        (UP - 7, "psnr", 1.95, "reversed"),  # the mean -5: its interval ends at -1.9576
+        (UP - 7, "psnr", 1.97, "not resolved"),
+        (UP + 3, "lpips_vgg16", 1.95, "reversed"),
+        (UP + 3, "lpips_vgg16", 1.97, "not resolved"),
+    ],
+)
+def test_no_loss_beyond_a_margin(pair, difference, metric, margin, outcome):
+    verdict = judge(*pair(difference), metric, margin)
+    assert (verdict.outcome, verdict.margin) == (outcome, margin)
+
+
+def test_sizes_may_differ_where_photographs_do_not(study, tmp_path):
+    first = read_result(study("small", 64))
+    second = read_result(study("large", 128, levels={"psnr": 21.0}))
+    with pytest.raises(ValueError, match="small and large: measured with different images, fingerprint 000000000000 "):
+        judge(first, second, "psnr")
+    assert judge(first, second, "psnr", sizes_differ=True).difference.mean == 1.0
+    for other, what in (
+        (read_result(study("others", 128, photographs=2)), "photographs, 8 images of 4 and 8 images of 2"),
+        (read_result(study("fewer", 128, images=4)), "photographs, 8 images of 4 and 4 images of 4"),
+        (read_result(study("same_size", 64, data={"fingerprint": "f" * 64})), "images"),
+    ):
+        with pytest.raises(ValueError, match=f"measured with different {what}"):
+            judge(first, other, "psnr", sizes_differ=True)
+
+
 def test_interval_by_hand(pair):
     low, high = judge(*pair(UP), "psnr").difference.interval
     assert (low, high) == (pytest.approx(2 - T * ERROR, abs=1e-4), pytest.approx(2 + T * ERROR, abs=1e-4))

@@ -1,6 +1,8 @@
 """Networks of a few thousand weights, noise to train them on, and the command line at that size."""
 
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import yaml
 from lightning.pytorch import Trainer
 
 from datamodules import ImageDataModule
-from datamodules.images import random_square
+from datamodules.crops import random_square
 from datamodules.samples import Photos
 from gpstoken import GPSToken, cli
 from gpstoken.training import TokenizerModule
@@ -125,29 +127,30 @@ def fit(tmp_path):
     return train
 
 
+def arguments_of_a_tiny_fit(folder: Path, **changes) -> list[str]:
+    """Arguments of `gpstoken fit`: gpstoken_m128 at laptop scale cut down to seconds, `changes` laid over it."""
+    tiny = {
+        "model": {
+            "init_args": {
+                "tokenizer": {"init_args": TOKENIZER},
+                "perceptual_weight": 0.0,
+                "adversarial_start": 8,
+                **DISCRIMINATOR,
+            }
+        },
+        "data": {"init_args": {"image_size": 32, "batch_size": 2, "epoch_length": 10, "working_size": 48}},
+        "trainer": {"max_steps": 12, "val_check_interval": 5, "limit_val_batches": 1},
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(_merge(tiny, changes)))
+    rows = ("experiments/tokenizers/gpstoken_m128.yaml", "experiments/_scale/laptop.yaml", str(path))
+    return ["fit", *(part for row in rows for part in ("-c", row))]
+
+
 @pytest.fixture
 def tiny_arguments(tmp_path):
-    """Arguments of `gpstoken fit`: gpstoken_m128 at laptop scale cut down to seconds, `changes` laid over it."""
-
-    def write(**changes) -> list[str]:
-        tiny = {
-            "model": {
-                "init_args": {
-                    "tokenizer": {"init_args": TOKENIZER},
-                    "perceptual_weight": 0.0,
-                    "adversarial_start": 8,
-                    **DISCRIMINATOR,
-                }
-            },
-            "data": {"init_args": {"image_size": 32, "batch_size": 2, "epoch_length": 10, "working_size": 48}},
-            "trainer": {"max_steps": 12, "val_check_interval": 5, "limit_val_batches": 1},
-        }
-        path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump(_merge(tiny, changes)))
-        rows = ("experiments/tokenizers/gpstoken_m128.yaml", "experiments/_scale/laptop.yaml", str(path))
-        return ["fit", *(part for row in rows for part in ("-c", row))]
-
-    return write
+    """`arguments_of_a_tiny_fit`."""
+    return partial(arguments_of_a_tiny_fit, tmp_path)
 
 
 def _merge(first: dict, second: dict) -> dict:
@@ -156,17 +159,43 @@ def _merge(first: dict, second: dict) -> dict:
     return {**first, **second, **nested}
 
 
+def run_command(arguments: list[str]) -> int:
+    """`gpstoken` in this process, in the repository, with a scratch folder of its own: the exit code."""
+    with TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        patch.setattr("gpstoken.training.run.SCRATCH", Path(scratch))
+        patch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
+        return exit_code(arguments)
+
+
+def exit_code(arguments: list[str]) -> int:
+    try:
+        return cli.main(arguments)
+    except SystemExit as stop:  # the parser's
+        return stop.code
+
+
+@pytest.fixture(scope="session")
+def command():
+    """`run_command`, for fixtures that outlive a test."""
+    return run_command
+
+
 @pytest.fixture
 def run_cli(tmp_path, monkeypatch):
     """`gpstoken` in this process, in the repository, with its scratch folder in tmp_path: the exit code."""
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr("gpstoken.training.run.SCRATCH", tmp_path / "scratch")
-    monkeypatch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
+    monkeypatch.setattr("sys.argv", ["gpstoken"])
+    return exit_code
 
-    def run(arguments: list[str]) -> int:
-        try:
-            return cli.main(arguments)
-        except SystemExit as stop:  # the parser's
-            return stop.code
 
-    return run
+@pytest.fixture(scope="session")
+def tiny_runs(tmp_path_factory) -> list[Path]:
+    """Two seeds of a tiny row, trained for two steps; not to be written to."""
+    folder = tmp_path_factory.mktemp("tiny")
+    arguments = arguments_of_a_tiny_fit(folder, trainer={"max_steps": 2, "val_check_interval": 3})
+    runs = [folder / "runs" / "row" / f"seed{seed}" for seed in (0, 1)]
+    for seed, run in enumerate(runs):
+        assert run_command([*arguments, "--seed_everything", str(seed), "--output", str(run)]) == 0
+    return runs

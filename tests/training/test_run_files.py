@@ -19,7 +19,7 @@ def test_a_run_and_the_next(tmp_path, tiny_arguments, run_cli):
     # The cadences of the laptop scale are 10 for metrics, 100 for checkpoints: 12 is no multiple of either.
     assert run_cli([*tiny_arguments(trainer={"max_steps": 12}), "--output", str(output)]) == 0
     names = {path.name for path in output.iterdir()}
-    assert names == {"config.yaml", "last.ckpt", "metrics.csv", "pictures"}
+    assert names == {"config.yaml", "last.ckpt", "metrics.csv", "origin.json", "pictures"}
     assert not list((tmp_path / "scratch").iterdir())
 
     rows = read_metrics(output / "metrics.csv")

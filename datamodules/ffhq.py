@@ -1,0 +1,47 @@
+"""FFHQ, 70,000 aligned faces."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import ImageDataModule, Photos
+from datamodules.subsets import class_folders, contents, draw, files, hold_out, picture_names
+
+FOLDERS = ("images1024x1024", "thumbnails128x128", ".")  # the first that has faces counts
+
+
+class FFHQ(ImageDataModule):
+    """FFHQ. Test: images by chance; train: all others less at most 2,000, which are val. Every label is 0.
+
+    Args:
+        root: holds `images1024x1024/` or `thumbnails128x128/`, or is itself a folder of NNNNN.png (of 256 px, say); the
+            faces lie in it, or in folders 00000 to 69000 below it. Smaller faces than `image_size` are enlarged.
+        subset: size of the test set; all faces where there are no more, which leaves none to train on.
+        list_file: text file of the test set, one path below `root` a line: obeyed where it exists, else written.
+        **options: those of ImageDataModule.
+    """
+
+    licence = "CC BY-NC-SA 4.0; each photograph under its own Flickr licence"
+    citation = "Karras, Laine and Aila, A Style-Based Generator Architecture for GANs, CVPR 2019"
+    obtain = "fetch images1024x1024 (89 GB) or thumbnails128x128 (2 GB) to {root} by NVlabs/ffhq-dataset"
+
+    def __init__(self, root: str, subset: int = 5000, list_file: str | None = None, **options: Any) -> None:
+        """See the class."""
+        super().__init__(**options)
+        self.root = Path(root)
+        self.subset = subset
+        self.list_file = list_file
+
+    def photos(self, split: str) -> Photos:
+        """The pictures of a split; see ImageDataModule."""
+        if not (names := next(filter(None, map(self._names, FOLDERS)), [])):
+            raise self.missing(f"{contents(self.root)}, no picture named NNNNN.png")
+        test = draw(names, self.subset, self.list_file)
+        if split == "test":
+            return files(self.root, test)
+        return hold_out(files(self.root, sorted(set(names) - set(test))), split)
+
+    def _names(self, folder: str) -> list[str]:
+        below = class_folders(self.root / folder)
+        names = [*picture_names(self.root / folder), *(f"{each}/{name}" for each in below for name in below[each])]
+        return sorted((Path(folder) / name).as_posix() for name in names if re.fullmatch(r"(\d{5}/)?\d{5}\.\w+", name))

@@ -1,0 +1,68 @@
+"""The npz files of MedMNIST: fetched by its package, read by numpy."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+
+def read_split(path: Path, split: str, size: int) -> tuple[list[np.ndarray], list[int]]:
+    """Pictures and labels of one split.
+
+    Args:
+        path: npz with `<split>_images`, uint8[N, size, size] or [N, size, size, 3], and `<split>_labels`, [N, K].
+        split: "train", "val" or "test".
+        size: of the pictures in pixels.
+
+    Returns:
+        uint8[size, size, 3] each (grey ones are views that repeat one channel), and the class of each; 0 for K > 1,
+        where a picture may have several.
+
+    Raises:
+        ValueError: if the file cannot be read or holds anything else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, labels = file[f"{split}_images"], file[f"{split}_labels"]
+    except Exception as error:  # zipfile, zlib and numpy each have errors of their own
+        raise ValueError(f"{path}: no {split} split of MedMNIST can be read: {error}; fetch it again") from error
+    expected = (len(images), size, size)
+    if images.dtype != np.uint8 or images.shape not in (expected, (*expected, 3)):
+        raise ValueError(
+            f"{path}: {split}_images is {images.dtype}{list(images.shape)}, expected a 2-D set of {size} pixels, "
+            f"uint8[N, {size}, {size}] or uint8[N, {size}, {size}, 3]"
+        )
+    if labels.ndim != 2 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{path}: {split}_labels is {labels.dtype}{list(labels.shape)}, expected [{len(images)}, K]")
+    if images.ndim == 3:
+        images = np.broadcast_to(images[..., None], (*expected, 3))
+    classes = labels[:, 0] if labels.shape[1] == 1 else np.zeros(len(labels), dtype=int)
+    return list(images), classes.tolist()
+
+
+def download(name: str, size: int, path: Path) -> None:
+    """Fetches a file by the package `medmnist`, which checks its MD5.
+
+    Args:
+        name: of the set.
+        size: 28, 64, 128 or 224.
+        path: where to keep it; nothing is kept there of a download that was cut short.
+
+    Raises:
+        ValueError: if the package or the set is missing, or the download fails.
+    """
+    try:
+        import medmnist
+    except ImportError as error:
+        raise ValueError("MedMNIST: download needs the package medmnist: pip install medmnist") from error
+    if name not in medmnist.INFO:
+        raise ValueError(f"MedMNIST: no set {name!r}; there are {', '.join(medmnist.INFO)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as partial:
+        try:
+            kind = getattr(medmnist, medmnist.INFO[name]["python_class"])
+            kind(split="val", root=partial, size=size, download=True)
+        except Exception as error:  # AssertionError for a size it has not, RuntimeError for all else
+            raise ValueError(f"MedMNIST: {name} of {size} pixels cannot be fetched: {error}") from error
+        os.replace(Path(partial) / path.name, path)

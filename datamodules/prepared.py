@@ -1,0 +1,223 @@
+"""Evaluation sets, cropped once: lossless PNG files, index.csv, and meta.json with the hash of the pixels."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from PIL import Image
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from datamodules.crops import CROPS, to_tensor
+from datamodules.reading import read_rgb
+from datamodules.samples import Photos
+
+RULES = 1  # to be raised with any change of reading or cropping that changes pixels
+ABANDONED = 3600  # seconds without a new file: much more than the slowest picture takes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared evaluation set.
+
+    Attributes:
+        folder: where the PNG files lie; they are numbered as the other attributes.
+        sources: name of the photograph behind each picture.
+        labels: class number of each picture.
+        fingerprint: hexadecimal sha256 over the shape and pixels of all pictures in order.
+        skipped: sources of the pictures that could not be read, and so are not in the set.
+    """
+
+    folder: Path
+    sources: list[str]
+    labels: list[int]
+    fingerprint: str
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.sources)
+
+    def read(self, i: int) -> np.ndarray:
+        """Picture i, uint8[size, size, 3].
+
+        Raises:
+            ValueError: if its file was damaged after it was prepared.
+        """
+        try:
+            return read_rgb(self.folder / file_name(i))
+        except ValueError as error:
+            raise ValueError(f"{error}; {_remedy(self.folder)}") from error
+
+
+class EvaluationSamples(Dataset):
+    """A prepared evaluation set as samples of the batch contract, in order.
+
+    Args:
+        prepared: the squares.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        """See the class."""
+        self.prepared = prepared
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.prepared)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """One sample of the batch contract."""
+        return {"image": to_tensor(self.prepared.read(index)), "label": self.prepared.labels[index], "index": index}
+
+
+def file_name(i: int) -> str:
+    """Name of the file of picture i."""
+    return f"{i:06d}.png"
+
+
+def prepare(photos: Photos, root: Path, name: str, crop: str, size: int, skip: bool = False) -> Prepared:
+    """The prepared set of some photographs: found where it was made before, else made now.
+
+    Several processes may do so at once, and each may be killed at any time: a set is made in a temporary folder, which
+    takes its name when it is whole; one that was left behind goes an hour later.
+
+    Args:
+        photos: what to prepare, at least one picture.
+        root: folder of prepared sets; the set is `root/<name>-<crop><size>-<key>`, with a key of all it depends on.
+        name: data set and split, such as "ImageNet-test".
+        crop: name in CROPS.
+        size: side of the squares in pixels.
+        skip: an unreadable picture is reported and left out. False: it is an error.
+
+    Raises:
+        ValueError: if a picture cannot be read (with `skip`: none can), or the set was damaged after it was made.
+    """
+    folder = root / f"{name}-{crop}{size}-{_key(photos, name, crop, size)}"
+    if not folder.is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(root)
+        _write(photos, folder, name, crop, size, skip)
+    prepared, errors = _open(folder)
+    if errors and not skip:
+        raise ValueError(errors[0])
+    return prepared
+
+
+def _remove_abandoned(root: Path) -> None:
+    for part in root.glob(".*.part"):
+        with contextlib.suppress(OSError):  # another process may be removing it
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(photos: Photos, folder: Path, name: str, crop: str, size: int, skip: bool) -> None:
+    def square(i: int) -> tuple[np.ndarray, bytes] | ValueError:
+        try:
+            picture = photos.read(i)
+        except ValueError as error:
+            if skip:
+                return error
+            raise
+        pixels = np.ascontiguousarray(CROPS[crop](picture, size))
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, "PNG", compress_level=1)
+        return pixels, png.getvalue()
+
+    digest, rows, skipped = hashlib.sha256(), [], []
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    cores = os.cpu_count() or 1
+    try:
+        with (
+            ThreadPoolExecutor(cores) as pool,
+            tqdm(total=len(photos), desc=f"prepare {name.replace('-', ' ')}", unit="image") as progress,
+        ):
+            # A few pictures for each core are under way, not all of them in memory.
+            numbers, running = iter(range(len(photos))), deque()
+            while True:
+                running.extend((i, pool.submit(square, i)) for i in islice(numbers, 4 * cores - len(running)))
+                if not running:
+                    break
+                i, future = running.popleft()
+                progress.update()
+                result = future.result()
+                if isinstance(result, ValueError):
+                    tqdm.write(f"skipped: {result}", file=sys.stderr)
+                    skipped.append({"source": photos.sources[i], "error": str(result)})
+                    continue
+                pixels, png = result
+                digest.update(repr(pixels.shape).encode())
+                digest.update(pixels)
+                (part / file_name(len(rows))).write_bytes(png)
+                rows.append((len(rows), photos.sources[i], int(photos.labels[i])))
+        if not rows:
+            raise ValueError(f"{name}: none of the {len(photos)} pictures can be read; {skipped[0]['error']}")
+        with (part / "index.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("index", "source", "label"), *rows])
+        meta = {"fingerprint": digest.hexdigest(), "skipped": skipped, "images": len(rows), "crop": crop, "size": size}
+        meta["pillow"] = PIL.__version__
+        (part / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        part.chmod(0o755)  # mkdtemp makes it private, and others may share the data
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise  # else another process was faster
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _open(folder: Path) -> tuple[Prepared, list[str]]:
+    """The set in a folder, and what was wrong with each skipped picture."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        sources, labels = [row["source"] for row in rows], [int(row["label"]) for row in rows]
+        skipped, errors = ([item[key] for item in meta["skipped"]] for key in ("source", "error"))
+        prepared = Prepared(folder, sources, labels, meta["fingerprint"], skipped)
+        expected = meta["images"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder}: damaged index.csv or meta.json: {error}; {_remedy(folder)}") from error
+    if len(rows) != expected:
+        raise ValueError(f"{folder}: index.csv has {len(rows)} of {expected} images; {_remedy(folder)}")
+    there = set(os.listdir(folder))
+    missing = [file_name(i) for i in range(expected) if file_name(i) not in there]
+    if missing:
+        raise ValueError(f"{folder}: {missing[0]} is missing ({len(missing)} in all); {_remedy(folder)}")
+    return prepared, errors
+
+
+def _remedy(folder: Path) -> str:
+    return f"delete {folder}, it is made anew"
+
+
+def _key(photos: Photos, name: str, crop: str, size: int) -> str:
+    digest = hashlib.sha256(repr((RULES, PIL.__version__, name, crop, size)).encode())
+    for source, label, picture in zip(photos.sources, photos.labels, photos.pictures, strict=True):
+        digest.update(repr((source, int(label))).encode() + _identity(picture))
+    return digest.hexdigest()[:12]
+
+
+def _identity(picture: Any) -> bytes:
+    if isinstance(picture, np.ndarray):
+        return repr(picture.shape).encode() + hashlib.sha256(np.ascontiguousarray(picture)).digest()
+    try:
+        status = os.stat(getattr(picture, "path", picture))  # of a member: the file it lies in
+    except OSError:
+        return f"{picture} is absent".encode()
+    return repr((str(picture), status.st_size, status.st_mtime_ns)).encode()

@@ -1,0 +1,50 @@
+"""STARE, photographs of the retina."""
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datamodules.base import ImageDataModule, Photos
+from datamodules.subsets import contents, split_or_all
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A file that gzip has compressed: its content by `read_bytes`, its path by `str`."""
+
+    path: Path
+
+    def read_bytes(self) -> bytes:
+        """The content (1.3 MB), 64 MiB of it at most: a small file could else fill the memory."""
+        with gzip.open(self.path) as file:
+            return file.read(2**26)
+
+    def __str__(self) -> str:  # noqa: D105
+        return str(self.path)
+
+
+class STARE(ImageDataModule):
+    """STARE. `root/im0001.ppm` or `.ppm.gz` ..., all that are there, 605 x 700 pixels (height x width), label 0.
+
+    No official split: 80/10/10; with `test_on_all` all are test, for models trained elsewhere.
+    """
+
+    licence = "none stated; published for research"
+    citation = "Hoover, Kouznetsova and Goldbaum, Locating Blood Vessels in Retinal Images, IEEE TMI 19 (2000) 203-210"
+    obtain = "unpack stare-images.tar (20 images) or all-images.zip (397) of cecas.clemson.edu/~ahoover/stare to {root}"
+
+    def __init__(self, root: str, test_on_all: bool = False, **options: Any) -> None:
+        """See the class; options are those of ImageDataModule."""
+        super().__init__(**options)
+        self.root, self.test_on_all = Path(root), test_on_all
+
+    def photos(self, split: str) -> Photos:
+        """The pictures of a split; see ImageDataModule."""
+        # A file that is there both ways is one picture: the plain one, which the dict keeps as the last.
+        paths = [*self.root.glob("im[0-9]*.ppm.gz"), *self.root.glob("im[0-9]*.ppm")]
+        pictures = {path.name.partition(".")[0]: Compressed(path) if path.suffix == ".gz" else path for path in paths}
+        if not (names := sorted(pictures)):
+            raise self.missing(f"{contents(self.root)}, no im0001.ppm or .ppm.gz")
+        photos = Photos(names, [0] * len(names), [pictures[name] for name in names])
+        return split_or_all(photos, split, self.test_on_all, "STARE")

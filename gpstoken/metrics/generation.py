@@ -1,0 +1,190 @@
+"""Generated images against a reference: one pass over each, then every distance and score."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from tqdm import tqdm
+
+from gpstoken.metrics.frechet import Statistics, frechet_distance, read_statistics
+from gpstoken.metrics.kernel import inception_score, kernel_distance
+from gpstoken.metrics.moments import Moments
+from gpstoken.metrics.neighbours import precision_recall
+from gpstoken.metrics.samples import contents, count, read_batches
+
+NEIGHBOURS = 3  # of precision and recall
+SPLITS = 10  # of the Inception score
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What is kept of a set of n images.
+
+    Attributes:
+        statistics: mean and covariance by the name of the feature: "pool", with Inception "spatial" too.
+        pool: float32[n, d], in the order of the images.
+        logits: float32[n, classes], with Inception alone.
+    """
+
+    statistics: dict[str, Statistics]
+    pool: Tensor
+    logits: Tensor | None
+
+
+def measure(
+    samples: str | Path, reference: str | Path, network: nn.Module, batch_size: int = 64, allow_small: bool = False
+) -> dict[str, Any]:
+    """Every score of `samples` that `reference` and `network` admit.
+
+    With Inception: fid, sfid, inception_score, inception_score_std, precision, recall, kid (Heusel et al. 2017; Nash et
+    al. 2021; Salimans et al. 2016; Kynkäänniemi et al. 2019; Bińkowski et al. 2018). With another network fd_NAME,
+    precision_NAME, recall_NAME, kid_NAME. A Fréchet distance is biased upwards, by about the dimension over the number
+    of images: below two images a dimension it is left out. A score of too few images is left out likewise.
+
+    Args:
+        samples: a source of `read_batches`.
+        reference: another one, or an npz of statistics (fid and sfid alone), or one with statistics and images beside,
+            as ADM's reference batches: fid and sfid from the statistics, the rest from the images.
+        network: of `load_features`, on the device to run on.
+        batch_size: images a batch; scores depend on it by rounding alone.
+        allow_small: Fréchet distances of however few images.
+
+    Returns:
+        {"metrics": number by name; "left_out": reason by name; "samples": number of images; "reference": {"statistics":
+        images behind the statistics, None where the file does not say; "images": None without}; "kernel": how KID
+        was taken, see `kernel_distance`; "seconds": wall time by stage}. The same on every process of a group.
+
+    Raises:
+        FileNotFoundError: if there is no such source.
+        ValueError: for a damaged source, or statistics of another network.
+    """
+    held, place = contents(reference), Path(reference).name
+    given = read_statistics(reference) if "statistics" in held else None
+    if given is not None and len(given["pool"].mean) != network.dimension:
+        width = len(given["pool"].mean)  # said before the long pass over the samples
+        raise ValueError(f"{reference}: statistics of {width} features, but {network.name} has {network.dimension}")
+    seconds: dict[str, float] = {}
+    generated = extract(samples, network, batch_size, "samples", seconds)
+    real = extract(reference, network, batch_size, "reference", seconds) if "images" in held else None
+    target = given or real.statistics
+
+    inception = network.name == "inception"
+    suffix = "" if inception else f"_{network.name}"
+    scores: dict[str, float | str] = {}  # a text is the reason why there is no number
+    for key, column in {"pool": "fid", "spatial": "sfid"}.items() if inception else [("pool", f"fd{suffix}")]:
+        with stage(seconds, column):
+            scores[column] = f"{place} has no {key} statistics"
+            if key in target:
+                scores[column] = _frechet(generated.statistics[key], target[key], allow_small)
+    if inception:
+        names = ("inception_score", "inception_score_std")
+        with stage(seconds, names[0]):
+            n = len(generated.logits)
+            scores |= dict.fromkeys(names, f"{n} samples, of which no {SPLITS} parts can be made")
+            if n >= SPLITS:
+                scores |= zip(names, inception_score(generated.logits, splits=SPLITS), strict=True)
+    names = (f"precision{suffix}", f"recall{suffix}")
+    kernel: dict[str, float | int] = {}
+    if real is None:
+        scores |= dict.fromkeys((*names, f"kid{suffix}"), f"{place} has statistics, no images")
+    else:
+        with stage(seconds, "precision_recall"):
+            n = min(len(real.pool), len(generated.pool))
+            scores |= dict.fromkeys(names, f"{n} images have no {NEIGHBOURS} neighbours each")
+            if n > NEIGHBOURS:
+                device = _exact(next(network.parameters()).device)
+                pair = (real.pool.to(device), generated.pool.to(device))
+                scores |= zip(names, precision_recall(*pair, k=NEIGHBOURS), strict=True)
+        with stage(seconds, "kid"):
+            kernel = kernel_distance(real.pool, generated.pool)
+            scores[f"kid{suffix}"] = kernel.pop("mean")
+    return {
+        "metrics": {name: score for name, score in scores.items() if not isinstance(score, str)},
+        "left_out": {name: score for name, score in scores.items() if isinstance(score, str)},
+        "samples": len(generated.pool),
+        "reference": {"statistics": target["pool"].count, "images": None if real is None else len(real.pool)},
+        "kernel": kernel,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+@torch.no_grad()
+def extract(
+    source: str | Path, network: nn.Module, batch_size: int, title: str, seconds: dict[str, float]
+) -> FeatureSet:
+    """Features of all images of a source, read once; on each process of a process group those of all of them.
+
+    Process r takes the batches r, r + world, ...; sums and features are exchanged once, at the end.
+
+    Args:
+        source: of `read_batches`.
+        network: of `load_features`, on the device to run on.
+        batch_size: images a batch.
+        title: names the source in the progress bar and in `seconds`.
+        seconds: the time of reading, of the network and of the exchange is added to it.
+
+    Raises:
+        FileNotFoundError: if there is no such source.
+        ValueError: for a damaged source, one image alone, or features that are not finite.
+    """
+    grouped = distributed.is_available() and distributed.is_initialized()
+    rank, world = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
+    device, total = next(network.parameters()).device, count(source)
+    if total < 2:
+        raise ValueError(f"{source}: one image alone has no distribution; at least 2 are needed")
+    # A black image tells the widths; a process may have no batch at all.
+    widths = {
+        key: value.shape[1]
+        for key, value in network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device=device)).items()
+    }
+    sums = {key: Moments(width, _exact(device)) for key, width in widths.items() if key in ("pool", "spatial")}
+    kept = {key: torch.zeros(total, width) for key, width in widths.items() if key in ("pool", "logits")}
+    batches = read_batches(source, batch_size, rank, world)
+    with tqdm(total=total, desc=title, unit="image", disable=None if rank == 0 else True) as bar:
+        for start in range(rank * batch_size, total, world * batch_size):
+            with stage(seconds, f"read {title}"):
+                images = next(batches)
+            with stage(seconds, f"network on {title}"):
+                features = network(images.to(device))
+                for key, rows in kept.items():
+                    rows[start : start + batch_size] = features[key].cpu()
+                for key, moments in sums.items():
+                    moments.add(features[key])
+            bar.update(min(world * batch_size, total - start))
+    if grouped:
+        with stage(seconds, f"exchange {title}"):
+            for moments in sums.values():
+                moments.all_reduce()
+            # The rows of the other processes are zero here: the sum puts each row unchanged in its place.
+            for key, rows in kept.items():
+                rows = rows.to(device)
+                distributed.all_reduce(rows)
+                kept[key] = rows.cpu()
+    statistics = {key: Statistics(each.mean, each.covariance, each.count) for key, each in sums.items()}
+    return FeatureSet(statistics, kept["pool"], kept.get("logits"))
+
+
+@contextmanager
+def stage(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Adds the wall time of its body to seconds[name]."""
+    start = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _frechet(first: Statistics, second: Statistics, allow_small: bool) -> float | str:
+    images = min(each.count for each in (first, second) if each.count is not None)
+    dimension = len(first.mean)
+    if images < 2 * dimension and not allow_small:
+        return f"{images} images are fewer than twice the {dimension} dimensions; --allow-small takes it all the same"
+    return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
+
+
+def _exact(device: torch.device) -> torch.device:
+    """Where float64 is computed: on the device if it is a CUDA one; not every other has it."""
+    return device if device.type == "cuda" else torch.device("cpu")

@@ -1,0 +1,189 @@
+"""Images of a folder, an ADM npz or an npy, batch by batch, never the whole set in memory."""
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+# Ending of a picture -> its reader. PIL may use no other: some of them start programs (EPS).
+FORMATS = {
+    ".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".ppm": "PPM", ".tif": "TIFF", ".tiff": "TIFF",
+    ".webp": "WEBP",
+}  # fmt: skip
+MEMBER = "arr_0.npy"  # numpy.savez's name of its first unnamed array: what ADM's samplers write
+
+
+def count(source: str | Path) -> int:
+    """Number of images of a source of `read_batches`; reads names or a header alone.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if it holds no images, or something else.
+    """
+    source = _existing(source)
+    if source.is_dir():
+        return len(pictures(source))
+    if source.suffix == ".npy":
+        return len(_memory_map(source))
+    with _member(source) as (_, shape):
+        return shape[0]
+
+
+def contents(path: str | Path) -> set[str]:
+    """What a reference holds: "images" (a folder, an npy, `arr_0` of an npz), "statistics" (`mu` of an npz), or both.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if it holds neither.
+    """
+    path = _existing(path)
+    if path.is_dir() or path.suffix == ".npy":
+        return {"images"}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path}: not a folder of pictures, an npz or an npy ({error})") from error
+    found = {kind for key, kind in (("arr_0", "images"), ("mu", "statistics")) if key in names}
+    if not found:
+        held = ", ".join(names[:6]) or "nothing"
+        raise ValueError(f"{path}: expected arr_0 (images) or mu and sigma (statistics), found {held}")
+    return found
+
+
+def read_batches(source: str | Path, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
+    """Reads images in order.
+
+    Args:
+        source: a folder of pictures of one size (searched through its subfolders, sorted by path, hidden files left
+            out), an npz whose `arr_0` is uint8[N, H, W, 3] (stored or deflated, as ADM's evaluator takes it), or an npy
+            of that array.
+        batch_size: images a batch; the last one may have fewer.
+        rank: of this process: it gets the batches rank, rank + world, rank + 2 world, ...
+        world: number of processes.
+
+    Yields:
+        uint8[B, 3, H, W].
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ValueError: if it holds no images, something else, a damaged file or pictures of several sizes; names the file.
+    """
+    source = _existing(source)
+    starts = range(0, count(source), batch_size)
+    if source.is_dir():
+        arrays = _from_folder(source, starts[rank::world], batch_size)
+    elif source.suffix == ".npy":
+        images = _memory_map(source)
+        arrays = (images[start : start + batch_size] for start in starts[rank::world])
+    else:
+        # A stream can only be read through: the batches of the others are dropped.
+        arrays = (array for number, array in enumerate(_from_npz(source, batch_size)) if number % world == rank)
+    for array in arrays:
+        yield torch.from_numpy(np.array(array.transpose(0, 3, 1, 2), order="C"))
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Pictures of a folder and its subfolders by their endings, sorted by path; hidden ones are left out.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and path.is_file()]
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    names = {name: path for name, path in names.items() if not any(part[0] == "." for part in name.split("/"))}
+    if not names:
+        raise ValueError(f"{folder}: no pictures in it or its subfolders ({' '.join(FORMATS)})")
+    return [names[name] for name in sorted(names)]
+
+
+def _existing(source: str | Path) -> Path:
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder; expected a folder of pictures, an npz or an npy")
+    return source
+
+
+def _from_folder(folder: Path, starts: range, batch_size: int) -> Iterator[np.ndarray]:
+    paths = pictures(folder)
+    expected = _picture(paths[0]).shape
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders release the interpreter's lock
+        for start in starts:
+            chosen = paths[start : start + batch_size]
+            images = list(pool.map(_picture, chosen))
+            for path, image in zip(chosen, images, strict=True):
+                if image.shape != expected:
+                    sizes = [f"{width}x{height}" for height, width, _ in (image.shape, expected)]
+                    raise ValueError(f"{path}: {sizes[0]} pixels, but {paths[0].name} has {sizes[1]}; scale them alike")
+            yield np.stack(images)
+
+
+def _picture(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path, formats=sorted(set(FORMATS.values()))) as file:
+            frames, picture = getattr(file, "n_frames", 1), ImageOps.exif_transpose(file)
+    except Exception as error:  # PIL's readers raise nearly anything for a broken file
+        reason = " ".join(str(error).split()).replace(f"'{path}'", "it")
+        raise ValueError(f"{path}: not a readable picture ({reason})") from error
+    if frames > 1 or picture.mode not in ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+        raise ValueError(f"{path}: expected one picture of 8 bits a channel, got {frames} of mode {picture.mode}")
+    if picture.has_transparency_data and picture.convert("RGBA").getextrema()[3][0] < 255:
+        raise ValueError(f"{path}: is transparent; on which background it belongs is not known")
+    return np.asarray(picture.convert("RGB"))
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+        kind = "pickled objects" if dtype.hasobject else f"{dtype}{list(shape)}"
+        raise ValueError(f"expected images uint8[N, H, W, 3], got {kind}")
+
+
+def _memory_map(source: Path) -> np.ndarray:
+    try:
+        images = np.lib.format.open_memmap(source, mode="r")  # maps no Python objects
+        _check(images.shape, images.dtype)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{source}: {' '.join(str(error).split())}") from error
+    return images
+
+
+@contextmanager
+def _member(source: Path) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
+    """The stream of an npz's `arr_0`, past its header, and the array's shape."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            if MEMBER not in archive.namelist():
+                keys = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:6]) or "nothing"
+                raise ValueError(f"no images: expected the key arr_0, found {keys}")
+            with archive.open(MEMBER) as stream:
+                version = np.lib.format.read_magic(stream)
+                if version != (1, 0):  # what numpy writes for any array of numbers
+                    raise ValueError(f"arr_0 is of npy version {version}, expected (1, 0)")
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+                _check(shape, dtype)
+                if fortran and math.prod(shape) > 1:
+                    raise ValueError("arr_0 is in Fortran order; save numpy.ascontiguousarray of it")
+                size = archive.getinfo(MEMBER).file_size - stream.tell()
+                if size != math.prod(shape):
+                    raise ValueError(f"arr_0 has {size} bytes, its header says {math.prod(shape)}")
+                yield stream, shape
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError) as error:
+        # the last: encrypted, or a compression that this Python does not know
+        raise ValueError(f"{source}: {' '.join(str(error).split()) or 'ends too early'}") from error
+
+
+def _from_npz(source: Path, batch_size: int) -> Iterator[np.ndarray]:
+    with _member(source) as (stream, shape):
+        for start in range(0, shape[0], batch_size):
+            size = (min(batch_size, shape[0] - start), *shape[1:])
+            yield np.frombuffer(stream.read(math.prod(size)), np.uint8).reshape(size)

@@ -1,0 +1,133 @@
+"""`gpstoken score`: generated images against a reference, and reference files of images."""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from gpstoken.metrics.frechet import write_statistics
+from gpstoken.metrics.generation import extract, measure, stage
+from gpstoken.metrics.networks import FEATURES, load_features
+from gpstoken.metrics.samples import pictures
+from gpstoken.metrics.weights import find_weights, weights_record
+from gpstoken.provenance import commit, machine, versions
+from gpstoken.writing import replacing
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line, then scores the images or writes their statistics.
+
+    Numbers go to stdout as "name  number", reasons for what is left out to stderr.
+
+    Returns:
+        0.
+
+    Raises:
+        FileNotFoundError: if images, reference or weights are missing.
+        ValueError: if one of them is damaged or of another kind, or the device or the output cannot be used.
+    """
+    options = _parse(arguments)
+    for output in (options.output, options.write_statistics):
+        if output is not None and (output.is_dir() or not output.parent.is_dir()):  # said before minutes of work
+            raise ValueError(f"{output}: expected the name of a file in a folder that exists")
+    network = _network(options)
+    if options.write_statistics:
+        seconds: dict[str, float] = {}
+        features = extract(options.images, network, options.batch_size, "images", seconds)
+        write_statistics(options.write_statistics, features.statistics)
+        print(f"{options.write_statistics}: {network.label} statistics of {len(features.pool)} images")
+        return 0
+    result = measure(options.images, options.reference, network, options.batch_size, options.allow_small)
+    _print(result)
+    if options.output:
+        _write(result, options, network)
+    return 0
+
+
+def content_hash(source: str | Path) -> str:
+    """Sha256 of a file, or of a folder's pictures: of the lines "sha256  path" that `sha256sum` prints of them."""
+    source = Path(source)
+    if source.is_dir():
+        lines = [f"{content_hash(path)}  {path.relative_to(source).as_posix()}\n" for path in pictures(source)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="gpstoken score", description=__doc__)
+    images = "a folder of pictures, an npz with arr_0 = uint8[N, H, W, 3], or an npy of it"
+    parser.add_argument("images", type=Path, metavar="SAMPLES", help=images)
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument(
+        "--reference", type=Path, metavar="REF", help="the same, or an npz of statistics (mu, sigma, ...)"
+    )
+    task.add_argument("--write-statistics", type=Path, metavar="OUT.npz", help="make a reference file of SAMPLES")
+    parser.add_argument("--network", choices=tuple(FEATURES), help="default: inception, else efficientnet_lite0")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of --network; default: searched for")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="JSON", help="result file, with where its numbers come from"
+    )
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
+    options = parser.parse_args(arguments)
+    if options.weights and not options.network:
+        parser.error("--weights needs --network: of which network they are")
+    if options.output and options.write_statistics:
+        parser.error("--output goes with --reference; --write-statistics names its own file")
+    if options.write_statistics and options.write_statistics.suffix != ".npz":
+        parser.error(f"--write-statistics: expected a name ending in .npz, got {options.write_statistics}")
+    if options.batch_size < 1:
+        parser.error(f"--batch-size: expected at least 1, got {options.batch_size}")
+    return options
+
+
+def _network(options: argparse.Namespace) -> nn.Module:
+    name = options.network
+    if name is None:
+        name = "inception"
+        try:
+            find_weights(name)
+        except FileNotFoundError as error:
+            name = "efficientnet_lite0"
+            print(f"gpstoken: features of {name}, whose distances are no FID: {error}", file=sys.stderr)
+    network = load_features(name, options.weights)
+    try:
+        return network.to(options.device)
+    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
+        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+
+
+def _print(result: dict) -> None:
+    reference = result["reference"]
+    counts = {"samples": result["samples"]}
+    counts |= {f"reference_{kind}": n for kind, n in reference.items() if n is not None}
+    rows = {name: str(n) for name, n in counts.items()}
+    rows |= {name: f"{value:.6g}" for name, value in result["metrics"].items()}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:{width}}  {value}")
+    for name, reason in result["left_out"].items():
+        print(f"gpstoken: no {name}: {reason}", file=sys.stderr)
+
+
+def _write(result: dict, options: argparse.Namespace, network: nn.Module) -> None:
+    sources = {"samples": options.images, "reference": options.reference}
+    with stage(result["seconds"], "hashes"):
+        files = {side: {"file": path.resolve().name, "sha256": content_hash(path)} for side, path in sources.items()}
+    record = result | {
+        "samples": files["samples"] | {"images": result["samples"]},
+        "reference": files["reference"] | result["reference"],
+        "network": {"name": network.name, "label": network.label, **weights_record(network.path)},
+        "batch_size": options.batch_size,
+        "seconds": {name: round(value, 3) for name, value in result["seconds"].items()},
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(options.device),
+    }
+    with replacing(options.output) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")

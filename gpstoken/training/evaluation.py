@@ -1,0 +1,206 @@
+"""One trained run on one data set: every image's metrics and the distribution scores, resumable and distributed."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule, Trainer
+
+from gpstoken.checkpoints import check
+from gpstoken.metrics import METRICS
+from gpstoken.metrics.distributions import paired_scores
+from gpstoken.metrics.focus import disc
+from gpstoken.metrics.networks import load_features
+from gpstoken.metrics.weights import weights_record
+from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
+from gpstoken.training.parts import Parts
+from gpstoken.training.recorder import SIDES, Recorder
+from gpstoken.training.run import RunCLI
+from gpstoken.training.tokenizer_module import TokenizerModule
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a tokenizer is evaluated, beside the data.
+
+    Attributes:
+        num_tokens: tokens of the whole image; None: as trained, in proportion to the area.
+        focus_radius: of a central disc inside and outside of which PSNR is measured, in shorter sides; None: no disc.
+        focus_strength: of the map that draws tokens into the disc.
+        networks: feature networks of the distribution scores, see `gpstoken.metrics.networks`.
+        statistics: reference statistics (ADM npz) for FID and sFID against another set of images; needs Inception.
+    """
+
+    num_tokens: int | None = None
+    focus_radius: float | None = None
+    focus_strength: float = 0.0
+    networks: tuple[str, ...] = ()
+    statistics: Path | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What came of one run.
+
+    Attributes:
+        seed: of its training.
+        described: what was evaluated, on what and how, as plain data; equal for all seeds of a row.
+        sources: the photograph of each image.
+        columns: float[images] of every metric.
+        scores: distribution scores by name.
+        seconds: time of each stage.
+        trained_at: commit of the training.
+        device: that it ran on.
+        processes: that shared the images.
+        first: whether this is the process that writes the result.
+        parts: the images on disk; to be removed when the result is written.
+    """
+
+    seed: int
+    described: dict[str, Any]
+    sources: list[str]
+    columns: dict[str, np.ndarray]
+    scores: dict[str, float]
+    seconds: dict[str, float]
+    trained_at: str
+    device: torch.device
+    processes: int
+    first: bool
+    parts: Parts
+
+
+def evaluate_run(
+    run: Path, output: Path, protocol: Protocol, data: list[str], devices: int, images_of: Parts | None = None
+) -> Evaluated:
+    """Tests one run; images that an earlier, killed call has done are not tested again.
+
+    Args:
+        run: folder that `gpstoken fit` wrote.
+        output: result file that the images on disk lie beside.
+        protocol: what is measured.
+        data: command-line options of the data that replace those of the run.
+        devices: processes that share the images.
+        images_of: of an earlier seed on the same images, whose features need not be taken again.
+
+    Raises:
+        ValueError: if the run is unfinished, or the images on disk are not those of the data.
+    """
+    if not (run / CHECKPOINT_FILE).is_file():
+        raise ValueError(f"{run}: no {CHECKPOINT_FILE}; the run is not finished")
+    started = perf_counter()
+    arguments = ["--config", str(run / "config.yaml")]
+    trained = RunCLI(args=arguments, run=False)
+    module, size = trained.model, trained.datamodule.image_size
+    images = RunCLI(args=[*arguments, *_keep_size(data, size)], run=False).datamodule if data else trained.datamodule
+    checkpoint = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+    module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
+    _set_up(module, images.image_size, protocol)
+    networks = {name: load_features(name) for name in protocol.networks}
+    described = {
+        "tokenizer": checkpoint["tokenizer"],
+        "parameters": sum(parameter.numel() for parameter in module.tokenizer.parameters()),
+        "data": _describe(images),
+        "evaluated": {
+            "row": run.parent.name,
+            "image_size": images.image_size,
+            "num_tokens": protocol.num_tokens or _tokens(module, images.image_size / size),
+            "focus": _focus(protocol),
+        },
+        "training": {"steps": checkpoint["global_step"], "batch_size": trained.datamodule.batch_size},
+        "networks": {name: weights_record(network.path) for name, network in networks.items()},
+    }
+    identity = json.dumps([described, images_of is None, _sha256(run / CHECKPOINT_FILE)], sort_keys=True)
+    parts = Parts(output.with_name(f".{output.stem}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}.parts"))
+    sources = images.sources("test")
+    done = parts.done()
+    if done:
+        print(f"{run}: going on after {len(done)} of {len(sources)} images")
+    prepared = perf_counter()
+    devices = max(1, min(devices, len(sources) - len(done)))  # a device without an image would stop the others
+    trainer = Trainer(
+        accelerator=trained.config.trainer.accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto",
+        logger=False, enable_checkpointing=False, enable_model_summary=False, default_root_dir=run,
+        callbacks=[Recorder(parts, networks, SIDES if images_of is None else SIDES[1:])],
+    )  # fmt: skip
+    images.trainer = trainer  # whose devices share the images
+    if len(done) < len(sources):
+        trainer.test(module, images.evaluation_loader("test", done), verbose=False)
+    trainer.strategy.barrier()
+    tested = perf_counter()
+    if parts.done() != set(range(len(sources))):
+        found = f"holds {len(parts.done())} of {len(sources)} images"
+        raise ValueError(f"{parts.folder}: {found}; all processes must see this folder")
+    layers = {
+        name: [column.split(".")[1] for column in parts.columns() if re.fullmatch(f"{name}\\..*\\.{SIDES[1]}", column)]
+        for name in networks
+    }
+    sides = dict(zip(SIDES, ((images_of or parts).read, parts.read), strict=True))
+    scores = paired_scores(sides, layers, protocol.statistics, trainer.global_rank, trainer.world_size)
+    columns = parts.sorted([name for name in METRICS if name in parts.columns()])
+    trainer.strategy.barrier()  # the first process deletes the parts when it has written the result
+    stages = np.diff([started, prepared, tested, perf_counter()]).tolist()
+    origin = run / ORIGIN_FILE
+    return Evaluated(
+        seed=int(trained.config.seed_everything),
+        described=described,
+        sources=sources,
+        columns=columns,
+        scores=scores,
+        seconds=dict(zip(("prepare", "reconstruct and compare", "distribution scores"), stages, strict=True)),
+        trained_at=json.loads(origin.read_text())["commit"] if origin.is_file() else "unknown",
+        device=module.device,
+        processes=trainer.world_size,
+        first=trainer.is_global_zero,
+        parts=parts,
+    )
+
+
+def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:
+    if protocol.num_tokens is not None:
+        module.encoding["num_tokens"] = protocol.num_tokens
+    if protocol.focus_radius is not None:
+        module.focus = disc((side, side), protocol.focus_radius)
+        if protocol.focus_strength:
+            module.encoding["bias"] = module.focus * protocol.focus_strength
+
+
+def _tokens(module: TokenizerModule, scale: float) -> int | None:
+    own = getattr(module.tokenizer, "num_tokens", None)
+    return None if own is None else max(1, round(own * scale**2))
+
+
+def _focus(protocol: Protocol) -> dict[str, float] | None:
+    if protocol.focus_radius is None:
+        return None
+    return {"radius": protocol.focus_radius, "strength": protocol.focus_strength}
+
+
+def _describe(images: LightningDataModule) -> dict[str, Any]:
+    sources = images.sources("test")
+    return {
+        "class_path": f"{type(images).__module__}.{type(images).__qualname__}",
+        "dataset": images.name,
+        "split": "test",
+        "crop": images.crop,
+        "images": len(sources),
+        "photographs": len(set(sources)),
+        "skipped": len(images.skipped("test")),
+        "fingerprint": images.fingerprint("test"),
+    }
+
+
+def _keep_size(data: list[str], size: int) -> list[str]:
+    """`data` with the image size of training where it names none: the YAML of a data set has the paper's."""
+    named = any(option.split("=")[0].endswith(".image_size") for option in data)
+    return data if named else [*data, "--data.init_args.image_size", str(size)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,72 @@
+"""An evaluation on disk while it runs: small files of images that are done, so that a killed one goes on."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gpstoken.writing import replacing
+
+
+class Parts:
+    """Columns of evaluated images, in files of some hundred images each.
+
+    Every column has one entry an image; the column "index" says of which. A file is whole or not there, so that after a
+    kill the images of all files are done and no other is. Processes of one evaluation share the folder.
+
+    Args:
+        folder: where the files lie; its name must tell this evaluation from every other.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the folder, which need not exist."""
+        self.folder = folder
+
+    def write(self, columns: dict[str, np.ndarray]) -> None:
+        """Adds one file of images, arrays[n, ...] with the column "index" among them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Names in the order of writing; the tail keeps processes, also of an earlier try, apart.
+        name = f"{len(self.files()):06d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.npz"
+        with replacing(self.folder / name) as part, part.open("wb") as file:
+            np.savez(file, **columns)
+
+    def files(self) -> list[Path]:
+        """The files, in one order on every process."""
+        return sorted(self.folder.glob("[0-9]*.npz"))
+
+    def done(self) -> set[int]:
+        """Indices of the images that are done.
+
+        Raises:
+            ValueError: if an image is there twice: two evaluations have written into one folder.
+        """
+        found = [int(index) for columns in self.read(["index"]) for index in columns["index"]]
+        if len(found) != len(set(found)):
+            raise ValueError(f"{self.folder}: two evaluations have run at once; delete the folder and start again")
+        return set(found)
+
+    def columns(self) -> list[str]:
+        """Names of all columns, in the order in which they were given; none before the first file."""
+        for path in self.files():
+            with np.load(path, allow_pickle=False) as file:
+                return list(file.files)
+        return []
+
+    def read(self, names: list[str], rank: int = 0, world: int = 1) -> Iterator[dict[str, np.ndarray]]:
+        """The columns `names`, file by file; of several processes each reads its share of the files."""
+        for path in self.files()[rank::world]:
+            with np.load(path, allow_pickle=False) as file:
+                yield {name: file[name] for name in names}
+
+    def sorted(self, names: list[str]) -> dict[str, np.ndarray]:
+        """The columns `names` of all images, by index."""
+        pieces = list(self.read(["index", *names]))
+        order = np.argsort(np.concatenate([piece["index"] for piece in pieces]))
+        return {name: np.concatenate([piece[name] for piece in pieces])[order] for name in ["index", *names]}
+
+    def remove(self) -> None:
+        """Deletes the folder with all that is in it, also what a kill has left."""
+        shutil.rmtree(self.folder, ignore_errors=True)

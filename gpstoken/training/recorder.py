@@ -1,0 +1,64 @@
+"""Records what a test loop measures, image by image, and the features that distribution metrics are made of."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from gpstoken.metrics import to_uint8
+from gpstoken.training.parts import Parts
+
+SIDES = ("image", "reconstruction")
+IMAGES_A_FILE = 256  # at most 8 MB of Inception features of both sides
+
+
+class Recorder(Callback):
+    """Writes the columns of every tested image to `parts`, and its features by every network.
+
+    Columns: "index"; the metrics that `test_step` returns; "<network>.<layer>.<side>" of features.
+
+    Args:
+        parts: where to.
+        networks: feature networks by name, uint8[B, 3, H, W] to {layer: float32[B, d]}.
+        sides: "image" and "reconstruction", or the latter alone where the images' features are known.
+    """
+
+    def __init__(self, parts: Parts, networks: dict[str, nn.Module], sides: tuple[str, ...] = SIDES) -> None:
+        """See the class."""
+        self.parts, self.networks, self.sides = parts, networks, sides
+        self._pending: list[dict[str, np.ndarray]] = []
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Brings the networks to the device; they stay out of the module and so out of its checkpoints."""
+        for network in self.networks.values():
+            network.to(pl_module.device)
+
+    @torch.no_grad()
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Adds a batch; `outputs` is what `TokenizerModule.test_step` returns."""
+        columns: dict[str, Tensor] = {"index": batch["index"], **outputs["columns"]}
+        for side in self.sides:
+            pixels = to_uint8(outputs[side])
+            for name, network in self.networks.items():
+                for layer, features in network(pixels).items():
+                    if layer != "logits":  # of classes; only generated images are scored by them
+                        columns[f"{name}.{layer}.{side}"] = features
+        self._pending.append({name: values.cpu().numpy() for name, values in columns.items()})
+        if sum(len(each["index"]) for each in self._pending) >= IMAGES_A_FILE:
+            self._write()
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes what is left."""
+        self._write()
+
+    def _write(self) -> None:
+        if self._pending:
+            self.parts.write(
+                {name: np.concatenate([each[name] for each in self._pending]) for name in self._pending[0]}
+            )
+            self._pending = []

@@ -1,0 +1,181 @@
+"""`gpstoken evaluate` end to end, on a tiny tokenizer and the embedded faces."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+
+from datamodules import Embedded
+from gpstoken import GPSToken
+from gpstoken.training import recorder
+
+REPOSITORY = Path(__file__).parents[2]
+FACES = ["--scale", "tiny", "--networks", "efficientnet_lite0", "--data", "experiments/_data/embedded_faces.yaml"]
+# A process of its own, killed by itself when it has written one part.
+KILLED = """
+import os, signal, sys
+from gpstoken.training import parts, recorder
+recorder.IMAGES_A_FILE = 8
+write = parts.Parts.write
+def write_and_die(self, columns):
+    write(self, columns)
+    os.kill(os.getpid(), signal.SIGKILL)
+parts.Parts.write = write_and_die
+from gpstoken import cli
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def evaluate(command):
+    """`gpstoken evaluate` on the faces: the result and the rows of its CSV."""
+
+    def call(runs: list[Path], output: Path, *options: str) -> tuple[dict, list[dict[str, str]]]:
+        assert command(["evaluate", *map(str, runs), "-o", str(output), *FACES, *options]) == 0
+        return read(output)
+
+    return call
+
+
+def read(output: Path) -> tuple[dict, list[dict[str, str]]]:
+    assert not list(output.parent.glob(".*"))
+    with output.with_suffix(".csv").open(newline="") as file:
+        return json.loads(output.read_text()), list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def whole(evaluate, tiny_runs, tmp_path_factory) -> tuple[dict, list[dict[str, str]]]:
+    """Both seeds, in one go and one process."""
+    return evaluate(tiny_runs, tmp_path_factory.mktemp("whole") / "row.json")
+
+
+def equal(first: dict, second: dict, tolerance: float) -> None:
+    for group in ("metrics", "scores"):
+        assert first[group].keys() == second[group].keys()
+        for name in first[group]:
+            values = [result[group][name]["per_seed"] for result in (first, second)]
+            assert values[0] == pytest.approx(values[1], rel=tolerance), name
+
+
+def test_numbers_are_those_of_the_checkpoint_and_say_where_they_come_from(tiny_runs, whole):
+    result, rows = whole
+    data = Embedded("data/embedded", "faces", image_size=32, working_size=48)  # as the tiny fit has it
+    samples = data.dataset("test")
+    tokenizer = GPSToken.from_checkpoint(tiny_runs[1] / "last.ckpt")
+    chosen = {int(row["index"]): row for row in rows if row["seed"] == "1"}
+    for index in (0, 17, 39):
+        image = samples[index]["image"]
+        with torch.no_grad():
+            reconstruction = tokenizer(image[None])[0]
+        pixels = [np.rint((x.clamp(-1, 1).numpy() + 1) * 127.5).astype(np.uint8) for x in (image, reconstruction)]
+        assert float(chosen[index]["psnr"]) == pytest.approx(peak_signal_noise_ratio(*pixels, data_range=255), rel=1e-5)
+        assert chosen[index]["source"] == data.sources("test")[index]
+    assert len(rows) == 2 * 40
+    assert result["data"] == {
+        "class_path": "datamodules.embedded.Embedded", "dataset": "faces", "split": "test", "crop": "adm",
+        "images": 40, "photographs": len(set(data.sources("test"))), "skipped": 0,
+        "fingerprint": data.fingerprint("test"),
+    }  # fmt: skip
+    assert result["evaluated"] == {"row": "row", "image_size": 32, "num_tokens": 8, "focus": None}
+    assert set(result["scores"]) == {"rfd_efficientnet_lite0", "kid_efficientnet_lite0"}
+    assert set(result["metrics"]) == {"psnr", "ssim", "lpips_alexnet", "lpips_vgg16"}
+    assert len(result["networks"]["efficientnet_lite0"]["sha256"]) == 64
+    assert (result["seeds"], result["scale"], result["machine"]["processes"]) == ([0, 1], "tiny", 1)
+    assert result["trained_at"] == [json.loads((tiny_runs[0] / "origin.json").read_text())["commit"]]
+
+
+def test_other_batches_and_features_taken_by_the_seed_itself(tiny_runs, whole, evaluate, tmp_path):
+    # The features of the images come from the first seed where there is one; here the second stands alone.
+    second, _ = evaluate(tiny_runs[1:], tmp_path / "second.json", "--data.init_args.batch_size", "7")
+    for group in ("metrics", "scores"):
+        for name, value in second[group].items():
+            # Networks in float32 may sum in another order in another batch.
+            assert value["per_seed"] == pytest.approx(whole[0][group][name]["per_seed"][1:], rel=1e-5), name
+
+
+def test_a_killed_evaluation_goes_on(tiny_runs, whole, evaluate, tmp_path, monkeypatch, capfd):
+    output = tmp_path / "killed.json"
+    command = [sys.executable, "-c", KILLED, "evaluate", *map(str, tiny_runs), "-o", str(output), *FACES]
+    # Batches of two: the first file has eight images.
+    assert subprocess.run(command, cwd=REPOSITORY, capture_output=True).returncode == -9
+    assert len(list(tmp_path.glob(".killed.*.parts/*.npz"))) == 1
+    assert not output.exists()
+    recorded: list[int] = []
+    write = recorder.Parts.write
+
+    def spy(self, columns):
+        recorded.extend(columns["index"].tolist())
+        write(self, columns)
+
+    monkeypatch.setattr(recorder.Parts, "write", spy)
+    result, rows = evaluate(tiny_runs, output)
+    assert recorded == [*range(8, 40), *range(40)]  # the rest of the first seed, all of the second
+    assert "going on after 8 of 40 images" in capfd.readouterr().out
+    assert rows == whole[1]
+    equal(result, whole[0], 1e-9)
+
+
+def test_two_processes_give_the_numbers_of_one(tiny_runs, whole, tmp_path):
+    output = tmp_path / "shared.json"
+    command = [sys.executable, "-m", "gpstoken.cli", "evaluate", *map(str, tiny_runs), "-o", str(output), *FACES]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run([*command, "--devices", "2"], cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result, rows = read(output)
+    assert result["machine"]["processes"] == 2
+    equal(result, whole[0], 1e-6)
+    assert [(row["seed"], row["index"]) for row in rows] == [(row["seed"], row["index"]) for row in whole[1]]
+
+
+def test_other_tokens_sizes_and_a_focus(tiny_runs, whole, evaluate, tmp_path):
+    larger = ["--data.init_args.image_size", "64", "--data.init_args.views", "centre"]
+    large, _ = evaluate(tiny_runs[:1], tmp_path / "large.json", *larger, "--networks")
+    focus = ["--num-tokens", "16", "--focus-radius", "0.3", "--focus-strength", "50", "--networks"]
+    drawn, _ = evaluate(tiny_runs[:1], tmp_path / "drawn.json", *focus)
+    assert large["evaluated"] == {"row": "row", "image_size": 64, "num_tokens": 32, "focus": None}
+    assert drawn["evaluated"]["focus"] == {"radius": 0.3, "strength": 50.0}
+    assert drawn["evaluated"]["num_tokens"] == 16
+    assert drawn["scores"] == {}
+    # What reaches the tokenizer changes what it makes.
+    assert drawn["metrics"]["psnr"]["per_seed"][0] != whole[0]["metrics"]["psnr"]["per_seed"][0]
+    index = 3
+    data = Embedded("data/embedded", "faces", image_size=32, working_size=48)
+    image = data.dataset("test")[index]["image"]
+    tokenizer = GPSToken.from_checkpoint(tiny_runs[0] / "last.ckpt")
+    y, x = np.mgrid[:32, :32] - 15.5
+    disc = torch.from_numpy(np.hypot(x, y) <= 0.3 * 32)
+    with torch.no_grad():
+        reconstruction = tokenizer.decode(tokenizer.encode(image[None], num_tokens=16, bias=50.0 * disc))[0]
+    pixels = [np.rint((z.clamp(-1, 1).numpy() + 1) * 127.5)[:, disc.numpy()] for z in (image, reconstruction)]
+    expected = 10 * np.log10(255**2 / np.mean((pixels[0] - pixels[1]) ** 2))
+    with (tmp_path / "drawn.csv").open(newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["index"] == str(index))
+    assert float(row["psnr_inside"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--focus-strength", "2"], "--focus-strength needs --focus-radius"),
+        (["--nonsense", "2"], "unrecognized arguments: --nonsense 2"),
+    ],
+)
+def test_wrong_options(run_cli, capsys, options, message):
+    assert run_cli(["evaluate", "run", "-o", "x.json", "--scale", "tiny", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_runs_that_do_not_belong_together(tiny_runs, run_cli, tmp_path, capsys):
+    options = ["-o", str(tmp_path / "x.json"), *FACES, "--networks"]
+    assert run_cli(["evaluate", str(tiny_runs[0]), str(tiny_runs[0]), *options]) == 2
+    assert f"gpstoken: {tiny_runs[0]}: has the seed of another run, 0" in capsys.readouterr().err
+    assert run_cli(["evaluate", str(tmp_path), *options]) == 2
+    assert f"gpstoken: {tmp_path}: no last.ckpt; the run is not finished" in capsys.readouterr().err
+    assert not (tmp_path / "x.json").exists()
