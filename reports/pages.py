@@ -4,7 +4,7 @@ from typing import Any
 
 from reports.claims import judge_all
 from reports.columns import COLUMNS, IMAGE_COLUMNS, heading, number
-from reports.results import Result
+from reports.results import Result, clusters
 from reports.rows import FEW_PHOTOGRAPHS, Row, rows_of
 from reports.verdicts import claim_table, in_words
 
@@ -61,7 +61,7 @@ def _data(result: Result) -> tuple[str, str]:
     crop = f" crop {data['crop']}," if "crop" in data else ""
     skipped = f", damaged files skipped: {data['skipped']}" if data.get("skipped") else ""
     return (
-        f"n = {data['images']} images of {data['photographs']} held-out photographs{skipped}",
+        f"n = {data['images']} held-out images of {clusters(data)}{skipped}",
         f"{name}, split {data['split']}, {result.evaluated['image_size']} px,{crop} "
         f"fingerprint {data['fingerprint'][:12]}",
     )
@@ -112,8 +112,8 @@ def notes(declared: dict[str, Any], rows: list[Row]) -> list[str]:
     said = []
     if ours:
         said.append(
-            "±: one standard error of the mean over images and seeds. Images of one photograph count as one cluster, "
-            "and the spread between seeds is added; the paper prints none."
+            "±: one standard error of the mean over images and seeds. Images of one photograph (faces: of one person) "
+            "count as one cluster, and the spread between seeds is added; the paper prints none."
         )
     if any(row["photographs"] <= FEW_PHOTOGRAPHS for row in ours):
         said.append(

@@ -75,6 +75,11 @@ def _check_scores(path: Path, scores: dict[str, Any]) -> None:
             raise ValueError(f"{path}: score {name!r} is labelled {label!r}, which is no Inception distance")
 
 
+def clusters(data: dict[str, Any]) -> str:
+    """What the images of a result come from, in words: "16 photographs"; faces are counted by person."""
+    return f"{data['photographs']} {'people' if data.get('dataset') == 'faces' else 'photographs'}"
+
+
 def check_same_origin(results: list[Result], sizes_differ: bool = False) -> None:
     """Refuses rows that cannot be compared with each other: of another scale, other images, seeds or budget.
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from reports.columns import COLUMNS
-from reports.results import Result, check_same, check_same_origin, read_result
+from reports.results import Result, check_same, check_same_origin, clusters, read_result
 
 HERE = Path(__file__).parent
 # Up to so many photographs, a mean stands for those photographs alone.
@@ -86,7 +86,7 @@ def _our_row(declared: dict[str, Any], name: str, result: Result | None) -> Row:
     row |= {"source": f"ours, {record['scale']} scale, {evaluated['image_size']} px"}
     row |= {"tokens": str(evaluated["num_tokens"]), "parameters": record["parameters"]}
     row |= {"images": data["images"], "photographs": data["photographs"], "focus": _focus(evaluated["focus"])}
-    row["size"] = f"{data['images']} images of {data['photographs']} photographs"
+    row["size"] = f"{data['images']} images of {clusters(data)}"
     if data["photographs"] <= FEW_PHOTOGRAPHS:
         plural = "s" * (data["photographs"] != 1)
         row["size"] = f"demonstration only (n = {data['photographs']} photograph{plural}), {data['images']} images"

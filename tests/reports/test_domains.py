@@ -17,7 +17,7 @@ SCORES = {
 
 NATURAL, FACES = (
     ("ours, laptop scale, 64 px", "natural photographs"),
-    ("ours, laptop scale, 64 px", "faces (ORL, of 4 people)"),
+    ("ours, laptop scale, 64 px", "faces (ORL)"),
 )
 
 
@@ -37,7 +37,7 @@ def test_domains_stand_above_the_papers_data_set(domains):
     lines = [text.split(" | ") for text in domains["domains.md"].splitlines() if text.startswith(("| ours", "| paper"))]
     order = list(dict.fromkeys((line[0].split(",")[0].strip("| "), line[1]) for line in lines))
     assert order == [
-        ("ours", "natural photographs"), ("paper", "COCO2017"), ("ours", "faces (ORL, of 4 people)"), ("paper", "FFHQ"),
+        ("ours", "natural photographs"), ("paper", "COCO2017"), ("ours", "faces (ORL)"), ("paper", "FFHQ"),
         ("ours", "retina"), ("paper", "STARE"), ("ours", "overhead (Landsat, 10 cm aerial)"), ("paper", "WHU-RS19"),
     ]  # fmt: skip
 
@@ -62,8 +62,8 @@ def test_cells_of_a_domain(domains, cells):
 def test_best_is_of_one_data_set_and_source(domains, cells):
     page = domains["domains.md"]
     psnr = {
-        (name, tokens): cells(page, *start, "8 images of 4 photographs", tokens)["PSNR ↑"]
-        for name, start in (("natural", NATURAL), ("faces", FACES))
+        (name, tokens): cells(page, *start, f"8 images of 4 {of}", tokens)["PSNR ↑"]
+        for name, start, of in (("natural", NATURAL, "photographs"), ("faces", FACES, "people"))
         for tokens in ("16", "32")
     }
     assert psnr == {
@@ -89,8 +89,8 @@ def test_origin_of_every_data_set(domains):
     head = domains["domains.md"].split("| source")[0]
     assert head.count("Scale **laptop**: seeds 0, 1; 300 training steps of 16 images.") == 1
     assert (
-        "- datamodules.embedded.Embedded (faces), split test, 64 px, crop adm, fingerprint 111111111111: n = 8 images "
-        "of 4 held-out photographs, damaged files skipped: 1\n"
+        "- datamodules.embedded.Embedded (faces), split test, 64 px, crop adm, fingerprint 111111111111: n = 8 held-out "
+        "images of 4 people, damaged files skipped: 1\n"
     ) in head
     assert head.count("\n- ") == 3
 

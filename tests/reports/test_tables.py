@@ -79,7 +79,7 @@ def test_cells_of_the_papers_rows(reconstruction):
 def test_origin_stands_above_the_table(reconstruction):
     head = reconstruction["reconstruction.md"].split("| source")[0]
     for part in (
-        "Scale **laptop**", "n = 4 images of 2 held-out photographs", "seeds 0, 1;", "datamodules.embedded.Embedded",
+        "Scale **laptop**", "n = 4 held-out images of 2 photographs", "seeds 0, 1;", "datamodules.embedded.Embedded",
         "fingerprint fe6d6b66d051.", "Commit 0123456789ab", "Device cpu (Test CPU)",
     ):  # fmt: skip
         assert part in head
