@@ -89,8 +89,8 @@ def test_origin_of_every_data_set(domains):
     head = domains["domains.md"].split("| source")[0]
     assert head.count("Scale **laptop**: seeds 0, 1; 300 training steps of 16 images.") == 1
     assert (
-        "- datamodules.embedded.Embedded (faces), split test, 64 px, crop adm, fingerprint 111111111111: n = 8 held-out "
-        "images of 4 people, damaged files skipped: 1\n"
+        "- datamodules.embedded.Embedded (faces), split test, 64 px, crop adm, fingerprint 111111111111: n = 8 "
+        "held-out images of 4 people, damaged files skipped: 1\n"
     ) in head
     assert head.count("\n- ") == 3
 
