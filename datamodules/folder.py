@@ -6,6 +6,7 @@ from typing import Any
 from datamodules.base import ImageDataModule, Photos
 from datamodules.reading import EXTENSIONS
 from datamodules.splits import SPLITS, split_by_group
+from datamodules.subsets import files
 
 
 class Folder(ImageDataModule):
@@ -41,9 +42,7 @@ class Folder(ImageDataModule):
         number = {name: i for i, name in enumerate(sorted(set(classes)))}
         chosen = [i for i, own in enumerate(splits) if own == split]
         base = self.root.parent if self.root.is_file() else self.root
-        return Photos(
-            [names[i] for i in chosen], [number[classes[i]] for i in chosen], [base / names[i] for i in chosen]
-        )
+        return files(base, [names[i] for i in chosen], [number[classes[i]] for i in chosen])
 
     def _names(self) -> list[str]:
         if self.root.is_file():

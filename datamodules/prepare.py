@@ -17,6 +17,7 @@ from datamodules.preparation.fetch import default_cache, fetch, read_requirement
 from datamodules.preparation.networks import convert_networks
 from datamodules.preparation.photographs import Photograph, read_archive, read_installed
 from datamodules.splits import split_by_group
+from datamodules.writing import replace_file
 
 COLUMNS = (
     "path",
@@ -86,14 +87,6 @@ def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
             old.rename(folder)
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name, then renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def prepare(output: Path, networks: Path, cache: Path) -> None:

@@ -8,7 +8,6 @@ the sequential loader of the `webdataset` package, whose order depends on worker
 import contextlib
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from datamodules.preparation.fetch import default_cache
 from datamodules.reading import EXTENSIONS
 from datamodules.samples import Photos
+from datamodules.writing import replace_file
 
 BLOCK = 512  # bytes; a tar file is made of such blocks and ends with two that are zero
 
@@ -90,10 +90,7 @@ def shard_index(path: Path) -> list[tuple[str, int, int, int]]:
         return [tuple(row) for row in json.loads(kept.read_text(encoding="utf-8"))]
     rows = _scan(path)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the run
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f"{key}.{os.getpid()}.part")
-        part.write_text(json.dumps(rows), encoding="utf-8")
-        os.replace(part, kept)
+        replace_file(kept, json.dumps(rows).encode())
     return rows
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from datamodules.reading import EXTENSIONS
 from datamodules.samples import Photos
 from datamodules.splits import split_by_group
+from datamodules.writing import replace_file
 
 MONITORED = 2000  # images to watch training by: enough for a steady mean, few enough to pass often
 
@@ -75,11 +76,7 @@ def draw(names: Sequence[str], count: int, list_file: str | Path | None = None) 
     # A hash rather than a generator: the order of the others stays when a picture comes or goes.
     chosen = sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
     if list_file is not None:
-        path = Path(list_file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_text("".join(f"{name}\n" for name in chosen), encoding="utf-8")
-        os.replace(part, path)
+        replace_file(Path(list_file), "".join(f"{name}\n" for name in chosen).encode())
     return chosen
 
 

@@ -1,5 +1,6 @@
 """Where a number comes from: commit, versions and machine."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -28,6 +29,12 @@ def commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def file_hash(path: Path) -> str:
+    """Hexadecimal sha256 of a file, read as a stream."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

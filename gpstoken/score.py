@@ -13,7 +13,7 @@ from gpstoken.metrics.generation import extract, measure, stage
 from gpstoken.metrics.networks import FEATURES, load_features
 from gpstoken.metrics.samples import pictures
 from gpstoken.metrics.weights import find_weights, weights_record
-from gpstoken.provenance import commit, machine, versions
+from gpstoken.provenance import commit, file_hash, machine, versions
 from gpstoken.writing import replacing
 
 
@@ -53,8 +53,7 @@ def content_hash(source: str | Path) -> str:
     if source.is_dir():
         lines = [f"{content_hash(path)}  {path.relative_to(source).as_posix()}\n" for path in pictures(source)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with source.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(source)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -117,24 +117,6 @@ def test_nothing_in_a_weight_file_is_executed(tmp_path):
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.fixture(scope="module")
-def inception_file(tmp_path_factory):
-    """torch-fidelity's network with random weights that keep the scale of its activations, as a file."""
-    extractor = feature_extractor_inceptionv3.FeatureExtractorInceptionV3
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(extractor, "load_state_dict", lambda *_, **__: None)
-        network = extractor("inception-v3-compat", ["2048"])
-    torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 2.0, 3.0)
-            torch.nn.init.normal_(module.bias, std=0.1)
-    path = tmp_path_factory.mktemp("inception") / "inception.pth"
-    torch.save(network.state_dict(), path)
-    return path
-
-
 def test_inception_is_torch_fidelitys(inception_file):
     pixels = torch.randint(256, (1, 3, 40, 33), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     released = feature_extractor_inceptionv3.FeatureExtractorInceptionV3(

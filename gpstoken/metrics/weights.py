@@ -1,10 +1,11 @@
 """Where the weights of judging networks are found, and that they are the right ones."""
 
-import hashlib
 import os
 from pathlib import Path
 
 import torch
+
+from gpstoken.provenance import file_hash
 
 _PREPARE = "run `python -m datamodules.prepare -o data/embedded`, which writes data/networks"
 # Network -> its files and the sha256, or the first eight digits of it that torch's names carry; None: not known to us.
@@ -79,17 +80,12 @@ def find_weights(name: str, path: str | Path | None = None) -> Path:
 
 def weights_record(path: str | Path) -> dict[str, str]:
     """{"file", "sha256"} of a file of weights, for the record of a result."""
-    return {"file": Path(path).name, "sha256": _sha256(Path(path))}
+    return {"file": Path(path).name, "sha256": file_hash(Path(path))}
 
 
 def _checked(name: str, path: Path) -> Path:
     expected = FILES[name].get(path.name)
-    if expected and not (found := _sha256(path)).startswith(expected):
+    if expected and not (found := file_hash(path)).startswith(expected):
         digests = f"sha256 {found[:16]}…, expected {expected[:16]}…"
         raise ValueError(f"network weights {path}: {digests}; delete it and {HOW_TO_GET[name]}")
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

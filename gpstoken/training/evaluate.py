@@ -9,16 +9,16 @@ import csv
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpstoken.metrics import METRICS, summarise
+from gpstoken.metrics.distributions import networks_at_hand
+from gpstoken.metrics.networks import load_features
 from gpstoken.provenance import commit, machine, versions
+from gpstoken.training.evaluation import Evaluated, Protocol, evaluate_run
+from gpstoken.training.parts import Parts
 from gpstoken.writing import replacing
-
-if TYPE_CHECKING:
-    from gpstoken.training.evaluation import Evaluated, Protocol
 
 
 def main(arguments: list[str]) -> int:
@@ -43,10 +43,6 @@ def main(arguments: list[str]) -> int:
         parser.error(f"unrecognized arguments: {' '.join(data)}")
     if options.focus_strength and options.focus_radius is None:
         parser.error("--focus-strength needs --focus-radius")
-    # Imported here: Lightning takes seconds, and `--help` should not.
-    from gpstoken.metrics.distributions import networks_at_hand
-    from gpstoken.training.evaluation import Protocol
-
     protocol = Protocol(
         options.num_tokens,
         options.focus_radius,
@@ -58,9 +54,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def evaluate(
-    runs: list[Path], output: Path, scale: str, protocol: "Protocol", data: list[str], devices: int = 1
-) -> None:
+def evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, data: list[str], devices: int = 1) -> None:
     """Tests the tokenizers of `runs` on the test split of their data and writes ROW.json and ROW.csv.
 
     Args:
@@ -74,13 +68,12 @@ def evaluate(
     Raises:
         ValueError: if a run is unfinished, or the runs are not of one configuration and data.
     """
-    from gpstoken.training.evaluation import evaluate_run
-
     output.parent.mkdir(parents=True, exist_ok=True)
-    seeds = []
+    networks = {name: load_features(name) for name in protocol.networks}
+    seeds: list[Evaluated] = []
     for run in runs:
         # The features of the images are those of the first seed.
-        seeds.append(evaluate_run(run, output, protocol, data, devices, seeds[0].parts if seeds else None))
+        seeds.append(evaluate_run(run, output, protocol, networks, data, devices, seeds[0].parts if seeds else None))
         if seeds[-1].described != seeds[0].described:
             raise ValueError(f"{run}: differs from {runs[0]} in more than its seed")
         if seeds[-1].seed in [each.seed for each in seeds[:-1]]:
@@ -89,10 +82,10 @@ def evaluate(
         return
     write(seeds, output, scale)
     for folder in output.parent.glob(f".{output.stem}.*.parts"):  # also of an evaluation that was given up
-        type(seeds[0].parts)(folder).remove()
+        Parts(folder).remove()
 
 
-def write(seeds: list["Evaluated"], output: Path, scale: str) -> None:
+def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
     """Writes ROW.csv, then ROW.json."""
     first = seeds[0]
     names = [name for name in METRICS if name in first.columns]

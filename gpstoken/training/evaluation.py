@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from lightning import LightningDataModule, Trainer
+from torch import nn
 
 from gpstoken.checkpoints import check
 from gpstoken.metrics import METRICS
 from gpstoken.metrics.distributions import paired_scores
 from gpstoken.metrics.focus import disc
-from gpstoken.metrics.networks import load_features
 from gpstoken.metrics.weights import weights_record
+from gpstoken.provenance import file_hash
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
 from gpstoken.training.parts import Parts
 from gpstoken.training.recorder import SIDES, Recorder
@@ -76,7 +77,13 @@ class Evaluated:
 
 
 def evaluate_run(
-    run: Path, output: Path, protocol: Protocol, data: list[str], devices: int, images_of: Parts | None = None
+    run: Path,
+    output: Path,
+    protocol: Protocol,
+    networks: dict[str, nn.Module],
+    data: list[str],
+    devices: int,
+    images_of: Parts | None = None,
 ) -> Evaluated:
     """Tests one run; images that an earlier, killed call has done are not tested again.
 
@@ -84,6 +91,7 @@ def evaluate_run(
         run: folder that `gpstoken fit` wrote.
         output: result file that the images on disk lie beside.
         protocol: what is measured.
+        networks: those that the protocol names.
         data: command-line options of the data that replace those of the run.
         devices: processes that share the images.
         images_of: of an earlier seed on the same images, whose features need not be taken again.
@@ -94,14 +102,13 @@ def evaluate_run(
     if not (run / CHECKPOINT_FILE).is_file():
         raise ValueError(f"{run}: no {CHECKPOINT_FILE}; the run is not finished")
     started = perf_counter()
-    arguments = ["--config", str(run / "config.yaml")]
-    trained = RunCLI(args=arguments, run=False)
-    module, size = trained.model, trained.datamodule.image_size
-    images = RunCLI(args=[*arguments, *_keep_size(data, size)], run=False).datamodule if data else trained.datamodule
+    trained_on = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]  # with all defaults
+    size = trained_on["image_size"]
+    cli = RunCLI(args=["--config", str(run / "config.yaml"), *(_keep_size(data, size) if data else [])], run=False)
+    module, images = cli.model, cli.datamodule
     checkpoint = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
     module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
     _set_up(module, images.image_size, protocol)
-    networks = {name: load_features(name) for name in protocol.networks}
     described = {
         "tokenizer": checkpoint["tokenizer"],
         "parameters": sum(parameter.numel() for parameter in module.tokenizer.parameters()),
@@ -112,10 +119,10 @@ def evaluate_run(
             "num_tokens": protocol.num_tokens or _tokens(module, images.image_size / size),
             "focus": _focus(protocol),
         },
-        "training": {"steps": checkpoint["global_step"], "batch_size": trained.datamodule.batch_size},
+        "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]},
         "networks": {name: weights_record(network.path) for name, network in networks.items()},
     }
-    identity = json.dumps([described, images_of is None, _sha256(run / CHECKPOINT_FILE)], sort_keys=True)
+    identity = json.dumps([described, images_of is None, file_hash(run / CHECKPOINT_FILE)], sort_keys=True)
     parts = Parts(output.with_name(f".{output.stem}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}.parts"))
     sources = images.sources("test")
     done = parts.done()
@@ -124,7 +131,7 @@ def evaluate_run(
     prepared = perf_counter()
     devices = max(1, min(devices, len(sources) - len(done)))  # a device without an image would stop the others
     trainer = Trainer(
-        accelerator=trained.config.trainer.accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto",
+        accelerator=cli.config.trainer.accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto",
         logger=False, enable_checkpointing=False, enable_model_summary=False, default_root_dir=run,
         callbacks=[Recorder(parts, networks, SIDES if images_of is None else SIDES[1:])],
     )  # fmt: skip
@@ -133,13 +140,12 @@ def evaluate_run(
         trainer.test(module, images.evaluation_loader("test", done), verbose=False)
     trainer.strategy.barrier()
     tested = perf_counter()
-    if parts.done() != set(range(len(sources))):
-        found = f"holds {len(parts.done())} of {len(sources)} images"
+    done = parts.done()
+    if done != set(range(len(sources))):
+        found = f"holds {len(done)} of {len(sources)} images"
         raise ValueError(f"{parts.folder}: {found}; all processes must see this folder")
-    layers = {
-        name: [column.split(".")[1] for column in parts.columns() if re.fullmatch(f"{name}\\..*\\.{SIDES[1]}", column)]
-        for name in networks
-    }
+    features = [column.split(".") for column in parts.columns() if column.endswith(f".{SIDES[1]}")]
+    layers = {name: [layer for network, layer, _ in features if network == name] for name in networks}
     sides = dict(zip(SIDES, ((images_of or parts).read, parts.read), strict=True))
     scores = paired_scores(sides, layers, protocol.statistics, trainer.global_rank, trainer.world_size)
     columns = parts.sorted([name for name in METRICS if name in parts.columns()])
@@ -147,7 +153,7 @@ def evaluate_run(
     stages = np.diff([started, prepared, tested, perf_counter()]).tolist()
     origin = run / ORIGIN_FILE
     return Evaluated(
-        seed=int(trained.config.seed_everything),
+        seed=int(cli.config.seed_everything),
         described=described,
         sources=sources,
         columns=columns,
@@ -199,8 +205,3 @@ def _keep_size(data: list[str], size: int) -> list[str]:
     """`data` with the image size of training where it names none: the YAML of a data set has the paper's."""
     named = any(option.split("=")[0].endswith(".image_size") for option in data)
     return data if named else [*data, "--data.init_args.image_size", str(size)]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
