@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.timing import machine
 
-MODULES = ("partition", "splat", "evaluation")
+MODULES = ("partition", "splat", "evaluation", "calibrate")
 
 
 def table(rows: list[dict]) -> str:

@@ -3,11 +3,25 @@
 from datamodules.base import ImageDataModule
 from datamodules.coco import COCO
 from datamodules.embedded import Embedded
+from datamodules.embedded_classes import EmbeddedClasses
 from datamodules.ffhq import FFHQ
 from datamodules.folder import Folder
 from datamodules.imagenet import ImageNet
 from datamodules.med_mnist import MedMNIST
 from datamodules.stare import STARE
+from datamodules.token_cache import TokenCache
 from datamodules.whu_rs19 import WHURS19
 
-__all__ = ["COCO", "FFHQ", "STARE", "WHURS19", "Embedded", "Folder", "ImageDataModule", "ImageNet", "MedMNIST"]
+__all__ = [
+    "COCO",
+    "FFHQ",
+    "STARE",
+    "WHURS19",
+    "Embedded",
+    "EmbeddedClasses",
+    "Folder",
+    "ImageDataModule",
+    "ImageNet",
+    "MedMNIST",
+    "TokenCache",
+]

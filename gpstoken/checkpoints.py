@@ -69,7 +69,7 @@ def read_released(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str,
 
 
 def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads a tokenizer out of a training checkpoint.
+    """Reads a tokenizer of a known class out of a training checkpoint.
 
     Args:
         path: a Lightning checkpoint written by `TokenizerModule`.
@@ -77,6 +77,24 @@ def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], di
 
     Returns:
         (constructor arguments, state dict of the tokenizer).
+
+    Raises:
+        ValueError: for an unreadable file or a checkpoint of something else.
+    """
+    found, config, weights = read_tokenizer(path)
+    if found != class_path:
+        raise ValueError(f"{path}: holds a {found}, expected a {class_path}")
+    return config, weights
+
+
+def read_tokenizer(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Reads a tokenizer of any class out of a training checkpoint.
+
+    Args:
+        path: a Lightning checkpoint written by `TokenizerModule`.
+
+    Returns:
+        (class path, constructor arguments, state dict of the tokenizer: the average where the run kept one).
 
     Raises:
         ValueError: for an unreadable file or a checkpoint of something else.
@@ -89,15 +107,13 @@ def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], di
     described = checkpoint.get("tokenizer") if isinstance(checkpoint, dict) else None
     if not isinstance(described, dict) or "class_path" not in described or "state_dict" not in checkpoint:
         raise ValueError(f"{path}: not a tokenizer checkpoint of this project (no 'tokenizer' entry or no weights)")
-    if described["class_path"] != class_path:
-        raise ValueError(f"{path}: holds a {described['class_path']}, expected a {class_path}")
     prefix = "tokenizer."
     weights = {
         name.removeprefix(prefix): tensor
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(prefix)
     }
-    return described["init_args"], weights
+    return described["class_path"], described.get("init_args", {}), weights
 
 
 def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -91,13 +91,14 @@ def trainings(runs: Path) -> Iterator[Published]:
         tags = {"kind": "training", "row": row if placed else seed, "scale": scale if placed else "none"}
         tags |= {"seed": str(config["seed_everything"]), "data": config["data"]["class_path"]}
         pictures = sorted(folder.glob("pictures/step_*.png"))
+        shown = "samples" if "stage" in config["model"]["init_args"] else "reconstructions"
         yield Published(
             name=f"{row} {seed} ({group}, {scale})" if placed else seed,
             files=[config_file, folder / METRICS_FILE, *pictures],
             tags=tags,
             params=flatten(config),
             metrics=[(name, value, step) for step, name, value in read_metrics(folder / METRICS_FILE)],
-            pictures=[("reconstructions", picture, int(picture.stem.removeprefix("step_"))) for picture in pictures],
+            pictures=[(shown, picture, int(picture.stem.removeprefix("step_"))) for picture in pictures],
         )
 
 
@@ -114,7 +115,17 @@ def evaluations(results: Path) -> Iterator[Published]:
             params=flatten(
                 {
                     name: record[name]
-                    for name in ("tokenizer", "data", "evaluated", "training", "networks", "versions", "machine")
+                    for name in (
+                        "tokenizer",
+                        "generator",
+                        "sampling",
+                        "data",
+                        "evaluated",
+                        "training",
+                        "networks",
+                        "versions",
+                        "machine",
+                    )
                     if name in record
                 }
             ),

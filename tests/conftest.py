@@ -22,3 +22,63 @@ def inception_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("inception") / "inception.pth"
     torch.save(network.state_dict(), path)
     return path
+
+
+NARROW_TOKENIZER = {
+    "num_tokens": 8, "feature_channels": 4, "image_size": 32, "grid_size": 8, "width": 16, "depth": 1, "heads": 2,
+    "roi_size": 2, "stem_channels": 4, "decoder_channels": 4, "decoder_blocks": 1, "norm_groups": 2,
+    "min_region_size": 4,
+}  # fmt: skip
+NARROW_STAGES = {
+    "layout": {"channels": 5, "shape": [8]},
+    "texture": {"channels": 9, "shape": [8], "layout_channels": 5},
+    "one_stage": {"channels": 9, "shape": [8]},
+    "grid": {"channels": 4, "shape": [4, 4], "patch_size": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def narrow_generator(tmp_path_factory):
+    """Checkpoints of two narrow tokenizers and of all four stages with random weights, by name, in one folder.
+
+    "tokenizer" is a GPSToken, "autoencoder" a KLAutoencoder, the stages as `gpstoken.training.snapshots` writes them.
+    """
+    from gpstoken import GPSToken
+    from gpstoken.baselines.kl import KLAutoencoder
+    from gpstoken.loading import class_path_of, tokenizer_hash
+    from gpstoken.sit import SiT
+
+    folder = tmp_path_factory.mktemp("generator")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        described, paths = {}, {}
+        for name, tokenizer in {
+            "tokenizer": GPSToken(**NARROW_TOKENIZER),
+            "autoencoder": KLAutoencoder(4, (4, 4, 8, 8), 1, 2),
+        }.items():
+            weights = {f"tokenizer.{key}": value for key, value in tokenizer.state_dict().items()}
+            entry = {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config}
+            paths[name] = folder / f"{name}.ckpt"
+            torch.save({"tokenizer": entry, "state_dict": weights, "global_step": 3}, paths[name])
+            described[name] = entry | {"sha256": tokenizer_hash(tokenizer), "path": str(paths[name])}
+        for stage, config in NARROW_STAGES.items():
+            network = SiT(**config, width=16, depth=1, heads=2, num_classes=3)
+            for parameter in network.parameters():  # as made it predicts zero
+                parameter.data += 0.1 * torch.randn_like(parameter)
+            channels = config["channels"]
+            # sigma about .3, |rho| small, centres all over the canvas
+            mean = [0.3, 0.3, 0.0, 0.0, 0.0] if stage in ("layout", "one_stage") else [0.0] * 5
+            std = [0.1, 0.1, 1.0, 0.5, 0.5] if stage == "layout" else [0.05] * 5
+            statistics = {
+                "mean": (mean + [0.1] * channels)[:channels] if stage != "grid" else [0.1] * channels,
+                "std": (std + [0.8] * channels)[:channels] if stage != "grid" else [0.8] * channels,
+            }
+            entry = {
+                "stage": stage, "network": network.config, "path": "linear", "prediction": "velocity",
+                "statistics": statistics, "tokenizer": described["autoencoder" if stage == "grid" else "tokenizer"],
+                "training": {"batch_size": 4},
+            }  # fmt: skip
+            weights = {f"averaged.module.{key}": value for key, value in network.state_dict().items()}
+            paths[stage] = folder / f"{stage}.ckpt"
+            torch.save({"generator": entry, "state_dict": weights, "global_step": 7}, paths[stage])
+    return paths

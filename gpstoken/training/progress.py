@@ -40,7 +40,7 @@ class StepProgress(ProgressBar):
         # A run resumed at the discriminator's turn has no loss of the autoencoder yet.
         if (loss := trainer.callback_metrics.get("train/loss")) is not None:
             self._bar.set_postfix(step=trainer.global_step, loss=f"{loss.item():.4f}", refresh=False)
-        self._bar.update(len(batch["image"]) * trainer.world_size)
+        self._bar.update(len(batch["index"]) * trainer.world_size)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the bar."""

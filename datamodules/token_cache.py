@@ -1,0 +1,219 @@
+"""Batches of tokens out of the shards that `gpstoken cache` has written."""
+
+import bisect
+import functools
+import json
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.sampling import EpochSampler, ResumableLoader
+
+FORMAT, VERSION = "gpstoken.cache", 1
+STAGES = {"fit": ("train", "val"), "validate": ("val",)}
+
+
+class TokenCache(LightningDataModule):
+    """The cached tokens of a data set.
+
+    A batch is a dict of stacked tensors: {"geometry": float[B, N, 5], "layout": float[B, N, 5],
+    "features": float[B, N, C]} of Gaussian tokens, {"latent": float[B, C, h, w]} of a grid; always
+    {"label": long[B], "index": long[B]}, index = place in the cache.
+
+    Args:
+        root: folder written by `gpstoken cache`.
+        batch_size: samples in a batch (per device). Training drops the last, incomplete batch of an epoch.
+        num_workers: processes that read samples; they never change what the samples are.
+        seed: of the order of training samples, >= 0.
+        epoch_length: training samples an epoch; None: all. Otherwise the epochs go through the whole cache in an order
+            of chance, each from where the last one stopped, so that every sample is seen before one is seen again.
+
+    Raises:
+        ValueError: for a number below its limit.
+    """
+
+    def __init__(
+        self, root: str, batch_size: int = 64, num_workers: int = 0, seed: int = 0, epoch_length: int | None = None
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        limits = {"batch_size": (batch_size, 1), "num_workers": (num_workers, 0), "seed": (seed, 0)}
+        limits["epoch_length"] = (1 if epoch_length is None else epoch_length, 1)
+        for name, (value, lowest) in limits.items():
+            if value < lowest:
+                raise ValueError(f"TokenCache: {name} must be at least {lowest}, got {value}")
+        self.root = Path(root)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.epoch_length = epoch_length
+        self._datasets: dict[str, CachedSamples] = {}
+
+    @functools.cached_property
+    def record(self) -> dict[str, Any]:
+        """The cache's own description, cache.json: tokenizer, data, statistics, num_classes, shards.
+
+        Raises:
+            ValueError: if there is none, or it is of another format.
+        """
+        path = self.root / "cache.json"
+        make = f"run `gpstoken cache --tokenizer RUN/last.ckpt --data DATA.yaml --views 1 -o {self.root}`"
+        if not path.is_file():
+            what = "a folder without cache.json" if self.root.is_dir() else "nothing"
+            raise ValueError(f"TokenCache: found {what} at {self.root}; {make}")
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            form = record["format"], record["version"]
+            if form == (FORMAT, VERSION):
+                for name in ("identity", "tokenizer", "splits", "statistics", "num_classes"):
+                    record[name]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: damaged, or no description of a token cache ({error!r}); {make}") from error
+        if form != (FORMAT, VERSION):
+            raise ValueError(f"{path}: has format {form[0]} {form[1]}, this code reads {FORMAT} {VERSION}; {make}")
+        return record
+
+    def setup(self, stage: str) -> None:
+        """Checks every shard of the splits of a stage, so that a damaged one is an error at the start."""
+        for split in STAGES.get(stage, ()):
+            self.dataset(split)
+
+    def dataset(self, split: str) -> "CachedSamples":
+        """The samples of "train" or "val"; none of "val" where the cache has none.
+
+        Raises:
+            ValueError: if a shard is missing, damaged or of another cache, or an epoch is shorter than a batch.
+        """
+        if split not in self._datasets:
+            train = split == "train"
+            shards = self.record["splits"].get(split, {"shards": []})["shards"]
+            samples = CachedSamples(
+                self.root, shards, self.record["identity"], self.seed, self.epoch_length if train else None
+            )
+            if train and len(samples) < self.batch_size:
+                raise ValueError(f"TokenCache: an epoch of {len(samples)} is below batch_size {self.batch_size}")
+            self._datasets[split] = samples
+        return self._datasets[split]
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled batches; a restarted trainer gets exactly those that it has not finished."""
+        trainer = self.trainer
+        place = {"num_replicas": trainer.world_size, "rank": trainer.global_rank} if trainer else {}
+        samples = self.dataset("train")
+        sampler = EpochSampler(samples, self.batch_size, self.seed, **place, batches_done=self._batches_done)
+        return ResumableLoader(samples, sampler=sampler, drop_last=True, **self._loading())
+
+    def val_dataloader(self) -> DataLoader | list:
+        """The samples of "val" in order, each on one device; an empty list, no validation, where there are none.
+
+        Raises:
+            ValueError: if there are fewer samples than devices: one without a batch would keep the others waiting.
+        """
+        samples = self.dataset("val")
+        if not len(samples):
+            return []
+        sampler = None
+        if self.trainer and self.trainer.world_size > 1:
+            devices, rank = self.trainer.world_size, self.trainer.global_rank
+            if len(samples) < devices:
+                raise ValueError(f"TokenCache: {len(samples)} samples of val for {devices} devices")
+            sampler = UnrepeatedDistributedSampler(samples, num_replicas=devices, rank=rank, shuffle=False)
+        return DataLoader(samples, sampler=sampler, **self._loading())
+
+    def _loading(self) -> dict[str, Any]:
+        # A generator of its own, as in ImageDataModule: workers' seeds must not come from the model's random numbers.
+        own = torch.Generator().manual_seed(self.seed)
+        pinned = torch.cuda.is_available()
+        return {"batch_size": self.batch_size, "num_workers": self.num_workers, "pin_memory": pinned, "generator": own}
+
+    def _batches_done(self) -> int:
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer else 0
+
+
+class CachedSamples(Dataset):
+    """The samples of some shards, read when wanted: files are mapped into memory, by each process for itself.
+
+    Args:
+        root: what the files' names are relative to.
+        shards: [{"file", "samples"}] in order.
+        identity: that every shard must have.
+        seed: of the order in which epochs of another length go through the samples.
+        length: samples an epoch; None: all.
+
+    Raises:
+        ValueError: naming the first shard that is missing, damaged or of another cache.
+    """
+
+    def __init__(
+        self, root: Path, shards: list[dict[str, Any]], identity: str, seed: int = 0, length: int | None = None
+    ) -> None:
+        """See the class."""
+        self.paths = [root / shard["file"] for shard in shards]
+        self.starts = list(accumulate((shard["samples"] for shard in shards), initial=0))
+        self.total = self.starts.pop()
+        self.length = length or self.total
+        self.seed = seed
+        self._open: dict[int, dict[str, Tensor]] = {}
+        names = None
+        for path, shard in zip(self.paths, shards, strict=True):
+            found = _check(path, shard["samples"], identity)
+            if names not in (None, found):
+                raise ValueError(f"{path}: holds {sorted(found)}, other shards {sorted(names)}; {_remedy(root)}")
+            names = found
+
+    def __len__(self) -> int:
+        """Samples an epoch."""
+        return self.length
+
+    def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Tensor]:
+        """The tensors of one sample; a plain index means epoch 0."""
+        epoch, i = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= i < self.length:
+            raise IndexError(f"sample {i} of {self.length}")
+        lap, place = divmod(epoch * self.length + i, self.total)
+        row = place if self.length == self.total else int(_order(self.seed, lap, self.total)[place])
+        shard = bisect.bisect_right(self.starts, row) - 1
+        if shard not in self._open:
+            self._open[shard] = load_file(self.paths[shard])
+        return {name: tensor[row - self.starts[shard]] for name, tensor in self._open[shard].items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process opens the files itself."""
+        return vars(self) | {"_open": {}}
+
+
+@functools.lru_cache(maxsize=2)  # an epoch may end one lap and begin the next
+def _order(seed: int, lap: int, total: int) -> np.ndarray:
+    return np.random.default_rng((seed, lap, total)).permutation(total)
+
+
+def _check(path: Path, samples: int, identity: str) -> set[str]:
+    """Names of the tensors of a shard that is whole and belongs to the cache."""
+    if not path.is_file():
+        raise ValueError(f"{path}: this shard is missing; {_remedy(path.parents[1])}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            counts = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: damaged or no shard ({error}); {_remedy(path.parents[1])}") from error
+    if described.get("identity") != identity:
+        raise ValueError(f"{path}: a shard of another cache; {_remedy(path.parents[1])}")
+    if set(counts.values()) != {samples} or not {"label", "index"} <= set(counts):
+        raise ValueError(
+            f"{path}: expected {samples} samples with label and index, got {counts}; {_remedy(path.parents[1])}"
+        )
+    return set(counts)
+
+
+def _remedy(root: Path) -> str:
+    return f"delete {root} and run `gpstoken cache ... -o {root}` again"

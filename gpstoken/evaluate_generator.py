@@ -1,0 +1,246 @@
+"""`gpstoken evaluate-generator`: samples of all seeds and training steps of a generator against real images."""
+
+import argparse
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gpstoken.metrics.classifier import (
+    accuracy,
+    accuracy_on_real,
+    against_chance,
+    fit_classifier,
+    per_class,
+    thumbnails,
+)
+from gpstoken.metrics.frechet import frechet_distance
+from gpstoken.metrics.generation import NEIGHBOURS, FeatureSet, extract, stage
+from gpstoken.metrics.kernel import kernel_distance
+from gpstoken.metrics.labelled import (
+    LabelledImages,
+    Sets,
+    class_names,
+    describe_generator,
+    final_stage,
+    read_array,
+    read_images,
+    read_json,
+    read_sets,
+)
+from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_images, page
+from gpstoken.metrics.neighbours import precision_recall
+from gpstoken.metrics.networks import load_features
+from gpstoken.metrics.weights import weights_record
+from gpstoken.provenance import commit, machine, versions
+from gpstoken.writing import replacing
+
+NETWORK = "efficientnet_lite0"
+PAGE = 8  # samples a class that are kept for the report to draw
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of one file of samples.
+
+    Attributes:
+        pool: features float32[n, d].
+        scores: distances, precision and recall against the real training images.
+        predicted: int64[n], the classifier's choice.
+        probability: float64[n], what it gives the class that was wanted.
+    """
+
+    pool: Tensor
+    scores: dict[str, float]
+    predicted: np.ndarray
+    probability: np.ndarray
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line and evaluates; see `evaluate`."""
+    parser = argparse.ArgumentParser(prog="gpstoken evaluate-generator", description=__doc__)
+    parser.add_argument("samples", nargs="+", type=Path, help="files of `gpstoken generate`, .../seed<S>/step_<K>.npz")
+    parser.add_argument("--row", required=True, help="name of the row")
+    parser.add_argument("--scale", required=True, help="scale of the runs, printed beside every number")
+    parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images`, of the training split")
+    parser.add_argument("--test", type=Path, required=True, help="the same of the test split")
+    parser.add_argument("--reconstructions", type=Path, help="npz of --test, coded and decoded by the tokenizer")
+    parser.add_argument("--cost", type=Path, help="JSON of what training and sampling cost, for the result")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="result file, GROUP/ROW.json")
+    options = parser.parse_args(arguments)
+    if options.output.name != f"{options.row}.json":
+        raise ValueError(f"{options.output}: the result of row {options.row} is to be named {options.row}.json")
+    sets, train, test = read_sets(options.samples), read_images(options.train), read_images(options.test)
+    more = {"cost": read_json(options.cost)} if options.cost else {}
+    evaluate(sets, train, test, options.output, options.scale, options.reconstructions, more, options.device)
+    return 0
+
+
+def evaluate(
+    sets: Sets,
+    train: LabelledImages,
+    test: LabelledImages,
+    output: Path,
+    scale: str,
+    reconstructions: Path | None = None,
+    more: dict[str, Any] | None = None,
+    device: str = "cpu",
+) -> None:
+    """Writes ROW.csv (every sample of the last step), ROW.samples.npz (a page of them to draw), then ROW.json.
+
+    Args:
+        sets: of `read_sets`; those of the last step are the result, all of them the curve.
+        train: real training images: the classifier learns from them, distances are to them.
+        test: real images that nothing was trained on; manifest["sources"] tells which are of one photograph.
+        output: result file; its name is the row, its folder the group.
+        scale: name of the scale.
+        reconstructions: npz of the test images, coded and decoded: as good as samples can come.
+        more: further entries of the result.
+        device: that the network runs on.
+
+    Raises:
+        FileNotFoundError: if a file or the network's weights are missing.
+        ValueError: if a file is damaged, or labels, sources or sizes of images do not fit.
+    """
+    final = sets[max(sets)]
+    first = next(iter(final.values()))
+    labels, names = first.labels, class_names(train)
+    sources = check_fit(train, test, first, reconstructions)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Small batches in channels_last: two cores do 44 images/s so, and 13 in batches of 64.
+    network = load_features(NETWORK).to(device, memory_format=torch.channels_last)
+    seconds: dict[str, float] = {}
+
+    def features(path: Path, title: str) -> FeatureSet:
+        return extract(path, network, 4 if device == "cpu" else 64, title, seconds)
+
+    real, held_out = features(train.path, "train"), features(test.path, "test").pool
+    with stage(seconds, "classifier"):
+        classify = fit_classifier(thumbnails(train.images), train.labels)
+    sides = {"real_test": test.images}
+    if reconstructions is not None:
+        sides["reconstruction"] = read_array(reconstructions, "arr_0")
+    judged: dict[int, dict[int, Judged]] = {}
+    for step, files in sets.items():
+        judged[step] = {}
+        for seed, each in files.items():
+            generated = features(each.path, f"step {step}, seed {seed}")
+            with stage(seconds, "scores"):
+                judged[step][seed] = judge(generated, real, classify(thumbnails(each.images)), labels)
+    curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
+    of_final = judged[max(sets)]
+    with stage(seconds, "nearest images"):
+        pictures = train.images
+        columns = [
+            nearest_images(each.images, of_final[seed].pool, pictures, real.pool)
+            for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
+        ]
+        of_test = nearest_images(test.images, held_out, pictures, real.pool)
+    near = {name: memorisation(torch.cat([each[name] for each in columns]), of_test[name]) for name in COLUMNS[1::2]}
+    score = curve[-1]["scores"]["class_accuracy"]
+    told = np.stack([each.predicted == labels for each in of_final.values()])
+    result = {
+        "row": output.stem,
+        "group": output.parent.name,
+        "scale": scale,
+        "seeds": list(final),
+        "generator": describe_generator(final),
+        "sampling": {name: value for name, value in first.manifest["sampling"].items() if name != "seed"},
+        "training": {"steps": max(sets), "batch_size": final_stage(first).get("batch_size")},
+        "data": {**train.manifest.get("data", {}), "image_size": pictures.shape[1]},
+        "reference": {"train": train.described, "test": test.described},
+        "networks": {NETWORK: weights_record(network.path)},
+        "metrics": {},
+        "scores": curve[-1]["scores"],
+        "classifier": {
+            "classes": names,
+            **against_chance(labels, score["interval"]),
+            **{
+                side: accuracy_on_real(classify(thumbnails(images)), test.labels, sources, names)
+                for side, images in sides.items()
+            },
+            "per_class": per_class(told, labels, names),
+        },
+        "memorisation": near["distance"] | {"by_features": near["distance_by_features"]},
+        "curve": curve,
+        **(more or {}),
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(device),
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+    write_csv(output.with_suffix(".csv"), of_final, labels, columns)
+    with replacing(output.with_suffix(".samples.npz")) as part, part.open("wb") as file:
+        np.savez(file, **page(first.images, labels, columns[0], pictures, PAGE))
+    with replacing(output) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    low, high = (100 * end for end in score["interval"])
+    told_of = f"{100 * score['mean']:.1f} % ({low:.1f} to {high:.1f}) taken for their class"
+    print(f"{output}: {len(final)} seeds of {len(labels)} samples, {told_of}")
+
+
+def judge(generated: FeatureSet, real: FeatureSet, probabilities: np.ndarray, labels: np.ndarray) -> Judged:
+    """Scores of one file of samples against the real training images, and what the classifier says of each sample."""
+    scores = {f"kid_{NETWORK}": kernel_distance(real.pool, generated.pool)["mean"]}
+    pair = precision_recall(real.pool, generated.pool, k=NEIGHBOURS)
+    scores |= zip((f"precision_{NETWORK}", f"recall_{NETWORK}"), pair, strict=True)
+    # Of fewer images the bias of a Fréchet distance exceeds what there is to see, see `gpstoken.metrics.generation`.
+    if min(len(real.pool), len(generated.pool)) >= 2 * real.pool.shape[1]:
+        each = [(side.statistics["pool"].mean, side.statistics["pool"].covariance) for side in (generated, real)]
+        scores[f"fd_{NETWORK}"] = frechet_distance(*each[0], *each[1])
+    wanted = probabilities[np.arange(len(labels)), labels]
+    return Judged(generated.pool, scores, probabilities.argmax(axis=1), wanted)
+
+
+def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Every score as its mean over seeds.
+
+    The standard error of the class accuracy is that of `accuracy`, of the others between seeds, None of one seed.
+    """
+    scores: dict[str, dict[str, Any]] = {}
+    for name in judged[0].scores:
+        values = [each.scores[name] for each in judged]
+        error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+        scores[name] = {"mean": float(np.mean(values)), "standard_error": error, "per_seed": values}
+        scores[name]["count"] = len(labels)
+    return scores | {"class_accuracy": accuracy(np.stack([each.predicted == labels for each in judged]))}
+
+
+def check_fit(
+    train: LabelledImages, test: LabelledImages, samples: LabelledImages, reconstructions: Path | None
+) -> list[str] | None:
+    """The photographs of the test images, where their manifest tells.
+
+    Raises:
+        ValueError: if sizes of images, labels or sources do not fit; said before minutes of work.
+    """
+    classes, size = train.labels.max() + 1, list(train.images.shape[1:3])
+    for each in (test, samples):
+        if (found := list(each.images.shape[1:3])) != size:
+            raise ValueError(f"{each.path}: images of {found} pixels, but {train.path} has {size}")
+        if each.labels.max() >= classes:
+            raise ValueError(f"{each.path}: has the label {each.labels.max()}, but {train.path} has {classes} classes")
+    if reconstructions is not None and not np.array_equal(read_array(reconstructions, "arr_1"), test.labels):
+        raise ValueError(f"{reconstructions}: its labels are not those of {test.path}")
+    sources = test.manifest.get("sources")
+    if sources is not None and len(sources) != len(test.labels):
+        raise ValueError(f"{test.path}: {len(test.labels)} images, but its manifest names {len(sources)} sources")
+    return sources
+
+
+def write_csv(path: Path, judged: dict[int, Judged], labels: np.ndarray, columns: list[dict[str, Tensor]]) -> None:
+    """A line a sample of the last step."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["seed", "index", "label", "predicted", "probability", *COLUMNS])
+        for (seed, each), near in zip(judged.items(), columns, strict=True):
+            found = (labels, each.predicted, each.probability, *(near[name] for name in COLUMNS))
+            for index, row in enumerate(zip(*(column.tolist() for column in found), strict=True)):
+                writer.writerow([seed, index, *row])

@@ -1,0 +1,173 @@
+"""`gpstoken generate`: images of classes, as a folder of pictures or the npz that evaluations of generators take."""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from gpstoken.flow import Sampling
+from gpstoken.generator import Generator
+from gpstoken.metrics import to_uint8
+from gpstoken.provenance import commit, file_hash, machine, versions
+from gpstoken.sample_files import SampleFiles
+
+# Sums within a network depend, in their last bits, on the shape of its batch. So every sample is always computed beside
+# the same others: sample i in group i // GROUP at place i % GROUP, whatever was asked for or is done already.
+GROUP = 16
+
+
+def main(arguments: list[str]) -> int:
+    """Generates samples, or goes on with those of a killed run of the same command; see `SampleFiles` for the files.
+
+    Sample i has the i-th of the classes, taken in turn, and the noise of number i.
+
+    Returns:
+        0.
+
+    Raises:
+        FileNotFoundError: if a checkpoint is missing.
+        ValueError: if one is of another kind, an option is out of range, or the output holds something else.
+    """
+    options = _parse(arguments)
+    for name, number in (("-n", options.n), ("--batch-size", options.batch_size)):
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+    low, high = options.guidance_interval
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"--guidance-interval: expected 0 <= LOW <= HIGH <= 1, got {low:g} {high:g}")
+    sampling = {"sampler": options.sampler, "method": options.method, "steps": options.steps}
+    guidance = {"guidance": options.guidance, "guidance_interval": (low, high), "seed": options.seed}
+    integration = asdict(Sampling(**sampling))  # refused here, not after the checkpoints are read
+    generator = Generator.from_checkpoint(options.checkpoint, options.layout, options.tokenizer)
+    classes = parse_classes(options.classes, generator.num_classes)
+    try:
+        generator = generator.to(options.device)
+    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
+        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    if torch.device(options.device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(options.device)  # several commands may share a process
+    origin = machine(options.device)
+    identity = {
+        "samples": options.n,
+        "classes": classes,
+        "sampling": integration | guidance,
+        "group": GROUP,
+        "device": origin["device"],
+        "layout_file_sha256": file_hash(options.layout) if options.layout else None,
+        "generator": generator.record,
+    }
+    labels = [classes[number % len(classes)] for number in range(options.n)]
+    files = SampleFiles(options.output, identity, labels, GROUP)
+    if files.complete:
+        files.clear()
+        print(f"{options.output}: complete already")
+        return 0
+
+    def images(group: int) -> np.ndarray:
+        return group_images(generator, classes, group, **sampling, **guidance)
+
+    cost = _generate(images, files, -(-options.batch_size // GROUP))
+    calls = {name: stage.calls for name, stage in generator.stages.items()}
+    memory = _peak_memory(options.device)
+    files.finish(
+        cost | {"network_calls": calls, **memory, "commit": commit(), "versions": versions(), "machine": origin}
+    )
+    return 0
+
+
+def parse_classes(text: str, num_classes: int) -> list[int]:
+    """Classes of "all", or of numbers and ranges: "0-2,7" is [0, 1, 2, 7].
+
+    Raises:
+        ValueError: for something else, or a class that the generator does not have.
+    """
+    if text == "all":
+        return list(range(num_classes))
+    classes: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
+            raise ValueError(f"--classes: expected all, or numbers and ranges like 0-4,7, got {text!r}")
+        if int(last or first) >= num_classes:
+            raise ValueError(f"--classes: this generator has 0 to {num_classes - 1}, got {last or first}")
+        classes += range(int(first), int(last or first) + 1)
+    return classes
+
+
+def group_images(generator: Generator, classes: Sequence[int], group: int, **options: Any) -> np.ndarray:
+    """All images of a group.
+
+    Args:
+        generator: makes them.
+        classes: sample i has class classes[i % len(classes)].
+        group: its number; it has the samples from GROUP * group on.
+        **options: of `Generator.sample`.
+
+    Returns:
+        uint8[GROUP, H, W, 3], rounded.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
+    indices = range(GROUP * group, GROUP * (group + 1))
+    labels = torch.tensor([classes[index % len(classes)] for index in indices])
+    image = generator.decode(generator.sample(labels, indices, **options))
+    if not torch.isfinite(image).all():
+        raise ValueError(f"samples {indices[0]} to {indices[-1]}: some values are not finite")
+    return to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together: int) -> dict[str, Any]:
+    """Makes the missing groups, `together` of them between writes; what it took, for the manifest."""
+    groups = files.missing()
+    made = sum(len(files.samples(group)) for group in groups)
+    start = time.perf_counter()
+    # a log file needs no line twice a second
+    with tqdm(total=len(files.labels), initial=len(files.labels) - made, unit="image", disable=None) as bar:
+        for first in range(0, len(groups), together):
+            held = {}
+            for group in groups[first : first + together]:
+                held[group] = images(group)
+                bar.update(len(files.samples(group)))
+            for group, content in held.items():
+                files.write(group, content)
+    seconds = time.perf_counter() - start
+    rate = round(made / seconds, 4) if made else None
+    # of this run alone: a killed one before it took the rest with it
+    return {"samples_in_this_run": made, "seconds": round(seconds, 3), "samples_per_second": rate}
+
+
+def _peak_memory(device: str) -> dict[str, float]:
+    """Of the device, or where that is the processor of this process."""
+    if torch.device(device).type == "cuda":
+        return {"peak_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1)}
+    return {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)}  # KiB on Linux
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="gpstoken generate", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of the texture, one_stage or grid stage")
+    layout = "checkpoint of the layout stage, or a .safetensors file of layouts by class"
+    parser.add_argument("--layout", type=Path, metavar="CKPT", help=layout)
+    parser.add_argument("--tokenizer", type=Path, metavar="CKPT", help="default: the one the stage was trained with")
+    parser.add_argument("--classes", default="all", metavar="LIST", help="such as 0-4,7, taken in turn; default: all")
+    parser.add_argument("-n", "--n", type=int, required=True, metavar="N", help="number of samples")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="goes on if killed")
+    parser.add_argument("--sampler", choices=("sde", "ode"), default="sde", help="default: sde")
+    parser.add_argument("--method", default="euler", help="euler (default) or heun; of the ode also midpoint, dopri5")
+    parser.add_argument("--steps", type=int, default=250, metavar="N", help="default: 250")
+    parser.add_argument("--guidance", type=float, default=1.5, metavar="SCALE", help="default: 1.5; 1 is none")
+    interval = "times of the guidance, 0 noise and 1 image; default: 0.2 1.0"
+    parser.add_argument("--guidance-interval", type=float, nargs=2, default=(0.2, 1.0), metavar="T", help=interval)
+    parser.add_argument("--seed", type=int, default=0, help="of all noise; default: 0")
+    batch = f"images held between writes, rounded up to {GROUP}s (default: 64); the files are the same for any"
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help=batch)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    return parser.parse_args(arguments)

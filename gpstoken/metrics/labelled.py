@@ -1,0 +1,197 @@
+"""Labelled images that `gpstoken generate` and `gpstoken images` write, and which files are of one generator."""
+
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpstoken.metrics.samples import count
+from gpstoken.provenance import file_hash
+
+VARYING = ("seed", "sha256", "steps")  # between the files of one generator; their names tell seed and steps
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """An npz of images.
+
+    Attributes:
+        path: of the file.
+        labels: int64[n], its `arr_1`.
+        manifest: the JSON beside it.
+    """
+
+    path: Path
+    labels: np.ndarray
+    manifest: dict[str, Any]
+
+    @property
+    def images(self) -> Tensor:
+        """uint8[n, H, W, 3], its `arr_0`, read anew each time."""
+        return torch.from_numpy(read_array(self.path, "arr_0"))
+
+    @property
+    def described(self) -> dict[str, str | int]:
+        """Name, number of images and hash, for the record of a result."""
+        return {"file": self.path.name, "images": len(self.labels), "sha256": file_hash(self.path)}
+
+
+Sets = dict[int, dict[int, LabelledImages]]  # by training step, then by seed
+
+
+def read_array(path: Path, key: str) -> np.ndarray:
+    """One array of an npz.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, has no such array, or one of Python objects.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; `gpstoken generate` or `gpstoken images` writes it")
+    try:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
+            return file[key]
+    except KeyError:
+        raise ValueError(f"{path}: no {key} in it; expected images arr_0 and labels arr_1") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a readable npz ({str(error).splitlines()[0]})") from error
+
+
+def read_images(path: Path) -> LabelledImages:
+    """Labels and manifest of an npz of images; the images themselves are not read.
+
+    Raises:
+        FileNotFoundError: if the file or its manifest is missing.
+        ValueError: if one of them is damaged, or the labels are no class numbers.
+    """
+    labels, manifest = read_array(path, "arr_1"), path.with_suffix(".json")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0:
+        raise ValueError(
+            f"{path}: expected labels arr_1 = int[n] of 0 and above, got {labels.dtype}{list(labels.shape)}"
+        )
+    if not manifest.is_file():
+        raise FileNotFoundError(
+            f"{manifest}: no manifest beside {path.name}; the command that made the images writes it"
+        )
+    if (images := count(path)) != len(labels):
+        raise ValueError(f"{path}: {images} images, but {len(labels)} labels")
+    return LabelledImages(path, labels.astype(np.int64), read_json(manifest))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of a JSON file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+    if not isinstance(read, dict):
+        raise ValueError(f"{path}: expected an object, got {type(read).__name__}")
+    return read
+
+
+def read_sets(paths: Sequence[Path]) -> Sets:
+    """Files of samples by training step and by seed, both ascending; one generator but for its seed and its training.
+
+    Raises:
+        FileNotFoundError: if a file or its manifest is missing.
+        ValueError: if a name is not .../seed<S>/step_<K>.npz, a file is missing, there twice or does not fit.
+    """
+    found: dict[tuple[int, int], LabelledImages] = {}
+    for path in paths:
+        match = re.fullmatch(r"seed(\d+)/step_(\d+)\.npz", "/".join(path.parts[-2:]))
+        if match is None:
+            raise ValueError(f"{path}: expected a name .../seed<S>/step_<K>.npz")
+        seed, step = (int(number) for number in match.groups())
+        if (step, seed) in found:
+            raise ValueError(f"{path}: seed {seed}, step {step} is given twice, also as {found[step, seed].path}")
+        found[step, seed] = read_images(path)
+    first = next(iter(found.values()))
+    hashes: dict[tuple[int, str], Path] = {}
+    for (step, _), each in found.items():
+        _check_alike(each, first)
+        trained = final_stage(each)
+        if trained.get("steps", step) != step:
+            raise ValueError(
+                f"{each.path}: its manifest tells of {trained['steps']} steps of training, its name of {step}"
+            )
+        other = hashes.setdefault((step, trained.get("sha256", str(each.path))), each.path)
+        if other != each.path:
+            raise ValueError(f"{each.path}: is of the checkpoint that {other} is of")
+    steps, seeds = ({key[axis] for key in found} for axis in (0, 1))
+    missing = [
+        f"seed{seed}/step_{step}.npz" for step in sorted(steps) for seed in sorted(seeds) if (step, seed) not in found
+    ]
+    if missing:
+        raise ValueError(f"samples: every seed needs the same training steps, but there is no {missing[0]}")
+    return {step: {seed: found[step, seed] for seed in sorted(seeds)} for step in sorted(steps)}
+
+
+def final_stage(samples: LabelledImages) -> dict[str, Any]:
+    """What the manifest tells of the stage that makes the images, the last one."""
+    stages = list(_entry(samples, "generator").get("stages", {}).values())
+    return stages[-1] if stages else {}
+
+
+def class_names(train: LabelledImages) -> list[str]:
+    """As the manifest of the training images has them, else the numbers."""
+    classes = int(train.labels.max()) + 1
+    named = train.manifest.get("classes") or train.manifest.get("data", {}).get("classes") or []
+    return [str(name) for name in named] if len(named) == classes else [str(number) for number in range(classes)]
+
+
+def describe_generator(final: dict[int, LabelledImages]) -> dict[str, Any]:
+    """The generator of the manifests; what differs between seeds is kept by seed."""
+    record = next(iter(final.values())).manifest["generator"]
+    stages = {name: dict(each) for name, each in record.get("stages", {}).items()}
+    for name, each in stages.items():
+        each["sha256"] = [samples.manifest["generator"]["stages"][name].get("sha256") for samples in final.values()]
+    parameters = {name: each.get("parameters") for name, each in stages.items()}
+    return record | {"stages": stages, "parameters_by_stage": parameters}
+
+
+def _entry(samples: LabelledImages, name: str) -> dict[str, Any]:
+    if not isinstance(samples.manifest.get(name), dict):
+        raise ValueError(
+            f"{samples.path.with_suffix('.json')}: no {name!r} in it; not a manifest of `gpstoken generate`"
+        )
+    return samples.manifest[name]
+
+
+def _check_alike(one: LabelledImages, other: LabelledImages) -> None:
+    facts, expected = _facts(one), _facts(other)
+    for name in sorted(facts.keys() | expected.keys()):
+        if facts.get(name) != expected.get(name):
+            values = f"{facts.get(name)}, not {expected.get(name)}"
+            raise ValueError(f"{one.path}: differs from {other.path} in {name}: {values}")
+    if not np.array_equal(one.labels, other.labels):
+        raise ValueError(f"{one.path}: differs from {other.path} in the labels of its samples")
+
+
+def _facts(samples: LabelledImages) -> dict[str, Any]:
+    """What the files of one generator share, flat."""
+    generator, sampling = _entry(samples, "generator"), _entry(samples, "sampling")
+    if "tokenizer" not in generator:
+        raise ValueError(f"{samples.path.with_suffix('.json')}: names no tokenizer")
+    tokenizer = generator["tokenizer"]
+    facts = {"number of samples": len(samples.labels), "kind": generator.get("kind")}
+    facts["tokenizer"] = tokenizer.get("sha256", tokenizer) if isinstance(tokenizer, dict) else tokenizer
+    for part, entries in {"sampling": sampling, **generator.get("stages", {})}.items():
+        facts |= {
+            f"{part} {name}": value for name, value in entries.items() if name not in VARYING or part == "sampling"
+        }
+    facts.pop("sampling seed", None)
+    return facts

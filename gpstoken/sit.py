@@ -1,0 +1,250 @@
+"""The network of every generator: a transformer that time and class steer through its norms, and a layout places."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import yaml
+from timm.layers import Attention, Mlp, PatchEmbed
+from torch import Tensor, nn
+
+from gpstoken import checkpoints
+
+PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("sit_presets.yaml").read_text())
+TIME_CHANNELS = 256  # of the sinusoid
+
+
+def sinusoid(position: Tensor, channels: int, cosine_first: bool) -> Tensor:
+    """float[...] to float[..., channels]: sines and cosines at channels / 2 wavelengths from 2 pi towards 20000 pi."""
+    half = channels // 2
+    exponent = torch.arange(half, dtype=position.dtype, device=position.device) / half
+    angle = position[..., None] * torch.exp(-math.log(10000.0) * exponent)
+    parts = (angle.cos(), angle.sin()) if cosine_first else (angle.sin(), angle.cos())
+    return torch.cat(parts, dim=-1)
+
+
+def sine_cosine_positions(shape: tuple[int, ...], width: int) -> Tensor:
+    """Positions of a sequence (N,) or, row-major, of a grid (h, w) as DiT has them: float[1, N or h * w, width].
+
+    In a grid the first half of the channels holds the column, the second the row.
+    """
+    axes = [torch.arange(size, dtype=torch.float64) for size in shape]
+    coordinates = torch.meshgrid(*axes, indexing="ij")[::-1]
+    parts = [sinusoid(axis.flatten(), width // len(shape), cosine_first=False) for axis in coordinates]
+    return torch.cat(parts, dim=-1)[None].float()
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Layer norm of float[B, N, width] whose shift and scale float[B, width] come from the condition (adaLN)."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale[:, None]) + shift[:, None]
+
+
+class TimeEmbedding(nn.Module):
+    """Time in [0, 1], as it is, to float[B, width]."""
+
+    def __init__(self, width: int) -> None:
+        """Makes the embedding."""
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """float[B] to float[B, width]."""
+        weight = self.mlp[0].weight
+        # The sinusoid in float32 at least, as the official code has it, whatever the weights are.
+        exact = t.to(torch.promote_types(weight.dtype, torch.float32))
+        return self.mlp(sinusoid(exact, TIME_CHANNELS, cosine_first=True).to(weight.dtype))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-zero; DiT, section 3.2)."""
+
+    def __init__(self, width: int, heads: int, qk_norm: bool) -> None:
+        """Makes the block."""
+        super().__init__()
+        self.attn = Attention(width, heads, qkv_bias=True, qk_norm=qk_norm, norm_layer=nn.LayerNorm)
+        self.mlp = Mlp(width, 4 * width, act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """float[B, N, width] under float[B, width]."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, dim=-1)
+        x = x + gate1[:, None] * self.attn(modulate(x, shift1, scale1))
+        return x + gate2[:, None] * self.mlp(modulate(x, shift2, scale2))
+
+
+class FinalLayer(nn.Module):
+    """Width to the values of a patch."""
+
+    def __init__(self, width: int, values: int) -> None:
+        """Makes the layer."""
+        super().__init__()
+        self.linear = nn.Linear(width, values)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """float[B, N, width] to float[B, N, values]."""
+        return self.linear(modulate(x, *self.adaLN_modulation(condition).chunk(2, dim=-1)))
+
+
+class SiT(nn.Module):
+    """A transformer for sequences of tokens and for grids, under time, class and, for sequences, a layout.
+
+    The parts and the names of the parameters are those of DiT and SiT (Ma et al. 2024), so that their checkpoints load;
+    the layout slot is that of the paper's texture generator: the embedded layout takes the place of the positions, so
+    that the network does not see the order of the tokens. `sample_shape` is the shape of x without its batch.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        shape: tuple[int, ...],
+        patch_size: int = 1,
+        width: int = 1152,
+        depth: int = 28,
+        heads: int = 16,
+        num_classes: int = 1000,
+        layout_channels: int = 0,
+        qk_norm: bool = False,
+        learn_sigma: bool = True,
+    ) -> None:
+        """Makes a network that predicts zero; the defaults are SiT-XL.
+
+        Args:
+            channels: C, of a token or of a cell of the grid.
+            shape: (N,) of a sequence, (h, w) of a grid.
+            patch_size: consecutive tokens, or cells along a side, that become one position of the transformer.
+            width: channels inside.
+            depth: number of blocks.
+            heads: attention heads.
+            num_classes: number of classes; the label `num_classes` means none.
+            layout_channels: channels of a layout's token, 5; 0 for a network without a layout.
+            qk_norm: normalise queries and keys (not in SiT; steadies training in bf16).
+            learn_sigma: have twice the output channels and drop the second half, as official weights do.
+
+        Raises:
+            ValueError: for numbers that do not divide, and a layout beside a grid or patches.
+        """
+        super().__init__()
+        shape = tuple(shape)
+        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        if len(shape) not in (1, 2) or patch_size < 1 or any(size < 1 or size % patch_size for size in shape):
+            raise ValueError(f"shape: expected (N,) or (h, w) of multiples of patch_size {patch_size}, got {shape}")
+        if width % heads or width % (2 * len(shape)):
+            raise ValueError(f"width: {width} is not a multiple of heads {heads} and of {2 * len(shape)}")
+        if layout_channels and (len(shape) == 2 or patch_size > 1):
+            raise ValueError(f"layout_channels: needs a sequence and patch_size 1, got {shape} and {patch_size}")
+        self.config, self.num_classes = config, num_classes
+        self.shape, self.channels, self.layout_channels = shape, channels, layout_channels
+        self.sample_shape = (*shape, channels) if len(shape) == 1 else (channels, *shape)
+        self.patch = (patch_size, patch_size) if len(shape) == 2 else (patch_size, 1)
+        self.cells = (shape[0] // self.patch[0], shape[1] // self.patch[1] if len(shape) == 2 else 1)
+        self.x_embedder = PatchEmbed((*shape, 1)[:2], self.patch, channels, width)
+        self.t_embedder = TimeEmbedding(width)
+        self.y_embedder = nn.ModuleDict({"embedding_table": nn.Embedding(num_classes + 1, width)})
+        # Fixed in a grid, learned in a sequence. A layout replaces it: kept for the released names, but then frozen,
+        # so that no trainable parameter goes without a gradient (DDP waits for each).
+        trained = len(shape) == 1 and not layout_channels
+        self.pos_embed = nn.Parameter(torch.empty(1, math.prod(self.cells), width), requires_grad=trained)
+        if layout_channels:
+            self.cond_embedder = nn.Sequential(nn.Linear(layout_channels, width), nn.SiLU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(Block(width, heads, qk_norm) for _ in range(depth))
+        self.final_layer = FinalLayer(width, math.prod(self.patch) * channels * (2 if learn_sigma else 1))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """DiT's initialisation (section 3.2 and its code): every block begins as the identity, the output as zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.x_embedder.proj.weight.view(self.config["width"], -1))
+        nn.init.zeros_(self.x_embedder.proj.bias)
+        for embedding in (self.y_embedder["embedding_table"], self.t_embedder.mlp[0], self.t_embedder.mlp[2]):
+            nn.init.normal_(embedding.weight, std=0.02)
+        for layer in (*self.blocks, self.final_layer):
+            nn.init.zeros_(layer.adaLN_modulation[1].weight)
+        nn.init.zeros_(self.final_layer.linear.weight)
+        with torch.no_grad():
+            self.pos_embed.copy_(sine_cosine_positions(self.cells[: len(self.shape)], self.config["width"]))
+
+    @classmethod
+    def from_preset(cls, preset: str, **overrides: Any) -> "SiT":
+        """An untrained network of `sit_presets.yaml`, such as "sit_xl_2" or "gpstoken_texture".
+
+        Raises:
+            ValueError: for an unknown preset.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+        return cls(**{**PRESETS[preset], **overrides})
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, preset: str, **overrides: Any) -> "SiT":
+        """A network with released weights, in evaluation mode.
+
+        Args:
+            path: a safetensors file (the paper's texture generator; averaged weights are taken where there are any), or
+                an official .pt file of DiT, SiT or a training run of theirs, whose averaged weights are taken.
+            preset: the network that the file holds.
+            overrides: arguments in which it differs from the preset.
+
+        Raises:
+            ValueError: for an unknown preset, an unreadable file, or naming the first tensor that differs.
+        """
+        network = cls.from_preset(preset, **overrides)
+        read = checkpoints.read_released if Path(path).suffix == ".safetensors" else read_official
+        network.load_state_dict(read(path, network.state_dict()))
+        return network.eval()
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None) -> Tensor:
+        """Predicts what the path asks for, such as a velocity.
+
+        Args:
+            x: float[B, N, C] of a sequence, float[B, C, h, w] of a grid.
+            t: float[B] in [0, 1], 0 noise and 1 data.
+            label: long[B] in [0, num_classes]; num_classes for no class.
+            layout: float[B, N, layout_channels], raw: (sigma_x, sigma_y, rho, x, y). Without it positions are used.
+
+        Returns:
+            float of the shape of `x`.
+
+        Raises:
+            ValueError: for tensors of another shape.
+        """
+        if x.shape[1:] != self.sample_shape:
+            raise ValueError(f"x: expected samples of shape {self.sample_shape}, got {tuple(x.shape[1:])}")
+        wanted = (len(x), *self.shape, self.layout_channels) if self.layout_channels else None
+        if layout is not None and layout.shape != wanted:
+            raise ValueError(f"layout: expected {wanted or 'none'}, got one of shape {tuple(layout.shape)}")
+        sequence = len(self.shape) == 1
+        positions = self.pos_embed if layout is None else self.cond_embedder(layout)
+        hidden = self.x_embedder(x.transpose(1, 2)[..., None] if sequence else x) + positions
+        condition = self.t_embedder(t) + self.y_embedder["embedding_table"](label)
+        for block in self.blocks:
+            hidden = block(hidden, condition)
+        patches = self.final_layer(hidden, condition)  # values of a patch: row, column, channel
+        grid = patches.unflatten(1, self.cells).unflatten(-1, (*self.patch, -1))[..., : self.channels]
+        grid = grid.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)  # [B, C, h, w]
+        return grid[..., 0].transpose(1, 2) if sequence else grid
+
+
+def read_official(path: str | Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Reads an official .pt file: a flat state dict, or one under "ema" in a training run's checkpoint.
+
+    Raises:
+        ValueError: for an unreadable file, or naming the first missing, unknown or misshapen tensor.
+    """
+    try:
+        # Training runs of DiT and SiT keep their arguments as a Namespace, a bag of plain data, beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+    weights = content.get("ema", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under 'ema'")
+    return checkpoints.check(path, weights, expected)

@@ -1,0 +1,145 @@
+"""`gpstoken cache`: a frozen tokenizer turns a data set into shards of tokens, which generators are trained on.
+
+A killed call goes on where it was: shards that are done lie in .DIR.*.parts beside the output until all are there.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule
+
+from gpstoken.base import Tokenizer
+from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
+from gpstoken.provenance import commit, machine, versions
+from gpstoken.training.real_images import DATA_HELP, class_names, read_data
+from gpstoken.training.shards import FORMAT, Plan, encode, samples_of, summarise
+from gpstoken.writing import replacing
+
+VERSION, CACHE_FILE = 1, "cache.json"
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line and makes the cache; see `make_cache`."""
+    parser = argparse.ArgumentParser(prog="gpstoken cache", description=__doc__.splitlines()[0], epilog=DATA_HELP)
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="CKPT", help="last.ckpt of a tokenizer's run")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the cache")
+    parser.add_argument("--views", type=int, default=1, help="epochs of training views to keep (default: 1)")
+    parser.add_argument("--no-mirror", action="store_true", help="without the mirror image of each training view")
+    parser.add_argument("--splits", nargs="+", default=["train", "val"], choices=("train", "val", "test"))
+    parser.add_argument("--batch-size", type=int, help="images at a time (default: that of the data)")
+    parser.add_argument("--shard-size", type=int, default=1024, help="samples of a file (default: 1024)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    options, rest = parser.parse_known_args(arguments)
+    for name in ("views", "batch_size", "shard_size"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
+    if "train" not in options.splits:
+        parser.error("--splits: expected train among them, whose mean and deviation generators need")
+    if options.shard_size % 2 and not options.no_mirror:
+        parser.error(f"--shard-size: expected an even number with mirror images, got {options.shard_size}")
+    data, described = read_data(parser, rest)
+    tokenizer = load_tokenizer(options.tokenizer)
+    try:
+        tokenizer.to(options.device)
+    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
+        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    make_cache(tokenizer, data, described, options)
+    return 0
+
+
+def make_cache(
+    tokenizer: Tokenizer, data: LightningDataModule, described: dict[str, Any], options: argparse.Namespace
+) -> None:
+    """Encodes the splits of a data set into `options.output`.
+
+    Sample i of "train" is view i // 2 (mirrored where i is odd) in the order (epoch, index) of the data set, or view i
+    without mirror images; other splits are the prepared views in order. Every tensor is float32.
+
+    Args:
+        tokenizer: frozen, on its device.
+        data: where images come from.
+        described: the data as `read_data` describes it.
+        options: of the command line.
+
+    Raises:
+        ValueError: if the output is something else than a cache, the data is missing or the tokens are not finite.
+    """
+    output = options.output
+    plans = []
+    for split in dict.fromkeys(options.splits):
+        train = split == "train"
+        mirror = train and not options.no_mirror
+        plans.append(Plan(split, data.dataset(split), options.views if train else 1, mirror, options.shard_size))
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "tokenizer": {
+            "class_path": class_path_of(tokenizer),
+            "init_args": tokenizer.config,
+            "sha256": tokenizer_hash(tokenizer),
+            "path": str(options.tokenizer),
+        },
+        "data": described | {"fingerprints": {plan.split: _fingerprint(data, plan.split) for plan in plans}},
+        "views": options.views,
+        "mirror": not options.no_mirror,
+        "shard_size": options.shard_size,
+        "splits": {plan.split: {"samples": plan.samples} for plan in plans},
+    }
+    record["identity"] = _identity(record)
+    if (output / CACHE_FILE).is_file():
+        if _is_whole(output, record["identity"]):
+            print(f"{output}: there already; delete it to make it anew")
+            return
+        print(f"{output}: the cache there is damaged, or of another tokenizer, data or options: this one replaces it")
+    elif output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise ValueError(f"{output}: is there and no token cache; choose another --output")
+    work = output.with_name(f".{output.name}.{record['identity'][:16]}.parts")
+    for plan in plans:
+        (work / plan.split).mkdir(parents=True, exist_ok=True)
+        encode(tokenizer, plan, work, record["identity"], options.batch_size or data.batch_size, data.num_workers)
+    record |= summarise(work, plans)
+    record |= {"classes": class_names(data), "commit": commit(), "versions": versions()}
+    record["machine"] = machine(options.device)
+    with replacing(work / CACHE_FILE) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")
+    _replace_folder(work, output)
+    counts = ", ".join(f"{plan.samples} of {plan.split}" for plan in plans)
+    print(f"{output}: tokens of {counts} by tokenizer {record['tokenizer']['sha256'][:12]}")
+
+
+def _fingerprint(data: LightningDataModule, split: str) -> str:
+    if split != "train":
+        return data.fingerprint(split)
+    # Training pictures are read as they are wanted; which photographs they are of is known before.
+    return hashlib.sha256("\n".join(data.sources(split)).encode()).hexdigest()
+
+
+def _identity(record: dict[str, Any]) -> str:
+    tokenizer = record["tokenizer"] | {"path": None}  # the same tokenizer may have been moved
+    return hashlib.sha256(json.dumps(record | {"tokenizer": tokenizer}, sort_keys=True).encode()).hexdigest()
+
+
+def _is_whole(folder: Path, identity: str) -> bool:
+    try:
+        record = json.loads((folder / CACHE_FILE).read_text())
+        shards = [shard for split in record["splits"].values() for shard in split["shards"]]
+        same = record["identity"] == identity
+        return same and all(samples_of(folder / shard["file"], identity) == shard["samples"] for shard in shards)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _replace_folder(work: Path, output: Path) -> None:
+    """`work` becomes `output`; an older cache there goes, and with it what is left of those that were given up."""
+    old = output.with_name(f".{output.name}.old.parts")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        os.replace(output, old)
+    os.replace(work, output)
+    for folder in output.parent.glob(f".{output.name}.*.parts"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,171 @@
+"""`gpstoken cost`: what training and sampling of a generator take: iterations/s, samples/s, memory, multiply-adds.
+
+Every number is taken in a process of its own, one after the other, on a machine that should have nothing else to do.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import yaml
+from lightning import Callback, LightningModule, Trainer
+from torch.utils.flop_counter import FlopCounterMode
+
+from gpstoken.generate import GROUP
+from gpstoken.generator import Generator
+from gpstoken.provenance import commit, machine, versions
+from gpstoken.sit import SiT
+from gpstoken.stages import channel_axis
+from gpstoken.training.run import RunCLI
+from gpstoken.writing import replacing
+
+WARM_UP = 3  # iterations that are not counted
+
+
+def main(arguments: list[str]) -> int:
+    """Measures one generator; see the module.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: if a run is unfinished, or a measurement fails; says which.
+    """
+    parser = argparse.ArgumentParser(prog="gpstoken cost", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a texture, one_stage or grid stage")
+    parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="JSON")
+    parser.add_argument("--iterations", type=int, default=20, help="of training that are timed (default: 20)")
+    parser.add_argument("--groups", type=int, default=2, help=f"of {GROUP} samples that are timed (default: 2)")
+    parser.add_argument("--steps", type=int, default=250, help="of the sampler (default: 250)")
+    parser.add_argument("--guidance", type=float, default=1.5, help="scale (default: 1.5)")
+    options = parser.parse_args(arguments)
+    for name in ("iterations", "groups"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
+    runs = [run for run in (options.layout, options.run) if run is not None]
+    for run in runs:
+        if not (run / "config.yaml").is_file() or not (run / "last.ckpt").is_file():
+            raise ValueError(f"{run}: no finished run of a generator's stage")
+    training = {_stage(run): _alone(_training, run, options.iterations) for run in runs}
+    inference = _alone(_inference, runs[-1], options.layout, options.groups, options.steps, options.guidance)
+    cost = {
+        "training": training,
+        "inference": inference,
+        "device": training[_stage(runs[-1])]["device"],
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(options.output) as part:
+        part.write_text(json.dumps(cost, indent=1) + "\n")
+    return 0
+
+
+def multiply_adds(network: SiT) -> float:
+    """Billions of multiply-adds of the network for one sample, attention counted."""
+    config = network.config
+    with torch.device("meta"):  # where fused attention is counted, and nothing is computed
+        copy = SiT(**config)
+        grid = channel_axis("grid" if len(config["shape"]) == 2 else "layout") == 1
+        shape = (config["channels"], *config["shape"]) if grid else (*config["shape"], config["channels"])
+        given = [torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, dtype=torch.long)]
+        if config["layout_channels"]:
+            given.append(torch.zeros(1, *config["shape"], config["layout_channels"]))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        copy(*given)
+    return counter.get_total_flops() / 2e9
+
+
+class Stopwatch(Callback):
+    """Times of the ends of training batches, for the median of what lies between."""
+
+    def __init__(self) -> None:
+        """Makes the callback."""
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Notes the time."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+
+def _training(run: Path, iterations: int) -> dict[str, Any]:
+    cli = RunCLI(args=["--config", str(run / "config.yaml")], run=False)
+    watch, configured = Stopwatch(), cli.config.trainer
+    trainer = Trainer(
+        accelerator=configured.accelerator, devices=1, precision=configured.precision, max_epochs=-1,
+        max_steps=WARM_UP + iterations, gradient_clip_val=configured.gradient_clip_val, logger=False,
+        enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, limit_val_batches=0,
+        callbacks=[watch], default_root_dir=run,
+    )  # fmt: skip
+    trainer.fit(cli.model, cli.datamodule)
+    seconds = [after - before for before, after in zip(watch.ends[WARM_UP - 1 :], watch.ends[WARM_UP:], strict=False)]
+    network = cli.model.network
+    return {
+        "iterations_per_second": 1 / median(seconds),
+        "slowest_iterations_per_second": 1 / max(seconds),
+        "fastest_iterations_per_second": 1 / min(seconds),
+        "iterations": len(seconds),
+        "batch_size": cli.datamodule.batch_size,
+        "peak_memory_mb": _peak_memory(cli.model.device),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gmacs": multiply_adds(network),
+        "device": machine(cli.model.device)["device"],
+    }
+
+
+def _inference(run: Path, layout: Path | None, groups: int, steps: int, guidance: float) -> dict[str, Any]:
+    generator = Generator.from_checkpoint(run / "last.ckpt", None if layout is None else layout / "last.ckpt")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = generator.to(device)
+
+    def group(number: int, steps: int) -> None:
+        indices = range(number * GROUP, (number + 1) * GROUP)
+        labels = torch.tensor([index % generator.num_classes for index in indices])
+        generator.decode(generator.sample(labels, indices, steps=steps, guidance=guidance)).cpu()
+
+    group(0, 3)
+    for stage in generator.stages.values():
+        stage.calls = stage.rows = 0
+    start = time.perf_counter()
+    for number in range(groups):
+        group(number, steps)
+    seconds = time.perf_counter() - start
+    return {
+        "samples_per_second": groups * GROUP / seconds,
+        "samples": groups * GROUP,
+        "group": GROUP,
+        "steps": steps,
+        "guidance": guidance,
+        "network_calls": {name: stage.calls // groups for name, stage in generator.stages.items()},
+        "network_rows_a_sample": {name: stage.rows / (groups * GROUP) for name, stage in generator.stages.items()},
+        "peak_memory_mb": _peak_memory(device),
+    }
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Of the device; on a CPU the largest resident size of this process, the libraries' own included."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # KiB on Linux
+
+
+def _stage(run: Path) -> str:
+    return yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["stage"]
+
+
+def _alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """The result of `measure` in a new process, whose peak of memory is its own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(measure, arguments)

@@ -1,0 +1,170 @@
+"""The shards of a token cache: which samples they hold, how they are made, what their statistics are."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from gpstoken.base import Tokenizer
+from gpstoken.loading import class_path_of
+from gpstoken.metrics.moments import Moments
+from gpstoken.partition import partition
+from gpstoken.tokenizer import GPSToken
+from gpstoken.writing import replacing
+
+FORMAT = "gpstoken.cache"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which samples a split of the cache has, and how they are cut into shards.
+
+    Attributes:
+        split: "train", "val" or "test".
+        images: the data set's samples.
+        views: passes over the images (epochs of "train").
+        mirror: whether each image is followed by its mirror image.
+        shard_size: samples of a shard; the last one may have fewer.
+    """
+
+    split: str
+    images: Dataset
+    views: int
+    mirror: bool
+    shard_size: int
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.images) * self.views * (1 + self.mirror)
+
+    def shards(self) -> list[tuple[str, int]]:
+        """(file, samples) of each shard."""
+        starts = range(0, self.samples, self.shard_size)
+        counts = (min(self.shard_size, self.samples - start) for start in starts)
+        return [(f"{self.split}/shard-{number:05d}.safetensors", count) for number, count in enumerate(counts)]
+
+    def keys(self, shard: int, batch_size: int) -> Iterator[list[Any]]:
+        """What to ask `images` for, batch by batch: no batch crosses shards, so that a shard is made alone or not."""
+        size = self.shard_size // (1 + self.mirror)
+        first, stop = shard * size, min((shard + 1) * size, len(self.images) * self.views)
+        for start in range(first, stop, batch_size):
+            numbers = range(start, min(start + batch_size, stop))
+            yield [divmod(i, len(self.images)) if self.split == "train" else i for i in numbers]
+
+
+@torch.no_grad()
+def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_size: int, workers: int = 0) -> None:
+    """Writes the shards of a split that are not in `folder` yet, each whole or not at all."""
+    shards = plan.shards()
+    missing = [i for i, (file, count) in enumerate(shards) if samples_of(folder / file, identity) != count]
+    left = sum(shards[i][1] for i in missing)
+    if left < plan.samples:
+        print(f"{folder}: going on after {plan.samples - left} of {plan.samples} samples of {plan.split}")
+    if not missing:
+        return
+    device = next(tokenizer.parameters()).device
+    keys = (batch for i in missing for batch in plan.keys(i, batch_size))
+    batches = iter(DataLoader(plan.images, batch_sampler=keys, num_workers=workers))
+    # a log file needs a line now and then, not two a second
+    interval = 0.5 if sys.stderr.isatty() else 20.0
+    bar = {"desc": f"cache {plan.split}", "unit": " samples", "mininterval": interval}
+    with tqdm(total=plan.samples, initial=plan.samples - left, **bar) as progress:
+        for i in missing:
+            file, count = shards[i]
+            first, pieces = i * plan.shard_size, []
+            for _ in plan.keys(i, batch_size):
+                batch = next(batches)
+                image, label = batch["image"], batch["label"]
+                if plan.mirror:
+                    image = torch.stack([image, image.flip(-1)], dim=1).flatten(0, 1)
+                    label = label.repeat_interleave(2)
+                index = torch.arange(first, first + len(label))
+                first += len(label)
+                tokens = tokenise(tokenizer, image.to(device))
+                for name, tensor in tokens.items():
+                    if not torch.isfinite(tensor).all():
+                        raise ValueError(f"{plan.split}: {name} of samples {index[0]} to {index[-1]} is not finite")
+                pieces.append({name: tensor.float().cpu() for name, tensor in tokens.items()})
+                pieces[-1] |= {"label": label, "index": index}
+                progress.update(len(label))
+            tensors = {name: torch.cat([piece[name] for piece in pieces]).contiguous() for name in pieces[0]}
+            # One key: the order in which safetensors writes several is one of chance.
+            described = json.dumps({"identity": identity, "samples": count})
+            with replacing(folder / file) as part:
+                part.write_bytes(save(tensors, {FORMAT: described}))  # save_file would make it unreadable for others
+
+
+def tokenise(tokenizer: Tokenizer, image: Tensor) -> dict[str, Tensor]:
+    """The tensors of a cache of float[B, 3, H, W]: geometry, layout and features, or the latent of a grid.
+
+    Raises:
+        ValueError: for a tokenizer with other tokens.
+    """
+    if isinstance(tokenizer, GPSToken):
+        # The regions are found once for both.
+        count = max(1, round(tokenizer.num_tokens * image.shape[-2] * image.shape[-1] / tokenizer.image_size**2))
+        minimum, backend, tile = tokenizer.min_region_size, tokenizer.partition_backend, tokenizer.image_size
+        regions = partition(image, count, tokenizer.lambda_, minimum, None, backend, tile)
+        tokens = tokenizer.encode(image, regions=regions)
+        layout = tokenizer.layout(image, regions=regions).to_tensor()
+        return {"geometry": tokens.gaussians.to_tensor(), "layout": layout, "features": tokens.features}
+    latent = tokenizer.encode(image)
+    if not isinstance(latent, Tensor) or latent.dim() != 4:
+        raise ValueError(f"{class_path_of(tokenizer)}: expected a latent float[B, C, h, w], cannot cache its tokens")
+    return {"latent": latent}
+
+
+def summarise(folder: Path, plans: list[Plan]) -> dict[str, Any]:
+    """The splits, the number of classes, and mean and deviation of each channel of "train", over samples and places.
+
+    In float64, in one pass over the shards. A channel that never changes (rho of a layout) has deviation 1.
+    """
+    splits, moments = {}, {}
+    for plan in plans:
+        labels: Counter[int] = Counter()
+        shards = plan.shards()
+        for file, _ in shards:
+            tensors = load_file(folder / file)
+            labels.update(tensors.pop("label").tolist())
+            del tensors["index"]
+            if "layout" in tensors:
+                tensors["residual"] = tensors["geometry"].double() - tensors["layout"].double()
+            for name, tensor in tensors.items() if plan.split == "train" else ():
+                vectors = tensor.movedim(1, -1) if name == "latent" else tensor
+                moments.setdefault(name, Moments(vectors.shape[-1])).add(vectors.flatten(0, -2))
+        splits[plan.split] = {
+            "samples": plan.samples,
+            "shards": [{"file": file, "samples": count} for file, count in shards],
+            "labels": {str(label): count for label, count in sorted(labels.items())},
+        }
+    statistics = {}
+    for name, found in moments.items():
+        deviation = (found.scatter.diagonal() / found.count).sqrt()
+        constant = deviation <= 1e-10 * found.mean.abs()  # far above the rounding of float64, far below that of float32
+        deviation = torch.where(constant, torch.ones_like(deviation), deviation)
+        statistics[name] = {"mean": found.mean.tolist(), "std": deviation.tolist()}
+    classes = max(int(label) for split in splits.values() for label in split["labels"]) + 1
+    return {"splits": splits, "statistics": statistics, "num_classes": classes}
+
+
+def samples_of(path: Path, identity: str) -> int | None:
+    """Samples of a shard; None if it is not there, not whole, or of another cache."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return described.get("samples") if described.get("identity") == identity else None

@@ -1,0 +1,84 @@
+"""Result files of generators as `gpstoken evaluate-generator` writes them, and the paper's tables beside them."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from reports.generation_cells import ACCURACY, INCEPTION, SCORES
+from reports.rows import HERE
+
+Record = dict[str, Any]
+# Result file -> how tables call it, and the row of the paper's table that it stands for.
+ROWS = {
+    "two_stage": ("GPSToken two-stage", "GPSToken two-stage"),
+    "one_stage": ("GPSToken one-stage", "GPSToken one-stage"),
+    "grid": ("SiT on a grid of KL latents", "SiT-XL/2"),
+}
+
+
+def read_generators(results: Path) -> dict[str, Record | None]:
+    """The result of every row in results/SCALE/generators, None where there is none.
+
+    Raises:
+        ValueError: if a file is not what its name says, or two of them cannot be compared with each other.
+    """
+    ours = {row: _read(results / "generators" / f"{row}.json") for row in ROWS}
+    found = [record for record in ours.values() if record is not None]
+    for record in found[1:]:
+        first, other = _origin(found[0]), _origin(record)
+        for name in first:
+            if first[name] != other[name]:
+                rows = f"{found[0]['row']} and {record['row']}"
+                raise ValueError(f"{rows}: measured with different {name}, {first[name]} and {other[name]}")
+    return ours
+
+
+def _read(path: Path) -> Record | None:
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if (record.get("group"), record.get("row")) != ("generators", path.stem):
+        raise ValueError(f"{path}: holds the row {record.get('row')!r} of the group {record.get('group')!r}")
+    curve = [(f"step {point['step']}, ", point["scores"]) for point in record.get("curve", [])]
+    for place, scores in [("", record["scores"]), *curve]:
+        for name, score in scores.items():
+            if name not in SCORES:
+                raise ValueError(f"{path}: {place}score {name!r} has no column in reports/generation_cells.py")
+            # A distance of another network must never pass for an FID.
+            network = "inception" if name in INCEPTION else name.partition("_")[2]
+            if name != ACCURACY and network not in record["networks"]:
+                raise ValueError(f"{path}: {place}score {name!r} is of the network {network}, which was not used")
+            if len(score["per_seed"]) != len(record["seeds"]):
+                held, seeds = len(score["per_seed"]), len(record["seeds"])
+                raise ValueError(f"{path}: {place}score {name!r} has {held} numbers for {seeds} seeds")
+    return record
+
+
+def _origin(record: Record) -> dict[str, Any]:
+    """What rows of one table share, in words as an error names it."""
+    return {
+        "scale": record["scale"],
+        "seeds": record["seeds"],
+        "training": record["training"],
+        "images": f"fingerprint {record['data']['fingerprint'][:12]}",
+        "real images": {name: part["sha256"][:12] for name, part in record["reference"].items()},
+        "numbers of samples": sorted({score["count"] for score in record["scores"].values()}),
+    }
+
+
+def read_published(name: str) -> list[dict[str, str]]:
+    """The rows of a table in reports/published, as printed."""
+    with (HERE / "published" / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def source(record: Record) -> str:
+    """Where a row of ours comes from: "ours, laptop scale, 64 px"."""
+    side = record["data"].get("init_args", {}).get("image_size")
+    return f"ours, {record['scale']} scale" + (f", {side} px" if side else "")
+
+
+def samples_per_seed(record: Record) -> int:
+    """How many samples of each seed were scored."""
+    return max(score["count"] for score in record["scores"].values())

@@ -1,0 +1,384 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reports import generation, generation_figures
+from reports.generation_claims import judge
+
+KID, PRECISION, RECALL = "kid_efficientnet_lite0", "precision_efficientnet_lite0", "recall_efficientnet_lite0"
+STAGES = {
+    "two_stage": {"layout": (100_000, 600), "texture": (1_200_000, 1200)},
+    "one_stage": {"one_stage": (1_190_000, 1200)},
+    "grid": {"grid": (1_180_000, 1200)},
+}
+# Typed by hand; three seeds each. Accuracy: two-stage 0.70, one-stage 0.50, grid 0.69 on average.
+KIDS = {"two_stage": [0.060, 0.062, 0.064], "one_stage": [0.090, 0.088, 0.092], "grid": [0.059, 0.065, 0.071]}
+RIGHT = {"two_stage": [0.69, 0.70, 0.71], "one_stage": [0.50, 0.49, 0.51], "grid": [0.68, 0.71, 0.68]}
+INTERVALS = {"two_stage": [0.65, 0.75], "one_stage": [0.45, 0.55], "grid": [0.19, 0.99]}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes results/laptop/generators/ROW.json; `changes` are laid over the record."""
+
+    def make(row, kid=None, right=None, seeds=(0, 1, 2), **changes):
+        def score(per_seed, error=0.002, **more):
+            mean = float(np.mean(per_seed))
+            return {"mean": mean, "standard_error": error, "per_seed": list(per_seed), "count": 500, **more}
+
+        kid, right = kid or KIDS[row], right or RIGHT[row]
+        stages = {
+            name: {"parameters": size, "steps": steps, "batch_size": 64, "network": {"shape": [16]}}
+            for name, (size, steps) in STAGES[row].items()
+        }
+        if row == "grid":
+            stages["grid"]["network"]["shape"] = [8, 8]
+        record = {
+            "row": row,
+            "group": "generators",
+            "scale": "laptop",
+            "seeds": list(seeds),
+            "generator": {"kind": row, "stages": stages, "tokenizer": {"parameters": 388_347}},
+            "sampling": {
+                "sampler": "sde", "method": "euler", "steps": 250, "guidance": 1.5, "guidance_interval": [0.2, 1.0]
+            },
+            "training": {"steps": 1200, "batch_size": 64},
+            "data": {
+                "class_path": "datamodules.EmbeddedClasses",
+                "fingerprint": "fe6d6b66d051e246" * 4,
+                "init_args": {"image_size": 64},
+            },
+            "reference": {"train": {"images": 2000, "sha256": "a" * 64}, "test": {"images": 180, "sha256": "b" * 64}},
+            "networks": {"efficientnet_lite0": {}},
+            "metrics": {},
+            "scores": {
+                KID: score(kid),
+                PRECISION: score([0.3] * len(seeds)),
+                RECALL: score([0.25] * len(seeds)),
+                "class_accuracy": score(right, 0.02, interval=INTERVALS[row]),
+            },
+            "classifier": {
+                "chance": 0.2,
+                "classes": ["natural", "face"],
+                "real_test": {"accuracy": 0.91, "interval": [0.85, 0.95], "images": 180},
+                "per_class": {
+                    "natural": {"accuracy": 0.8, "samples": 750},
+                    "face": {"accuracy": 0.6, "samples": 750},
+                },
+            },
+            "commit": "0123456789ab",
+            "versions": {"torch": "2.14.1"},
+            "machine": {"device": "cpu", "processor": "Test CPU"},
+            **changes,
+        }  # fmt: skip
+        path = tmp_path / "results" / "laptop" / "generators" / f"{row}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+        return record
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the command: what it wrote, text as text, pictures as bytes."""
+
+    def make(folder="generated"):
+        output = tmp_path / folder
+        assert generation.main(["--results", str(tmp_path / "results" / "laptop"), "--output", str(output)]) == 0
+        texts = (".md", ".csv")
+        return {p.name: p.read_text("utf-8") if p.suffix in texts else p.read_bytes() for p in output.iterdir()}
+
+    return make
+
+
+def line(page, *start):
+    """The cells of the one line that begins so."""
+    rows = [[cell.strip() for cell in text.strip("|").split("|")] for text in page.splitlines() if text[:1] == "|"]
+    found = [row for row in rows if row[: len(start)] == list(start)]
+    assert len(found) == 1, found
+    return found[0][len(start) :]
+
+
+OURS = ("ours, laptop scale, 64 px", "diffusion")
+PAPER = "paper, ImageNet 256 px"
+
+
+def test_cells_of_our_rows(write, run):
+    write("two_stage"), write("grid")
+    page = run()["generation.md"]
+    # Means by hand: KID (60 + 62 + 64) / 3 and (59 + 65 + 71) / 3; accuracy 2.10 / 3 and 2.07 / 3.
+    assert line(page, *OURS, "GPSToken two-stage") == [
+        "GPSToken two-stage", "16", "0.39 M", "0.10 + 1.20 M", "3 x 500", "-", "-", "-",
+        "**62.00 ± 2.00**", "**0.300 ± 0.002**", "**0.250 ± 0.002**", "**70.0 ± 2.0 (65.0 to 75.0)**",
+    ]  # fmt: skip
+    assert line(page, *OURS, "SiT on a grid of KL latents") == [
+        "SiT-XL/2", "8x8", "0.39 M", "1.18 M", "3 x 500", "-", "-", "-",
+        "65.00 ± 2.00", "**0.300 ± 0.002**", "**0.250 ± 0.002**", "69.0 ± 2.0 (19.0 to 99.0)",
+    ]  # fmt: skip
+    assert line(page, "ours, not measured", "diffusion", "GPSToken one-stage")[1:] == ["-"] * 11
+    headings = line(page, "source", "kind", "method")
+    assert headings[5:] == [
+        "FID ↓", "sFID ↓", "IS ↑", "KID-EffLite0 x1000 ↓", "precision-EffLite0 ↑", "recall-EffLite0 ↑",
+        "class accuracy (%) ↑ (chance: 20.0)",
+    ]  # fmt: skip
+
+
+def test_cells_of_the_papers_rows(run):
+    page = run()["generation.md"]
+    # Table 2 of the slides
+    assert line(page, PAPER, "diffusion", "GPSToken two-stage") == [
+        "-", "128", "127.8 M", "33 + 675 M", "-", "**1.64**", "**4.41**", "**316.0**",
+    ]  # fmt: skip
+    assert line(page, PAPER, "autoregressive", "TiTok-B64") == ["-", "64", "204.8 M", "177 M", "-", "-", "-", "199.8"]
+    assert line(page, PAPER, "diffusion", "SiT-XL/2")[1:] == ["32x32", "83.6 M", "675 M", "-", "2.06", "4.49", "277.5"]
+    assert page.count(f"| {PAPER} |") == 14
+
+
+def test_origin_sampler_budget_and_classifier_are_told(write, run):
+    write(
+        "two_stage",
+        classifier=write("two_stage")["classifier"]
+        | {"reconstruction": {"accuracy": 0.5, "images": 9, "photographs": 4}, "bar": 0.64},
+    )
+    write("grid"), write("one_stage", classifier=write("one_stage")["classifier"] | {"bar": 0.45})
+    page = run()["generation.md"]
+    for part in (
+        "Scale **laptop**: n = 500 samples a seed of 2 classes; seeds 0, 1, 2; 1,200 training steps of 64 samples",
+        "2,000 real train images and 180 real test images of datamodules.EmbeddedClasses, fingerprint fe6d6b66d051.",
+        "Commit 0123456789ab. Device cpu (Test CPU), torch 2.14.1.",
+        "GPSToken two-stage: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 (t = 0: noise); "
+        "trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
+        "a layout stage is trained on top of it",
+        "multinomial logistic regression on the standardised features of a fixed network (efficientnet_lite0)",
+        "chance is 20.0 %",
+    ):  # fmt: skip
+        assert part in page
+    real = "91.0 % (85.0 to 95.0), N = 180"
+    assert line(page, "GPSToken two-stage", real) == [
+        "50.0 %, N = 9 of 4 photographs",
+        "70.0 % (65.0 to 75.0)",
+        "well above chance (over 64.0 %)",
+    ]
+    # its interval begins at the bar
+    assert line(page, "GPSToken one-stage", real)[1:] == ["50.0 % (45.0 to 55.0)", "above chance"]
+    # 19 % is below the chance of 20 %
+    grid = line(page, "SiT on a grid of KL latents", real)
+    assert grid == ["-", "69.0 % (19.0 to 99.0)", "not told from chance"]
+    assert line(page, "natural") == ["80.0 %, N = 750"] * 3
+
+
+def test_every_line_of_a_table_has_the_same_cells(write, run):
+    write("two_stage"), write("one_stage")
+    written = run()
+    for name in ("generation.md", "generation_training.md"):
+        for block in written[name].split("\n\n"):
+            if block.startswith("|"):
+                assert len({text.count("|") for text in block.splitlines()}) == 1
+
+
+# Differences by seed, x1000: -30, -26, -28. Mean -28, deviation 2, so ± 4.3027 * 2 / sqrt(3) = 4.968 with Student's t
+# of two degrees of freedom (tables: 4.303). Two stages minus grid: 1, -3, -7: mean -3, deviation 4, ± 9.937.
+def test_claims_by_hand(write, run):
+    write("two_stage"), write("one_stage"), write("grid")
+    page = run()["generation.md"]
+    kid = "KID-EffLite0 x1000 ↓"
+    assert line(page, "two stages over one", kid) == ["-28.000", "-32.968 to -23.032", "< 0", "holds"]
+    assert line(page, "two stages over the grid", kid) == ["-3.000", "-12.937 to +6.937", "< 0", "not resolved"]
+    # accuracy in percent: 19, 21, 20: mean 20, deviation 1, ± 2.484
+    accuracy = line(page, "two stages over one", "class accuracy (%) ↑")
+    assert accuracy == ["+20.00", "+17.52 to +22.48", "> 0", "holds"]
+    assert (
+        "is not settled as a whole here:** two stages over one holds in KID-EffLite0 x1000 and class accuracy; "
+        "two stages over the grid is not resolved in KID-EffLite0 x1000 and class accuracy." in page
+    )  # fmt: skip
+
+
+def test_a_claim_that_is_reversed_is_said_so(write, run):
+    write("two_stage", kid=KIDS["one_stage"]), write("one_stage", kid=KIDS["two_stage"])
+    page = run()["generation.md"]
+    assert "(FID 1.64 against 2.13 and 2.06) does not hold as a whole here:** two stages over one holds in" in page
+    assert "reversed in KID-EffLite0 x1000; two stages over the grid was not measured." in page
+    assert line(page, "two stages over the grid") == ["-", "-", "-", "-", "not measured"]
+
+
+def test_all_claims_that_hold(write, run):
+    worse = {"kid": KIDS["one_stage"], "right": RIGHT["one_stage"]}
+    write("two_stage"), write("one_stage"), write("grid", **worse)
+    assert "holds here:** two stages over one holds in" in run()["generation.md"]
+
+
+def test_one_seed_resolves_nothing(write, run):
+    one = [write(row, kid=KIDS[row][:1], right=RIGHT[row][:1], seeds=[0]) for row in ("one_stage", "two_stage")]
+    assert judge(*one, KID).outcome == "not resolved"
+    assert line(run()["generation.md"], *OURS, "GPSToken two-stage")[8] == "**60.00**"
+
+
+def test_nothing_measured(run, capsys):
+    written = run()
+    assert set(written) == {"generation.md", "generation.csv", "generation_training.md"}
+    assert "Ours: not measured yet." in written["generation.md"]
+    assert "2.06): not measured." in written["generation.md"]
+    assert "Ours: not measured yet." in written["generation_training.md"]
+    names = [text.split(":")[0] for text in capsys.readouterr().out.splitlines()]
+    assert names == ["fid_curve", "samples_two_stage", "samples_one_stage", "samples_grid"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": "workstation"}, "different scale, laptop and workstation"),
+        ({"seeds": [0, 1, 3]}, r"different seeds, \[0, 1, 2\] and \[0, 1, 3\]"),
+        ({"training": {"steps": 600, "batch_size": 64}}, "different training, "),
+        ({"data": {"class_path": "x", "fingerprint": "c" * 64}}, "different images, fingerprint fe6d6b66d051 and fin"),
+        ({"reference": {"train": {"images": 2000, "sha256": "c" * 64}}}, "different real images, "),
+    ],
+)
+def test_rows_that_cannot_be_compared_are_refused(write, run, changes, message):
+    write("two_stage"), write("grid", **changes)
+    with pytest.raises(ValueError, match=f"^two_stage and grid: measured with {message}"):
+        run()
+
+
+def test_another_number_of_samples_is_refused(write, run):
+    write("two_stage")
+    scores = write("grid")["scores"]
+    write("grid", scores={name: score | {"count": 400} for name, score in scores.items()})
+    with pytest.raises(ValueError, match=r"different numbers of samples, \[500\] and \[400\]"):
+        run()
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ("fid", r"grid.json: score 'fid' is of the network inception, which was not used"),
+        ("kid_dinov2", "is of the network dinov2, which was not used"),
+        ("accuracy", "score 'accuracy' has no column"),
+    ],
+)
+def test_a_score_under_a_name_that_is_not_its_own_is_refused(write, run, score, message):
+    scores = write("grid")["scores"]
+    write("grid", scores=scores | {score: scores[KID]})
+    with pytest.raises(ValueError, match=message):
+        run()
+
+
+def test_other_damaged_results_are_refused(write, run, tmp_path):
+    record = write("grid", seeds=[0, 1])
+    with pytest.raises(ValueError, match=f"score '{KID}' has 3 numbers for 2 seeds"):
+        run()
+    path = tmp_path / "results" / "laptop" / "generators" / "grid.json"
+    path.write_text(json.dumps(record | {"row": "one_stage"}))
+    with pytest.raises(ValueError, match=r"grid\.json: holds the row 'one_stage' of the group 'generators'"):
+        run()
+
+
+def test_csv_has_every_digit_and_both_sources(write, run):
+    write("two_stage")
+    rows = list(csv.DictReader(io.StringIO(run()["generation.csv"])))
+    assert len(rows) == 3 + 14
+    ours, papers = rows[0], rows[-1]
+    assert (ours[KID], ours[f"{KID}_standard_error"], ours[f"{KID}_count"]) == ("0.062", "0.002", "500")
+    assert (ours["layout_parameters"], ours["generator_parameters"]) == ("100000", "1200000")
+    assert (ours["class_accuracy_low"], ours["class_accuracy_high"], ours["chance"]) == ("0.65", "0.75", "0.2")
+    assert (papers["fid"], papers["layout_parameters"], papers[KID]) == ("1.64", "33000000", "")
+
+
+def test_memorisation(write, run):
+    near = {"sample_median": 2345.6, "test_median": 3456.7, "share_below_first_percentile": 0.034}
+    by_features = {"sample_median": 0.25, "test_median": 0.125, "share_below_first_percentile": 0}
+    write("two_stage", memorisation=near | {"by_features": by_features}), write("grid")
+    page = run()["generation.md"]
+    assert line(page, "GPSToken two-stage", "levels of pixels") == ["2,346", "3,457", "3.4 %"]
+    assert line(page, "GPSToken two-stage", "1 - cosine of features") == ["0.25", "0.125", "0.0 %"]
+    assert line(page, "SiT on a grid of KL latents", "-") == ["-"] * 3
+
+
+def cost(stages, speed, memory, samples, calls):
+    training = {name: {"iterations_per_second": speed, "peak_memory_mb": memory, "gmacs": 0.0212} for name in stages}
+    inference = {"samples_per_second": samples, "peak_memory_mb": 700, "network_calls": calls, "steps": 250}
+    return {"training": training, "inference": inference, "device": "cpu (Test CPU)"}
+
+
+def test_cost_beside_the_papers(write, run):
+    write("two_stage", cost=cost(["layout", "texture"], 5, 600, 3.0, {"layout": 250, "texture": 250}))
+    write("grid", cost=cost(["grid"], 2, 800, 2.0, 250)), write("one_stage")
+    page = run()["generation_training.md"]
+    # 600 / 5 / 3600 h = 120 s, 1200 / 5 s = 240 s
+    ours = "ours, laptop scale, 64 px"
+    texture = line(page, ours, "GPSToken two-stage", "texture")
+    assert texture == ["1.20 M", "0.0212", "64", "1,200", "5.00", "0.067", "600", "-"]
+    assert line(page, ours, "GPSToken two-stage", "layout")[3:6] == ["600", "5.00", "0.033"]
+    assert line(page, ours, "GPSToken one-stage", "one-stage") == ["1.19 M", "-", "64", "1,200", *["-"] * 4]
+    assert line(page, ours, "GPSToken two-stage", "250") == ["250 + 250", "3", "700"]
+    # 360 s against 600 s; 600 MB against 800 MB; 3.0 against 2.0
+    assert (
+        "Ours against our grid SiT: 40 % less training time, 25 % less training memory (the larger stage), 1.50 "
+        in page
+    )
+    paper = "paper, SiT-XL/2 at ImageNet 256 px"
+    two_stage = line(page, paper, "GPSToken two-stage", *["-"] * 4, "1,000,000")
+    assert two_stage == ["1.09", "256", "41,498", "7.61"]
+    assert line(page, paper, "SiT-XL/2 baseline", "-", "-", "0.067") == ["9,126"]
+    assert "timed on cpu (Test CPU)" in page
+
+
+def pictures(count):
+    """Samples of one colour a class, neighbours of another; 32 px, so enlarged four times."""
+    samples = np.zeros((2, count, 32, 32, 3), np.uint8)
+    samples[0, ..., 0], samples[1, ..., 1] = 200, 150
+    nearest = np.zeros_like(samples)
+    nearest[..., 2] = 250
+    distances = np.arange(2.0 * count).reshape(2, count)
+    return {"classes": np.array([0, 1]), "samples": samples, "nearest": nearest, "distances": distances}
+
+
+def test_figures_are_the_same_bytes_and_show_the_pictures(write, run, tmp_path):
+    for row in STAGES:
+        scores = write(row)["scores"]
+        early = {KID: scores[KID] | {"per_seed": [2 * value for value in scores[KID]["per_seed"]]}}
+        write(row, curve=[{"step": 1200, "scores": scores}, {"step": 300, "scores": early}])
+    np.savez(tmp_path / "results" / "laptop" / "generators" / "grid.samples.npz", **pictures(10))
+    first = run("first")
+    assert {name for name in first if name.endswith((".png", ".svg"))} == {
+        "fid_curve.png", "fid_curve.svg", "samples_grid.png"
+    }  # fmt: skip
+    assert run("second") == first
+    svg = first["fid_curve.svg"].decode()
+    assert "KID-EffLite0 x1000 (no FID)" in svg and "FID-10K" in svg and "ours, laptop scale, 3 seeds" in svg
+    assert "![Samples of SiT on a grid of KL latents](samples_grid.png)" in first["generation.md"]
+    page = np.asarray(Image.open(io.BytesIO(first["samples_grid.png"])).convert("RGB"))
+    # eight pictures of 32 px, four times as large, a class; two classes have a line of neighbours each
+    for colour, shown in (((200, 0, 0), 8), ((0, 150, 0), 8), ((0, 0, 250), 16)):
+        assert (page == colour).all(axis=-1).sum() == shown * 128 * 128
+
+
+def test_a_file_of_samples_of_another_form_is_refused(write, run, tmp_path):
+    write("grid")
+    path = tmp_path / "results" / "laptop" / "generators" / "grid.samples.npz"
+    parts = pictures(2)
+    np.savez(path, **{name: part for name, part in parts.items() if name != "distances"})
+    with pytest.raises(ValueError, match=r"samples\.npz: no 'distances' in it"):
+        run()
+    np.savez(path, **parts | {"nearest": parts["nearest"][:, :1]})
+    with pytest.raises(ValueError, match="expected samples and nearest uint8"):
+        run()
+
+
+def test_curves_are_means_within_their_seeds_and_the_papers_points(write):
+    record = write("two_stage")
+    point = {"step": 1200, "scores": record["scores"]}
+    early = {"step": 300, "scores": {KID: record["scores"][KID] | {"per_seed": [0.1, 0.2, 0.6]}}}
+    ours = {"two_stage": record | {"curve": [point, early]}, "one_stage": None, "grid": None}
+    left, right = generation_figures.curves(ours).axes
+    # x1000: the mean of 100, 200 and 600 is 300; of 60, 62 and 64 it is 62
+    np.testing.assert_allclose(left.lines[0].get_xydata(), [[300, 300], [1200, 62]])
+    band = left.collections[0].get_paths()[0].vertices
+    assert {tuple(corner) for corner in band.round(6)} == {(300, 100), (300, 600), (1200, 60), (1200, 64)}
+    # FID after half a million and a million iterations, as the discussion has them
+    papers = [curve.get_xydata().tolist() for curve in right.lines]
+    assert papers == [[[0.5, 19.07], [1.0, 14.5]], [[0.5, 9.57], [1.0, 7.61]]]

@@ -1,0 +1,150 @@
+import copy
+
+import pytest
+import torch
+
+from gpstoken import Gaussians, Generator, Tokens
+from gpstoken.partition import max_regions
+from gpstoken.stage_model import StageModel
+
+KINDS = {"texture": "two_stage", "one_stage": "one_stage", "grid": "grid"}
+
+
+def load(paths, stage="texture", **changes):
+    layout = {"layout": paths["layout"]} if stage == "texture" else {}
+    return Generator.from_checkpoint(paths[stage], **layout | changes)
+
+
+def tensor_of(tokens):
+    return tokens.to_tensor() if isinstance(tokens, Tokens) else tokens
+
+
+@pytest.mark.parametrize("stage", KINDS)
+def test_every_kind_makes_finite_images_of_its_tokenizer(narrow_generator, stage):
+    generator = load(narrow_generator, stage)
+    assert generator.kind == KINDS[stage]
+    tokens = generator.sample(torch.tensor([0, 2, 1]), steps=6)
+    assert tensor_of(tokens).shape == ((3, 4, 4, 4) if stage == "grid" else (3, 8, 9))
+    images = generator.decode(tokens)
+    assert images.shape == (3, 3, 32, 32)
+    assert images.isfinite().all()
+    assert images.std() > 0
+
+
+@pytest.mark.parametrize("sampler", ["sde", "ode"])
+@pytest.mark.parametrize("stage", KINDS)
+def test_a_sample_depends_on_its_number_and_not_on_its_batch(narrow_generator, stage, sampler):
+    generator = load(narrow_generator, stage)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    options = {"steps": 5, "sampler": sampler, "seed": 3}
+    together = tensor_of(generator.sample(labels, range(10, 15), **options))
+    alone = tensor_of(generator.sample(labels[[3]], [13], **options))
+    # float32 sums in another order, through five steps; a calibrated layout is exact
+    torch.testing.assert_close(together[[3]], alone, rtol=0, atol=2e-4)
+    assert (together[3] - together[0]).abs().max() > 0.01  # the same class, another number
+    other_seed = tensor_of(generator.sample(labels[[3]], [13], **options | {"seed": 4}))
+    assert (other_seed - alone).abs().max() > 0.01
+
+
+def test_the_network_is_called_once_a_step_and_without_a_class_outside_the_interval_only(narrow_generator):
+    generator = load(narrow_generator)
+    generator.sample(torch.tensor([0, 1]), steps=250, guidance=1.5, guidance_interval=(0.2, 1.0))
+    assert generator.layout.calls == generator.final.calls == 250
+    assert generator.layout.rows == 250 * 2  # no guidance
+    # Points 0.001 .. 0.96 in 249 equal steps and the last step at 0.96: those from 0.2 on have a second row a sample.
+    inside = sum(0.2 <= 0.001 + (0.96 - 0.001) / 249 * step <= 1 for step in range(250))
+    assert 150 < inside < 250
+    assert generator.final.rows == 250 * 2 + inside * 2
+    generator.sample(torch.tensor([0, 1]), steps=10, guidance=1.5, guidance_interval=(0.99, 1.0))
+    assert generator.final.rows == 250 * 2 + inside * 2 + 10 * 2
+
+
+def test_the_texture_stage_is_given_a_valid_partition(narrow_generator):
+    generator = load(narrow_generator)
+    seen = []
+    network = generator.final.network
+    generator.final.network = lambda x, t, **given: (seen.append(given["layout"]), network(x, t, **given))[1]
+    generator.sample(torch.tensor([0, 1]), steps=4, guidance=1.0)
+    layout = seen[0]
+    # The inverse of Gaussians.from_regions: half-open boxes that tile 32 x 32 pixels.
+    sides = (layout[..., :2] * 32 * 1.5 + 1).round()
+    centres = (layout[..., 3:] + 1) / 2 * 31 + 0.5
+    start = (centres - sides / 2).round().long()
+    canvas = torch.zeros(2, 32, 32)
+    for image, x, y, width, height in [
+        (i, *start[i, j].tolist(), *sides[i, j].long().tolist()) for i in range(2) for j in range(8)
+    ]:
+        canvas[image, y : y + height, x : x + width] += 1
+    assert (canvas == 1).all()
+    assert max_regions(32, 32, 4) >= 8
+
+
+def test_layouts_of_a_file_take_the_place_of_the_layout_stage(narrow_generator, tmp_path):
+    from safetensors.torch import save_file
+
+    from gpstoken.released_layouts import read_layouts
+
+    layouts = torch.rand(3, 2, 8, 5) * 0.2 + 0.2
+    path = tmp_path / "layouts.safetensors"
+    save_file({str(label): layouts[label].contiguous() for label in range(3)}, path)
+    read_layouts(path)
+    generator = Generator.from_checkpoint(narrow_generator["texture"], path)
+    seen = []
+    network = generator.final.network
+    generator.final.network = lambda x, t, **given: (seen.append(given["layout"]), network(x, t, **given))[1]
+    generator.sample(torch.tensor([2, 0]), steps=3, guidance=1.0)
+    assert any(torch.equal(seen[0][0], each) for each in layouts[2])
+    assert any(torch.equal(seen[0][1], each) for each in layouts[0])
+
+
+def test_it_is_refused_with_another_tokenizer(narrow_generator, tmp_path):
+    checkpoint = torch.load(narrow_generator["tokenizer"], weights_only=True)
+    name = next(name for name in checkpoint["state_dict"] if "conv_out" in name)
+    checkpoint["state_dict"][name] = checkpoint["state_dict"][name] + 1e-3
+    other = tmp_path / "other.ckpt"
+    torch.save(checkpoint, other)
+    with pytest.raises(ValueError, match=r"the layout stage was trained on the tokens of tokenizer [0-9a-f]{12}, this"):
+        load(narrow_generator, tokenizer=other)
+
+
+@pytest.mark.parametrize(
+    "stage, layout, message",
+    [
+        ("texture", None, "generator: a texture stage needs a layout stage or a file of layouts"),
+        ("grid", "layout", "generator: a grid stage takes no layout"),
+        ("layout", None, "generator: a layout stage makes no image"),
+        ("texture", "one_stage", "generator: expected a layout stage before the texture stage, got a one_stage stage"),
+    ],
+)
+def test_stages_that_do_not_belong_together_are_refused(narrow_generator, stage, layout, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Generator.from_checkpoint(narrow_generator[stage], layout and narrow_generator[layout])
+
+
+def test_wrong_files_are_refused(narrow_generator, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt: no such checkpoint"):
+        Generator.from_checkpoint(tmp_path / "none.ckpt")
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.ckpt: not a readable checkpoint"):
+        StageModel.from_checkpoint(tmp_path / "text.ckpt")
+    with pytest.raises(ValueError, match=r"tokenizer\.ckpt: not a generator checkpoint"):
+        StageModel.from_checkpoint(narrow_generator["tokenizer"])
+    checkpoint = torch.load(narrow_generator["grid"], weights_only=True)
+    changed = copy.deepcopy(checkpoint)
+    del changed["state_dict"]["averaged.module.x_embedder.proj.bias"]
+    torch.save(changed, tmp_path / "short.ckpt")
+    with pytest.raises(ValueError, match=r"tensor 'x_embedder\.proj\.bias' is missing"):
+        StageModel.from_checkpoint(tmp_path / "short.ckpt")
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([3]), torch.tensor([-1]), torch.tensor([[0]])])
+def test_labels_out_of_range_are_refused(narrow_generator, labels):
+    with pytest.raises(ValueError, match=r"^labels: expected long"):
+        load(narrow_generator, "grid").sample(labels, steps=3)
+
+
+def test_calibrating_a_calibrated_layout_changes_nothing(narrow_generator):
+    generator = load(narrow_generator)
+    layout = generator.calibrate(torch.randn(4, 8, 5, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(generator.calibrate(layout), layout)
+    assert isinstance(Gaussians.from_tensor(layout), Gaussians)

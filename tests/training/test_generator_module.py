@@ -1,0 +1,199 @@
+"""Training of the generator's stages through the command line, on a cache that the command line made."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from gpstoken import Generator
+from gpstoken.training.files import read_metrics
+
+STAGES = {
+    "layout": {"channels": 5, "shape": [8]},
+    "texture": {"channels": 9, "shape": [8], "layout_channels": 5},
+    "one_stage": {"channels": 9, "shape": [8]},
+    "grid": {"channels": 4, "shape": [4, 4], "patch_size": 2},
+}
+DATA = {"image_size": 32, "epoch_length": 20, "working_size": 48, "views": "centre"}
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory, narrow_generator, command):
+    """Caches of the two narrow tokenizers on the embedded photographs, by the name of the tokenizer."""
+    folder = tmp_path_factory.mktemp("caches")
+    options = [part for name, value in DATA.items() for part in (f"--data.init_args.{name}", str(value))]
+    options += ["--data.init_args.prepared", str(folder / "prepared")]
+    for name in ("tokenizer", "autoencoder"):
+        arguments = ["cache", "--tokenizer", str(narrow_generator[name]), "-o", str(folder / name), *options]
+        assert command([*arguments, "--data", "experiments/_data/embedded_classes.yaml", "--batch-size", "8"]) == 0
+    return folder
+
+
+@pytest.fixture
+def arguments(tmp_path, caches):
+    """Of `gpstoken fit` for a stage: its row at laptop scale cut down to seconds."""
+
+    def make(stage: str, cache: Path | None = None, **trainer) -> list[str]:
+        tiny = {
+            "model": {
+                "init_args": {
+                    "network": {"init_args": STAGES[stage] | {"width": 16, "depth": 1, "heads": 2, "num_classes": 5}},
+                }
+            },
+            "data": {
+                "init_args": {
+                    "root": str(cache or caches / ("autoencoder" if stage == "grid" else "tokenizer")),
+                    "batch_size": 4,
+                }
+            },
+            "trainer": {"max_steps": 12, "val_check_interval": 5, "limit_val_batches": 2} | trainer,
+        }
+        path = tmp_path / f"{stage}.yaml"
+        path.write_text(yaml.safe_dump(tiny))
+        rows = (f"experiments/generators/{stage}.yaml", "experiments/_scale/laptop_generators.yaml", str(path))
+        return ["fit", *(part for row in rows for part in ("-c", row))]
+
+    return make
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_trains_and_leaves_what_a_generator_is_made_of(stage, arguments, run_cli, tmp_path):
+    run = tmp_path / "run"
+    assert run_cli([*arguments(stage), "--output", str(run)]) == 0
+    names = {name for _, name, _ in read_metrics(run / "metrics.csv")}
+    assert {"train/loss", "validation/loss"} <= names
+    assert [path.name for path in sorted((run / "snapshots").iterdir())] == [
+        f"step_{step:07d}.ckpt" for step in (3, 6, 9, 12)
+    ]
+    assert len(list((run / "pictures").glob("step_*.png"))) == 4
+    last = torch.load(run / "last.ckpt", weights_only=True)
+    snapshot = torch.load(run / "snapshots" / "step_0000012.ckpt", weights_only=True)
+    assert last["generator"] == snapshot["generator"]
+    for name, tensor in snapshot["state_dict"].items():
+        assert torch.equal(tensor, last["state_dict"][name])
+    if stage in ("one_stage", "grid"):
+        generator = Generator.from_checkpoint(run / "last.ckpt")
+        assert generator.record["stages"][stage]["steps"] == 12
+        assert generator.record["stages"][stage]["batch_size"] == 4
+        assert generator.decode(generator.sample(torch.tensor([0, 4]), steps=3)).shape == (2, 3, 32, 32)
+
+
+def test_the_average_is_that_of_the_weights_after_every_step(arguments, run_cli, tmp_path):
+    # With decay 0.99: average_1 = weights_1, then average = .99 average + .01 weights, from the raw weights of runs
+    # that were stopped after 1, 2 and 3 steps.
+    raw, averaged = [], None
+    for steps in (1, 2, 3):
+        run = tmp_path / str(steps)
+        assert run_cli([*arguments("layout", max_steps=steps), "--output", str(run)]) == 0
+        weights = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+        raw.append(weights["network.x_embedder.proj.weight"].double())
+        averaged = weights["averaged.module.x_embedder.proj.weight"].double()
+    expected = raw[0]
+    for weights in raw[1:]:
+        expected = 0.99 * expected + 0.01 * weights
+    # float32 rounding of weights below 1
+    torch.testing.assert_close(averaged, expected, rtol=0, atol=1e-6)
+    assert (raw[2] - raw[0]).abs().max() > 1e-4
+
+
+def test_a_killed_fit_goes_on_to_the_same_bytes(arguments, run_cli, tmp_path, repository):
+    command = arguments("texture", max_steps=300, val_check_interval=100)
+    (tmp_path / "often.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "trainer": {
+                    "callbacks": [
+                        {"class_path": "gpstoken.training.MetricsFile", "init_args": {"every_n_steps": 1}},
+                        {"class_path": "gpstoken.training.LastCheckpoint", "init_args": {"every_n_steps": 7}},
+                    ]
+                }
+            }
+        )
+    )
+    command += ["-c", str(tmp_path / "often.yaml")]
+    assert run_cli([*command, "--output", str(tmp_path / "unbroken")]) == 0
+    environment = os.environ | {"GPSTOKEN_SCRATCH": str(tmp_path / "killed"), "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "gpstoken.cli", *command, "--output", str(tmp_path / "resumed")]
+    process = subprocess.Popen(program, cwd=repository, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("*/last.ckpt")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "resumed").exists()
+    subprocess.run(program, cwd=repository, env=environment, check=True, stderr=subprocess.DEVNULL, timeout=120)
+    first, second = (tmp_path / name for name in ("unbroken", "resumed"))
+    assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
+    states = [torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (first, second)]
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]), name
+
+
+def test_the_tokens_of_another_tokenizer_are_refused(arguments, run_cli, tmp_path, caches, capsys):
+    run = tmp_path / "run"
+    assert run_cli([*arguments("layout"), "--output", str(run)]) == 0
+    other = tmp_path / "other"
+    shutil.copytree(caches / "tokenizer", other)
+    text = (other / "cache.json").read_text()
+    sha256 = yaml.safe_load(text)["tokenizer"]["sha256"]
+    (other / "cache.json").write_text(text.replace(sha256, "0" * 64))
+    # by the callback that draws samples with the tokenizer
+    assert run_cli(arguments("layout", other)) == 2
+    assert "not the tokenizer that the token cache was made with" in capsys.readouterr().err
+    # and by the module that goes on from a checkpoint
+    command = [*arguments("layout", other, callbacks=[]), "--ckpt_path", str(run / "last.ckpt")]
+    assert run_cli(command) == 2
+    message = f"gpstoken: resume: trained on the tokens of tokenizer {sha256[:12]}, the cache is of {'0' * 12}"
+    assert capsys.readouterr().err.strip().endswith(message)
+
+
+@pytest.mark.parametrize(
+    "stage, cache, message",
+    [
+        ("texture", "autoencoder", "stage texture: needs residual, features, but the cache holds latent"),
+        ("grid", "tokenizer", "stage grid: needs latent, but the cache holds"),
+    ],
+)
+def test_a_cache_of_another_kind_is_refused(stage, cache, message, arguments, run_cli, caches, capsys):
+    assert run_cli(arguments(stage, caches / cache, callbacks=[])) == 2
+    assert f"gpstoken: {message}" in capsys.readouterr().err
+
+
+def test_a_network_of_another_width_is_refused(arguments, run_cli, capsys):
+    wrong = ["--model.init_args.network.init_args.channels", "7"]
+    assert run_cli([*arguments("one_stage", callbacks=[]), *wrong]) == 2
+    assert "gpstoken: network: 7 channels, but one_stage latents have 9" in capsys.readouterr().err
+
+
+def test_two_processes_train_one_network(arguments, run_cli, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--trainer.devices", "2", "--trainer.strategy", "ddp_spawn", "--trainer.callbacks", "[]"]
+    program = [sys.executable, "-m", "gpstoken.cli", *arguments("texture", max_steps=2, val_check_interval=1), *flags]
+    program += ["--trainer.callbacks+", "gpstoken.training.LastCheckpoint", "--output", str(run)]
+    environment = os.environ | {"GPSTOKEN_SCRATCH": str(tmp_path / "scratch"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    last = torch.load(run / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 2
+    assert last["generator"]["training"]["batch_size"] == 8  # of both
+
+
+def test_bf16_compile_and_clipping_are_flags(arguments, run_cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: calls.append(type(self).__name__))
+    calls: list[str] = []
+    flags = ["--trainer.precision", "bf16-mixed", "--model.init_args.compile", "true"]
+    flags += ["--trainer.gradient_clip_val", "0.5", "--trainer.accumulate_grad_batches", "2"]
+    command = [*arguments("texture", max_steps=2), *flags, "--output", str(tmp_path / "run")]
+    assert run_cli(command) == 0
+    assert calls == ["SiT"]
+    last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert last["generator"]["training"]["batch_size"] == 8
+    assert all(value.dtype != torch.bfloat16 for value in last["state_dict"].values())
