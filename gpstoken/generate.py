@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from gpstoken.flow import Sampling
+from gpstoken.flow.settings import LAST_STEPS
 from gpstoken.generator import Generator
 from gpstoken.metrics import to_uint8
 from gpstoken.provenance import commit, file_hash, machine, versions
@@ -43,7 +44,9 @@ def main(arguments: list[str]) -> int:
     if not 0 <= low <= high <= 1:
         raise ValueError(f"--guidance-interval: expected 0 <= LOW <= HIGH <= 1, got {low:g} {high:g}")
     sampling = {"sampler": options.sampler, "method": options.method, "steps": options.steps}
+    sampling |= {"diffusion_limit": options.diffusion_limit, "last_step": options.last_step}
     guidance = {"guidance": options.guidance, "guidance_interval": (low, high), "seed": options.seed}
+    guidance["layout_guidance"] = options.layout_guidance
     integration = asdict(Sampling(**sampling))  # refused here, not after the checkpoints are read
     generator = Generator.from_checkpoint(options.checkpoint, options.layout, options.tokenizer)
     classes = parse_classes(options.classes, generator.num_classes)
@@ -163,11 +166,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sampler", choices=("sde", "ode"), default="sde", help="default: sde")
     parser.add_argument("--method", default="euler", help="euler (default) or heun; of the ode also midpoint, dopri5")
     parser.add_argument("--steps", type=int, default=250, metavar="N", help="default: 250")
+    limit = "largest D(t) dt of the sde (default: 0.1); none: unstable first steps, as released"
+    parser.add_argument("--diffusion-limit", type=_number_or_none, default=0.1, metavar="X|none", help=limit)
+    parser.add_argument(
+        "--last-step", choices=LAST_STEPS, default="mean", help="of the sde; default: mean, as released"
+    )
     parser.add_argument("--guidance", type=float, default=1.5, metavar="SCALE", help="default: 1.5; 1 is none")
     interval = "times of the guidance, 0 noise and 1 image; default: 0.2 1.0"
     parser.add_argument("--guidance-interval", type=float, nargs=2, default=(0.2, 1.0), metavar="T", help=interval)
+    parser.add_argument("--layout-guidance", type=float, default=1.0, metavar="SCALE", help="default: 1, none")
     parser.add_argument("--seed", type=int, default=0, help="of all noise; default: 0")
     batch = f"images held between writes, rounded up to {GROUP}s (default: 64); the files are the same for any"
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help=batch)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     return parser.parse_args(arguments)
+
+
+def _number_or_none(text: str) -> float | None:
+    return None if text == "none" else float(text)

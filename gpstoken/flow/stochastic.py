@@ -36,7 +36,7 @@ def integrate(
 
     def diffusion(t: float, step: float) -> float:
         value = diffusion_at(sampling.diffusion, path, t)
-        return value if sampling.diffusion_limit is None else min(value, 5 * sampling.diffusion_limit / step)
+        return value if sampling.diffusion_limit is None else min(value, sampling.diffusion_limit / step)
 
     def drift(x: Tensor, t: float, step: float) -> Tensor:
         value = predict(x, t)

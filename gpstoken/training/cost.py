@@ -165,7 +165,11 @@ def _stage(run: Path) -> str:
 
 
 def _alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """The result of `measure` in a new process, whose peak of memory is its own."""
-    context = multiprocessing.get_context("spawn")
+    """The result of `measure` in a process of its own, whose peak of memory is its own.
+
+    A fork has the libraries already, whose import takes longer than the measurement; this process has computed nothing
+    yet, so that no thread and no device is shared.
+    """
+    context = multiprocessing.get_context("fork")
     with context.Pool(1) as pool:
         return pool.apply(measure, arguments)

@@ -43,6 +43,9 @@ class Mixture:
         apart = self.means - self.mean
         return torch.einsum("k,kij->ij", self.weights, self.covariances + apart[:, :, None] * apart[:, None, :])
 
+    def network(self, kind="velocity", path="linear"):
+        return lambda x, t: self.predict(kind, path, x, t)
+
     def predict(self, kind, path, x, t):
         """E[alpha' x1 + sigma' x0 | x], the score or E[x0 | x]: Bayes' rule over the components, in float64."""
         alpha, sigma, d_alpha, d_sigma = coefficients(path, float(t))

@@ -7,15 +7,9 @@ import torch
 from torchdiffeq import odeint
 
 from gpstoken.flow import SampleNoise, Sampling, sample
-from gpstoken.flow.paths import PATHS, coefficients
-from gpstoken.flow.settings import DIFFUSIONS
-from gpstoken.flow.stochastic import diffusion_at
+from gpstoken.flow.paths import PATHS
 
 COUNT = 5_000
-
-
-def exact(density, prediction="velocity", path="linear"):
-    return lambda x, t: density.predict(prediction, path, x, t)
 
 
 def normals(draw):
@@ -51,77 +45,8 @@ def assert_moments(samples, mixture, bias):
 def test_samplers_recover_a_mixture(mixture, path, sampling):
     # Bias allowed: the last step (0.04) leaves out the posterior's variance, sigma^2 / alpha^2 = 0.2 to 2 %, and VP
     # ends with 0.01 of noise.
-    samples = sample(exact(mixture, path=path), normals, sampling, path)
+    samples = sample(mixture.network(path=path), normals, sampling, path)
     assert_moments(samples, mixture, bias=0.02)
-
-
-@pytest.mark.parametrize(
-    ("path", "form", "method"),
-    [("linear", form, method) for form in DIFFUSIONS for method in ("euler", "heun")]
-    + [(path, form, "euler") for path in ("gvp", "vp") for form in ("sbdm", "constant", "sigma")],
-)
-def test_every_diffusion_has_the_same_marginals(gaussian, path, form, method):
-    # The field of a Gaussian is affine, so a sample is a sum of its noises times numbers, and those numbers come out
-    # whole where each row of the batch has one noise 1 and the others 0: a variance without Monte Carlo.
-    def excess(steps):
-        # The last row has no noise at all: what it becomes is the mean.
-        rows = torch.eye(steps + 1, steps, dtype=torch.float64)
-        sampling = Sampling("sde", method, steps, form, last_step="none")
-        end = sample(exact(gaussian, path=path), lambda draw: rows[:, draw : draw + 1], sampling, path)
-        alpha, sigma = (float(value) for value in coefficients(path, 0.999)[:2])
-        assert float(end[-1]) == pytest.approx(0.7 * alpha, abs=0.005)
-        return float((end[:-1] - end[-1]).square().sum()) / (alpha**2 * 0.25 + sigma**2) - 1
-
-    coarse, fine = excess(100), excess(200)
-    # Errors are of first order, up to 4 % at 100 steps. Half the step leaves half of it, so this is of second order.
-    assert abs(2 * fine - coarse) < 1e-3
-    assert abs(fine) < 0.025
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_last_steps_by_hand(path):
-    # Data are one point, 3: the state at 0.96 is alpha 3 + sigma e.
-    def last_two(last_step, path):
-        states = []
-
-        def network(x, t):
-            alpha, sigma = (float(value) for value in coefficients(path, t)[:2])
-            return (x - 3 * alpha) / sigma
-
-        sample(
-            network,
-            lambda draw: normals(draw)[:5],
-            Sampling(steps=20, last_step=last_step),
-            path,
-            "noise",
-            lambda number, t, x: states.append(x),
-        )
-        return states[-2:]
-
-    torch.testing.assert_close(last_two("tweedie", path)[1], torch.full((5, 2), 3.0, dtype=torch.float64))
-    torch.testing.assert_close(last_two("euler", "linear")[1], torch.full((5, 2), 3.0, dtype=torch.float64))
-    # v = 3 - e, D = 0.04 / 0.96, s = -e / 0.04: 0.96 * 3 + 0.04 e + 0.04 (v + D s) = 3 - 0.04 / 0.96 e.
-    before, after = last_two("mean", "linear")
-    torch.testing.assert_close(after, 3 - (before - 2.88) / 0.96)
-
-
-@pytest.mark.parametrize(
-    ("form", "path", "t", "expected"),
-    [
-        ("sbdm", "linear", 0.2, 4.0),  # (1 - t) / t
-        ("sbdm", "gvp", 0.5, math.pi / 2),  # (pi / 2) cos / sin
-        ("sbdm", "vp", 0.0, 10.0),  # beta / 2
-        ("sbdm", "vp", 0.5, 5.025),
-        ("constant", "linear", 0.3, 1.0),
-        ("sigma", "gvp", 1 / 3, math.sqrt(3) / 2),
-        ("linear", "vp", 0.3, 0.7),
-        ("decreasing", "linear", 0.0, 1.0),
-        ("decreasing", "linear", 0.5, 0.25),
-        ("increasing-decreasing", "linear", 0.25, 0.5),
-    ],
-)
-def test_diffusions_by_hand(form, path, t, expected):
-    assert diffusion_at(form, path, t) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -130,11 +55,11 @@ def test_samples_do_not_depend_on_what_the_network_predicts(mixture, path, sampl
     def noise(draw):
         return normals(draw)[:50]
 
-    scores = sample(exact(mixture, "score", path), noise, sampling, path, "score")
-    noises = sample(exact(mixture, "noise", path), noise, sampling, path, "noise")
+    scores = sample(mixture.network("score", path), noise, sampling, path, "score")
+    noises = sample(mixture.network("noise", path), noise, sampling, path, "noise")
     # One field in float64, and one time grid.
     torch.testing.assert_close(scores, noises, atol=1e-8, rtol=1e-8)
-    velocities = sample(exact(mixture, "velocity", path), noise, sampling, path, "velocity")
+    velocities = sample(mixture.network("velocity", path), noise, sampling, path, "velocity")
     if sampling.sampler == "sde" or path == "vp":
         torch.testing.assert_close(scores, velocities, atol=1e-8, rtol=1e-8)
     else:
@@ -154,7 +79,7 @@ def test_order_of_convergence(mixture, path, method, order):
     truth = odeint(field, start, span, method="dopri8", rtol=1e-10, atol=1e-11)[-1]
 
     def error(points):
-        end = sample(exact(mixture, path=path), lambda _: start, Sampling("ode", method, points), path)
+        end = sample(mixture.network(path=path), lambda _: start, Sampling("ode", method, points), path)
         return float((end - truth).square().mean().sqrt())
 
     errors = [error(points) for points in (33, 65, 129)]
@@ -166,34 +91,8 @@ def test_order_of_convergence(mixture, path, method, order):
 def test_the_adaptive_ode_has_the_closed_form_of_a_gaussian(gaussian):
     # The flow takes z at t = 0 to m + s z.
     start = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
-    end = sample(exact(gaussian), lambda _: start, Sampling("ode", "dopri5", rtol=1e-6))
+    end = sample(gaussian.network(), lambda _: start, Sampling("ode", "dopri5", rtol=1e-6))
     torch.testing.assert_close(end, 0.7 + 0.5 * start, rtol=0, atol=1e-5)
-
-
-def test_the_released_first_steps_are_unstable_and_the_default_ones_are_not():
-    # Data N(0, 1): the field is known, and the state's deviation ideally sqrt(t^2 + (1 - t)^2). The numbers expected
-    # were measured on the released sampler with an exact model. A deviation of 20,000 samples is known to 0.5 %.
-    def network(x, t):
-        return (2 * t - 1) / (t**2 + (1 - t) ** 2) * x
-
-    def deviations(limit):
-        found = []
-
-        def noise(draw):
-            return torch.randn(20_000, generator=torch.Generator().manual_seed(draw), dtype=torch.float64)
-
-        def observe(number, t, x):
-            found.append((float(x.std()), math.hypot(t, 1 - t)))
-
-        sample(network, noise, Sampling(diffusion_limit=limit), observe=observe)
-        return found
-
-    released, ours = deviations(None), deviations(Sampling().diffusion_limit)
-    assert [round(found, 2) for found, _ in released[:3]] == pytest.approx([3.99, 1.48, 1.24], abs=0.05)
-    assert max(found / ideal for found, ideal in ours) < 1.04
-    # The last step leaves out its noise: 0.9975 of the deviation, either way.
-    assert released[-1][0] == pytest.approx(0.9975, abs=4 * 0.005)
-    assert ours[-1][0] == pytest.approx(0.9975, abs=4 * 0.005)
 
 
 @pytest.mark.parametrize(
@@ -231,26 +130,21 @@ def test_one_call_for_each_evaluation_and_one_live_state(sampling, calls):
     assert not end.requires_grad
 
 
-def test_the_grid_is_the_released_one():
-    times = []
-    sample(lambda x, t: (times.append(t), x)[1], SampleNoise(0, [0], (1,)), Sampling())
-    assert times[0] == pytest.approx(0.001)
-    assert times[-1] == pytest.approx(0.96)
-    assert times[1] - times[0] == pytest.approx(0.959 / 249)
-
-
 def test_dopri5_does_not_know_its_steps_beforehand(gaussian):
     moments = []
     sample(
-        exact(gaussian), lambda _: torch.ones(4, 1), Sampling("ode", "dopri5"), observe=lambda *m: moments.append(m[:2])
+        gaussian.network(),
+        lambda _: torch.ones(4, 1),
+        Sampling("ode", "dopri5"),
+        observe=lambda *m: moments.append(m[:2]),
     )
     assert Sampling("ode", "dopri5").total_steps is None
     assert moments[-1] == (len(moments), 1.0)
 
 
 def test_a_sample_does_not_depend_on_its_batch(mixture):
-    whole = sample(exact(mixture), SampleNoise(3, range(6), (2,)), Sampling(steps=30))
-    part = sample(exact(mixture), SampleNoise(3, [4, 1], (2,)), Sampling(steps=30))
+    whole = sample(mixture.network(), SampleNoise(3, range(6), (2,)), Sampling(steps=30))
+    part = sample(mixture.network(), SampleNoise(3, [4, 1], (2,)), Sampling(steps=30))
     # One field, evaluated in float64 and rounded to float32; sums of other batches may round otherwise.
     torch.testing.assert_close(part, whole[[4, 1]], atol=1e-5, rtol=1e-5)
 
