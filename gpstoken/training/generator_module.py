@@ -59,7 +59,6 @@ class GeneratorModule(LightningModule):
         # Buffers: they must be where the latents are, and the same in a run that goes on.
         self.register_buffer("mean", torch.zeros(network.config["channels"]))
         self.register_buffer("std", torch.ones(network.config["channels"]))
-        self._averaged_at = 0
 
     @property
     def accumulate(self) -> int:
@@ -109,11 +108,10 @@ class GeneratorModule(LightningModule):
         self.log("train/loss", loss)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Averages the weights after every optimizer step."""
-        if self.global_step != self._averaged_at:
-            self._averaged_at = self.global_step
-            self.averaged.update_parameters(self.network)
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Averages the weights after every step; in no later hook, for the callbacks that save come before the module."""
+        super().optimizer_step(*arguments, **options)
+        self.averaged.update_parameters(self.network)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """The same loss of the averaged weights on held-out images, with the same noise every time."""
@@ -135,7 +133,6 @@ class GeneratorModule(LightningModule):
         theirs, ours = (each["tokenizer"]["sha256"] for each in (checkpoint["generator"], self.described))
         if theirs != ours:
             raise ValueError(f"resume: trained on the tokens of tokenizer {theirs[:12]}, the cache is of {ours[:12]}")
-        self._averaged_at = checkpoint["global_step"]
 
     def _losses(
         self, network: torch.nn.Module, batch: dict[str, Tensor], chance: torch.Generator, drop: float

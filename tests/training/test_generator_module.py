@@ -21,18 +21,19 @@ STAGES = {
     "one_stage": {"channels": 9, "shape": [8]},
     "grid": {"channels": 4, "shape": [4, 4], "patch_size": 2},
 }
-DATA = {"image_size": 32, "epoch_length": 20, "working_size": 48, "views": "centre"}
+DATA = {"image_size": 32, "epoch_length": 20, "batch_size": 8, "working_size": 48, "views": "centre"}
 
 
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory, narrow_generator, command):
     """Caches of the two narrow tokenizers on the embedded photographs, by the name of the tokenizer."""
     folder = tmp_path_factory.mktemp("caches")
-    options = [part for name, value in DATA.items() for part in (f"--data.init_args.{name}", str(value))]
+    options = ["--data", "experiments/_data/embedded_classes.yaml"]
+    options += [part for name, value in DATA.items() for part in (f"--data.init_args.{name}", str(value))]
     options += ["--data.init_args.prepared", str(folder / "prepared")]
     for name in ("tokenizer", "autoencoder"):
         arguments = ["cache", "--tokenizer", str(narrow_generator[name]), "-o", str(folder / name), *options]
-        assert command([*arguments, "--data", "experiments/_data/embedded_classes.yaml", "--batch-size", "8"]) == 0
+        assert command(arguments) == 0
     return folder
 
 
@@ -66,21 +67,21 @@ def arguments(tmp_path, caches):
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_trains_and_leaves_what_a_generator_is_made_of(stage, arguments, run_cli, tmp_path):
     run = tmp_path / "run"
-    assert run_cli([*arguments(stage), "--output", str(run)]) == 0
+    assert run_cli([*arguments(stage, max_steps=20), "--output", str(run)]) == 0
     names = {name for _, name, _ in read_metrics(run / "metrics.csv")}
     assert {"train/loss", "validation/loss"} <= names
     assert [path.name for path in sorted((run / "snapshots").iterdir())] == [
-        f"step_{step:07d}.ckpt" for step in (3, 6, 9, 12)
+        f"step_{step:07d}.ckpt" for step in (5, 10, 15, 20)
     ]
     assert len(list((run / "pictures").glob("step_*.png"))) == 4
     last = torch.load(run / "last.ckpt", weights_only=True)
-    snapshot = torch.load(run / "snapshots" / "step_0000012.ckpt", weights_only=True)
+    snapshot = torch.load(run / "snapshots" / "step_0000020.ckpt", weights_only=True)
     assert last["generator"] == snapshot["generator"]
     for name, tensor in snapshot["state_dict"].items():
         assert torch.equal(tensor, last["state_dict"][name])
     if stage in ("one_stage", "grid"):
         generator = Generator.from_checkpoint(run / "last.ckpt")
-        assert generator.record["stages"][stage]["steps"] == 12
+        assert generator.record["stages"][stage]["steps"] == 20
         assert generator.record["stages"][stage]["batch_size"] == 4
         assert generator.decode(generator.sample(torch.tensor([0, 4]), steps=3)).shape == (2, 3, 32, 32)
 
@@ -175,7 +176,7 @@ def test_a_network_of_another_width_is_refused(arguments, run_cli, capsys):
 
 def test_two_processes_train_one_network(arguments, run_cli, tmp_path):
     run = tmp_path / "run"
-    flags = ["--trainer.devices", "2", "--trainer.strategy", "ddp_spawn", "--trainer.callbacks", "[]"]
+    flags = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.callbacks", "[]"]
     program = [sys.executable, "-m", "gpstoken.cli", *arguments("texture", max_steps=2, val_check_interval=1), *flags]
     program += ["--trainer.callbacks+", "gpstoken.training.LastCheckpoint", "--output", str(run)]
     environment = os.environ | {"GPSTOKEN_SCRATCH": str(tmp_path / "scratch"), "OMP_NUM_THREADS": "1"}
@@ -197,3 +198,33 @@ def test_bf16_compile_and_clipping_are_flags(arguments, run_cli, tmp_path, monke
     last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert last["generator"]["training"]["batch_size"] == 8
     assert all(value.dtype != torch.bfloat16 for value in last["state_dict"].values())
+
+
+def test_the_cost_of_a_generator_is_measured(arguments, run_cli, tmp_path):
+    runs = {stage: tmp_path / stage for stage in ("layout", "texture")}
+    for stage, run in runs.items():
+        assert run_cli([*arguments(stage, max_steps=4), "--output", str(run)]) == 0
+    options = ["--iterations", "2", "--groups", "1", "--steps", "6", "-o", str(tmp_path / "cost.json")]
+    # in a process of its own: it forks, which a process with threads at work must not
+    program = [sys.executable, "-m", "gpstoken.cli", "cost", str(runs["texture"]), "--layout", str(runs["layout"])]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*program, *options], env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    cost = yaml.safe_load((tmp_path / "cost.json").read_text())
+    assert list(cost["training"]) == ["layout", "texture"]
+    for stage in cost["training"].values():
+        assert stage["slowest_iterations_per_second"] <= stage["iterations_per_second"]
+        assert stage["iterations_per_second"] <= stage["fastest_iterations_per_second"]
+        assert stage["iterations"] == 2
+        assert 100 < stage["peak_memory_mb"] < 10_000
+    # width 16, one block, 8 tokens, by hand: qkv, projection and MLP 12 w^2 a token; attention 2 N w a token; adaLN
+    # 6 w^2 and 2 w^2 (last layer), times 256 w + w^2; embedding 5 w, layout 5 w + w^2, output 18 w a token of texture.
+    tokens, w = 8, 16
+    a_token = 12 * w * w + 2 * tokens * w + 9 * w + (5 * w + w * w) + 18 * w
+    expected = tokens * a_token + 6 * w * w + 2 * w * w + 256 * w + w * w
+    assert cost["training"]["texture"]["gmacs"] == pytest.approx(expected / 1e9, rel=1e-12)
+    inference = cost["inference"]
+    assert inference["network_calls"] == {"layout": 6, "texture": 6}
+    assert inference["network_rows_a_sample"]["layout"] == 6  # no guidance
+    assert inference["network_rows_a_sample"]["texture"] > 6
+    assert inference["samples_per_second"] > 0

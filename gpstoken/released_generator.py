@@ -1,0 +1,126 @@
+"""The paper's released texture generator as checkpoints of ours: `python -m gpstoken.released_generator --help`.
+
+The release samples layouts of real images by class (`gpstoken.released_layouts`); its layout generator is not public.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from gpstoken.loading import class_path_of, tokenizer_hash
+from gpstoken.sit import SiT
+from gpstoken.stage_model import AVERAGED
+from gpstoken.tokenizer import GPSToken
+from gpstoken.writing import replacing
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Converts the files of the release; returns the exit code, 2 for files that do not fit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gpstoken.released_generator",
+        description=__doc__.splitlines()[0],
+        epilog="Then: gpstoken generate DIR/texture.ckpt --layout layouts.safetensors --classes 207 -n 16 -o new",
+    )
+    parser.add_argument("texture", type=Path, metavar="TEXTURE.safetensors", help="weights of the texture generator")
+    parser.add_argument("tokenizer", type=Path, metavar="TOKENIZER.safetensors", help="weights of its tokenizer")
+    parser.add_argument("statistics", type=Path, metavar="CONFIG.yaml", help="means and stds of the latents")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--tokenizer-preset", default="gpstoken_m128", help="default: gpstoken_m128")
+    options = parser.parse_args(arguments)
+    try:
+        convert(options.texture, options.tokenizer, options.statistics, options.output, options.tokenizer_preset)
+    except (ValueError, OSError) as error:
+        print(f"gpstoken: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def convert(
+    texture: Path,
+    tokenizer: Path,
+    statistics: Path,
+    output: Path,
+    tokenizer_preset: str = "gpstoken_m128",
+    tokenizer_options: dict[str, Any] | None = None,
+    **overrides: Any,
+) -> None:
+    """Writes texture.ckpt and tokenizer.ckpt, which `Generator.from_checkpoint` reads, into a folder.
+
+    Args:
+        texture: safetensors of the texture generator, averaged weights or raw ones.
+        tokenizer: safetensors of the tokenizer whose tokens it was trained on.
+        statistics: YAML with the lists `means` and `stds` of its channels somewhere in it.
+        output: folder, made if it is not there.
+        tokenizer_preset: of `GPSToken`.
+        tokenizer_options: overrides of that preset.
+        **overrides: of the preset "gpstoken_texture" of `SiT`.
+
+    Raises:
+        ValueError: if a file is unreadable or does not fit.
+    """
+    network = SiT.from_pretrained(texture, "gpstoken_texture", **overrides)
+    trained_on = GPSToken.from_pretrained(tokenizer, tokenizer_preset, **tokenizer_options or {})
+    mean, std = read_statistics(statistics, network.config["channels"])
+    output.mkdir(parents=True, exist_ok=True)
+    described = {"class_path": class_path_of(trained_on), "init_args": trained_on.config}
+    place = output / "tokenizer.ckpt"
+    weights = {f"tokenizer.{name}": tensor for name, tensor in trained_on.state_dict().items()}
+    _save({"tokenizer": described, "state_dict": weights, "global_step": 0}, place)
+    generator = {
+        "stage": "texture",
+        "network": network.config,
+        "path": "linear",
+        "prediction": "velocity",
+        "statistics": {"mean": mean, "std": std},
+        "tokenizer": described | {"sha256": tokenizer_hash(trained_on), "path": str(place)},
+        "training": {},
+    }
+    weights = {f"{AVERAGED}{name}": tensor for name, tensor in network.state_dict().items()}
+    # The release does not say for how many steps it was trained.
+    _save({"generator": generator, "state_dict": weights, "global_step": 0}, output / "texture.ckpt")
+
+
+def read_statistics(path: Path, channels: int) -> tuple[list[float], list[float]]:
+    """The lists `means` and `stds`, or `mean` and `std`, of a YAML file, at whatever depth.
+
+    Raises:
+        ValueError: if it has none, or they are not `channels` numbers, deviations above 0.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: not a readable YAML file ({str(error).splitlines()[0]})") from error
+    found = []
+    for names in (("means", "mean"), ("stds", "std")):
+        values = _find(content, names)
+        if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+            raise ValueError(f"{path}: expected a list of numbers named {names[0]}")
+        if len(values) != channels:
+            raise ValueError(f"{path}: {names[0]} has {len(values)} numbers, the network {channels} channels")
+        found.append([float(value) for value in values])
+    if min(found[1]) <= 0:
+        raise ValueError(f"{path}: stds must be above 0, got {min(found[1])}")
+    return found[0], found[1]
+
+
+def _find(content: Any, names: tuple[str, ...]) -> Any:
+    children = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, value in children:
+        if name in names:
+            return value
+        if isinstance(value, dict | list) and (found := _find(value, names)) is not None:
+            return found
+    return None
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    with replacing(path) as part:
+        torch.save(checkpoint, part)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
