@@ -109,7 +109,7 @@ class GeneratorModule(LightningModule):
         return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """Averages the weights after every step; in no later hook, for the callbacks that save come before the module."""
+        """Averages the weights after every step; in no later hook, for callbacks that save come before the module's."""
         super().optimizer_step(*arguments, **options)
         self.averaged.update_parameters(self.network)
 
