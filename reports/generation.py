@@ -8,7 +8,7 @@ from gpstoken.writing import replacing
 from reports.generation_cells import ACCURACY, DASH, markdown_table, share_cell
 from reports.generation_claims import claim_table, in_words, judge_all
 from reports.generation_figures import draw_all
-from reports.generation_results import ROWS, Record, read_generators, samples_per_seed
+from reports.generation_results import ROWS, Record, budget, read_generators, samples_per_seed
 from reports.generation_table import Row, as_csv, our_rows, paper_rows, table
 from reports.generation_training import training_page
 
@@ -60,13 +60,17 @@ def origin(found: list[Record]) -> str:
         return "Ours: not measured yet."
     first = found[0]
     training, data, real = first["training"], first["data"], first["reference"]
+    counted = budget(first)
+    spent = f"{training['steps']:,} training steps of {training['batch_size']} samples"
+    if counted is not None:
+        spent = f"training of about {counted / 1000:.2f} T multiply-adds (forward)"
     commits = ", ".join(sorted({record["commit"] for record in found}))
     devices = ", ".join(sorted({"{device} ({processor})".format(**record["machine"]) for record in found}))
     images = " and ".join(f"{part['images']:,} real {name} images" for name, part in real.items())
     return (
         f"Scale **{first['scale']}**: n = {samples_per_seed(first):,} samples a seed of "
         f"{len(first['classifier']['classes'])} classes; seeds {', '.join(map(str, first['seeds']))}; "
-        f"{training['steps']:,} training steps of {training['batch_size']} samples a row. Scored against {images} of "
+        f"{spent} a row. Scored against {images} of "
         f"{data['class_path']}, fingerprint {data['fingerprint'][:12]}. Commit {commits}. Device {devices}, torch "
         f"{first['versions']['torch']}."
     )
@@ -86,8 +90,10 @@ def notes(found: list[Record]) -> list[str]:
             f"{sampling['steps']} steps, guidance {sampling['guidance']:g} where {low:g} ≤ t ≤ {high:g} (t = 0: "
             f"noise); trained for {trained}."
         )
-    if any(len(record["generator"]["stages"]) > 1 for record in found):
-        said.append("The budget is that of the last stage; a layout stage is trained on top of it, by itself.")
+    spent = {ROWS[record["row"]][0]: budget(record) for record in found}
+    if spent and None not in spent.values():
+        told = ", ".join(f"{name} {value / 1000:.2f} T" for name, value in spent.items())
+        said.append(f"One budget: multiply-adds of training, forward, all networks of a row together: {told}.")
     if found:
         said.append(
             "±: one standard error; of distances of sets, precision and recall it is between seeds, of the class "

@@ -9,6 +9,7 @@ from reports.generation_cells import ACCURACY, INCEPTION, SCORES
 from reports.rows import HERE
 
 Record = dict[str, Any]
+SAME_BUDGET = 0.02  # steps are whole numbers, and networks of one size differ by their first and last layers
 # Result file -> how tables call it, and the row of the paper's table that it stands for.
 ROWS = {
     "two_stage": ("GPSToken two-stage", "GPSToken two-stage"),
@@ -31,7 +32,21 @@ def read_generators(results: Path) -> dict[str, Record | None]:
             if first[name] != other[name]:
                 rows = f"{found[0]['row']} and {record['row']}"
                 raise ValueError(f"{rows}: measured with different {name}, {first[name]} and {other[name]}")
+        budgets = [budget(each) for each in (found[0], record)]
+        if None in budgets:
+            budgets = [each["training"]["steps"] for each in (found[0], record)]
+        if max(budgets) > (1 + SAME_BUDGET) * min(budgets):
+            rows = f"{found[0]['row']} and {record['row']}"
+            raise ValueError(f"{rows}: trained with different budgets, {budgets[0]:,.0f} and {budgets[1]:,.0f}")
     return ours
+
+
+def budget(record: Record) -> float | None:
+    """Billions of multiply-adds of all training samples, forward, through all networks of a row; None if not counted."""
+    networks, stages = record.get("cost", {}).get("training", {}), record["generator"]["stages"]
+    if not all("gmacs" in networks.get(name, {}) for name in stages):
+        return None
+    return sum(stage["steps"] * stage["batch_size"] * networks[name]["gmacs"] for name, stage in stages.items())
 
 
 def _read(path: Path) -> Record | None:
@@ -60,7 +75,7 @@ def _origin(record: Record) -> dict[str, Any]:
     return {
         "scale": record["scale"],
         "seeds": record["seeds"],
-        "training": record["training"],
+        "batch size": record["training"]["batch_size"],
         "images": f"fingerprint {record['data']['fingerprint'][:12]}",
         "real images": {name: part["sha256"][:12] for name, part in record["reference"].items()},
         "numbers of samples": sorted({score["count"] for score in record["scores"].values()}),

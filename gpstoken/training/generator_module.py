@@ -8,7 +8,7 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gpstoken.flow import flow_loss
+from gpstoken.flow import flow_loss, training_interval
 from gpstoken.sit import SiT
 from gpstoken.stages import channel_statistics, condition_of, data_of, normalise
 
@@ -139,7 +139,8 @@ class GeneratorModule(LightningModule):
     ) -> Tensor:
         data = normalise(self.stage, data_of(self.stage, batch), self.mean, self.std)
         noise = torch.randn(data.shape, generator=chance, device=data.device)
-        t = torch.rand(len(data), generator=chance, device=data.device)
+        low, high = training_interval(self.path, self.prediction)
+        t = low + (high - low) * torch.rand(len(data), generator=chance, device=data.device)
         given = condition_of(self.stage, batch)
         hidden = torch.rand(len(data), generator=chance, device=data.device) < drop
         given["label"] = torch.where(hidden, self.network.config["num_classes"], given["label"])

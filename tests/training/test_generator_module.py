@@ -191,7 +191,14 @@ def test_bf16_compile_and_clipping_are_flags(arguments, run_cli, tmp_path, monke
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: calls.append(type(self).__name__))
     calls: list[str] = []
     flags = ["--trainer.precision", "bf16-mixed", "--model.init_args.compile", "true"]
-    flags += ["--trainer.gradient_clip_val", "0.5", "--trainer.accumulate_grad_batches", "2"]
+    flags += [
+        "--trainer.enable_model_summary",
+        "false",
+        "--trainer.gradient_clip_val",
+        "0.5",
+        "--trainer.accumulate_grad_batches",
+        "2",
+    ]
     command = [*arguments("texture", max_steps=2), *flags, "--output", str(tmp_path / "run")]
     assert run_cli(command) == 0
     assert calls == ["SiT"]
