@@ -126,7 +126,7 @@ def evaluate(
         classify = fit_classifier(thumbnails(train.images), train.labels)
     sides = {"real_test": test.images}
     if reconstructions is not None:
-        sides["reconstruction"] = read_array(reconstructions, "arr_0")
+        sides["reconstruction"] = torch.from_numpy(read_array(reconstructions, "arr_0"))
     judged: dict[int, dict[int, Judged]] = {}
     for step, files in sets.items():
         judged[step] = {}

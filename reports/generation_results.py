@@ -42,7 +42,7 @@ def read_generators(results: Path) -> dict[str, Record | None]:
 
 
 def budget(record: Record) -> float | None:
-    """Billions of multiply-adds of all training samples, forward, through all networks of a row; None if not counted."""
+    """Billions of multiply-adds of all training samples, forward, in all networks of a row; None if not counted."""
     networks, stages = record.get("cost", {}).get("training", {}), record["generator"]["stages"]
     if not all("gmacs" in networks.get(name, {}) for name in stages):
         return None

@@ -184,7 +184,8 @@ def test_every_sample_has_its_line(result, root, pools):
         seed, index, label = int(row["seed"]), int(row["index"]), int(row["label"])
         wrong = index in WRONG[100][seed]
         assert label == index % 3 and int(row["predicted"]) == (label + wrong) % 3
-        assert (float(row["probability"]) > 0.5) == (not wrong)
+        # of three classes; ten real images of each leave the classifier unsure
+        assert (float(row["probability"]) > 0.4) == (not wrong)
     train = np.load(root / "train.npz")["arr_0"].reshape(30, -1).astype(float)
     for seed in range(3):
         mine = rows[12 * seed : 12 * (seed + 1)]
@@ -266,7 +267,7 @@ def test_a_frechet_distance_needs_two_images_a_dimension(count):
         return FeatureSet({"pool": Statistics(pool.double().mean(0), pool.double().T.cov(), len(pool))}, pool, None)
 
     labels = np.zeros(count, int)
-    judged = evaluate_generator.judge(features(moved), features(points), lambda _: np.ones((count, 1)), labels)
+    judged = evaluate_generator.judge(features(moved), features(points), np.ones((count, 1)), labels)
     assert ("fd_efficientnet_lite0" in judged.scores) == (count == 6)
     if count == 6:
         covariances = points.double().T.cov().numpy(), moved.double().T.cov().numpy()

@@ -39,7 +39,7 @@ tokenizer = gpstoken.GPSToken(
     4, image_size=32, grid_size=8, width=8, depth=1, stem_channels=4, decoder_channels=4, norm_groups=2
 )
 assert tokenizer(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
-print(*{"lightning", "pytorch_lightning", "mlflow", "pandas", "matplotlib"} & set(sys.modules))
+print(*{"lightning", "mlflow", "pandas", "matplotlib", "timm", "diffusers", "sklearn"} & set(sys.modules))
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

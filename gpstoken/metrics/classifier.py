@@ -15,7 +15,7 @@ from gpstoken.metrics.summary import summarise
 WELL = 0.25
 
 
-def thumbnails(images: np.ndarray, side: int = 8) -> Tensor:
+def thumbnails(images: Tensor, side: int = 8) -> Tensor:
     """Means of the pixels of side x side cells: what a classifier looks at that a tokenizer's blur must not fool.
 
     Features of ImageNet networks are no good for it at laptop scale: a linear probe of EfficientNet-Lite0, trained on
@@ -29,9 +29,8 @@ def thumbnails(images: np.ndarray, side: int = 8) -> Tensor:
     Returns:
         float32[n, 3 * side * side] of levels in [0, 1].
     """
-    pieces = [torch.from_numpy(np.array(images[first : first + 1024])) for first in range(0, len(images), 1024)]
-    small = [F.adaptive_avg_pool2d(piece.permute(0, 3, 1, 2).float() / 255, side).flatten(1) for piece in pieces]
-    return torch.cat(small)
+    pieces = (piece.permute(0, 3, 1, 2).float() / 255 for piece in images.split(1024))
+    return torch.cat([F.adaptive_avg_pool2d(piece, side).flatten(1) for piece in pieces])
 
 
 def fit_classifier(features: Tensor, labels: np.ndarray) -> Callable[[Tensor], np.ndarray]:

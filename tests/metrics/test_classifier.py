@@ -1,10 +1,20 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
 from scipy.stats import binomtest
 from torch.nn.functional import cross_entropy
 
-from gpstoken.metrics.classifier import accuracy, accuracy_on_real, against_chance, fit_classifier, per_class, wilson
+from gpstoken.metrics.classifier import (
+    accuracy,
+    accuracy_on_real,
+    against_chance,
+    fit_classifier,
+    per_class,
+    thumbnails,
+    wilson,
+)
 
 
 def clusters_of_points(n, classes=3, width=6, apart=12.0, seed=0):
@@ -30,21 +40,34 @@ def test_probabilities_are_those_of_the_penalised_maximum_likelihood():
     found = fit_classifier(points, labels)(others)
     mean, deviation = points.double().mean(0), points.double().std(0, correction=0)
     x, y = (points.double() - mean) / deviation, torch.from_numpy(labels)
-    weight, bias = torch.zeros(6, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    # The kernel exp(-|x - x'|^2 / d) through all training points: features K(x, X) K(X, X)^(-1/2), so that their inner
+    # products are the kernel's.
+    root = torch.from_numpy(np.linalg.inv(sqrtm(np.exp(-cdist(x, x, "sqeuclidean") / 6)).real))
+    to_features = lambda points: torch.from_numpy(np.exp(-cdist(points, x, "sqeuclidean") / 6)) @ root  # noqa: E731
+    standardised, features = (others.double() - mean) / deviation, to_features(x)
+    weight, bias = torch.zeros(80, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     parameters = [weight.requires_grad_(), bias.requires_grad_()]
     newton = torch.optim.LBFGS(parameters, max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
     def loss():
         newton.zero_grad()
-        value = cross_entropy(x @ weight + bias, y, reduction="sum") + weight.square().sum() / 2
+        value = cross_entropy(features @ weight + bias, y, reduction="sum") + weight.square().sum() / 2
         value.backward()
         return value
 
     newton.step(loss)
-    expected = (((others.double() - mean) / deviation) @ weight + bias).softmax(1).detach().numpy()
+    expected = (to_features(standardised) @ weight + bias).softmax(1).detach().numpy()
     # scikit-learn stops at a gradient of 1e-4 of the mean loss.
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert 0.3 < expected.max(axis=1).mean() < 0.95
+
+
+def test_a_thumbnail_is_the_means_of_its_cells():
+    images = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
+    images[0, :2, 2:4, 0] = torch.tensor([[0, 255], [255, 255]])  # the second cell of the first row, red
+    found = thumbnails(images).reshape(3, 8, 8)
+    assert found[0, 0, 1] == 0.75
+    assert found.sum() == 0.75
 
 
 def test_the_unit_of_a_feature_does_not_matter():

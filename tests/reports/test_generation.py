@@ -153,8 +153,7 @@ def test_origin_sampler_budget_and_classifier_are_told(write, run):
         "Commit 0123456789ab. Device cpu (Test CPU), torch 2.14.1.",
         "GPSToken two-stage: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 (t = 0: noise); "
         "trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
-        "a layout stage is trained on top of it",
-        "multinomial logistic regression on the standardised features of a fixed network (efficientnet_lite0)",
+        "kernel logistic regression on thumbnails of 8 x 8 pixels, trained on the real training images alone",
         "chance is 20.0 %",
     ):  # fmt: skip
         assert part in page
@@ -233,7 +232,7 @@ def test_nothing_measured(run, capsys):
     [
         ({"scale": "workstation"}, "different scale, laptop and workstation"),
         ({"seeds": [0, 1, 3]}, r"different seeds, \[0, 1, 2\] and \[0, 1, 3\]"),
-        ({"training": {"steps": 600, "batch_size": 64}}, "different training, "),
+        ({"training": {"steps": 1200, "batch_size": 32}}, "different batch size, "),
         ({"data": {"class_path": "x", "fingerprint": "c" * 64}}, "different images, fingerprint fe6d6b66d051 and fin"),
         ({"reference": {"train": {"images": 2000, "sha256": "c" * 64}}}, "different real images, "),
     ],
@@ -241,6 +240,24 @@ def test_nothing_measured(run, capsys):
 def test_rows_that_cannot_be_compared_are_refused(write, run, changes, message):
     write("two_stage"), write("grid", **changes)
     with pytest.raises(ValueError, match=f"^two_stage and grid: measured with {message}"):
+        run()
+
+
+def test_another_budget_is_refused(write, run):
+    write("two_stage"), write("grid", training={"steps": 600, "batch_size": 64})
+    with pytest.raises(ValueError, match=r"^two_stage and grid: trained with different budgets, 1,200 and 600$"):
+        run()
+    # Counted in multiply-adds where they are known. By hand: 600 x 64 x .0212 + 1200 x 64 x .0212 = 2442.24, and
+    # 1200 x 64 x .0318 = 2442.24: another network, the same budget.
+    write("two_stage", cost=cost(("layout", "texture"), 2.0, 300, 1.5, {"layout": 250, "texture": 250}))
+    other = cost(("grid",), 1.0, 400, 1.0, {"grid": 250})
+    write("grid", cost=other)
+    page = run()["generation.md"]
+    assert "training of about 2.44 T multiply-adds (forward) a row." in page
+    assert "GPSToken two-stage 2.44 T, SiT on a grid of KL latents 2.44 T." in page
+    other["training"]["grid"]["gmacs"] = 0.04
+    write("grid", cost=other)
+    with pytest.raises(ValueError, match=r"different budgets, 2,442 and 3,072$"):
         run()
 
 
@@ -299,7 +316,9 @@ def test_memorisation(write, run):
 
 
 def cost(stages, speed, memory, samples, calls):
-    training = {name: {"iterations_per_second": speed, "peak_memory_mb": memory, "gmacs": 0.0212} for name in stages}
+    # 600 steps of the layout and 1,200 of the texture, against 1,200 of one: the same multiply-adds
+    gmacs = 0.0212 if len(stages) == 2 else 0.0318
+    training = {name: {"iterations_per_second": speed, "peak_memory_mb": memory, "gmacs": gmacs} for name in stages}
     inference = {"samples_per_second": samples, "peak_memory_mb": 700, "network_calls": calls, "steps": 250}
     return {"training": training, "inference": inference, "device": "cpu (Test CPU)"}
 

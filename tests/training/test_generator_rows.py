@@ -1,0 +1,89 @@
+"""Every network of the generators builds, at the scale that trains here and at the paper's."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from gpstoken.baselines.kl import KLAutoencoder
+from gpstoken.training.generator_module import GeneratorModule
+from gpstoken.training.run import RunCLI
+
+REPOSITORY = Path(__file__).parents[2]
+# Millions of parameters: the paper's 33 and 675, SiT-XL/2's 675 and what the texture stage's layout slot adds.
+PAPER = {"layout": 32.902, "texture": 676.335, "one_stage": 674.999, "grid": 675.130}
+PARAMS = [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "experiments/_scale").glob("*.params.yaml"))]
+
+
+def build(monkeypatch, *arguments: str) -> RunCLI:
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
+    return RunCLI(run=False, args=list(arguments))
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("stage", PAPER)
+def test_stage_at_paper_scale(monkeypatch, stage):
+    with torch.device("meta"):
+        cli = build(monkeypatch, "-c", f"experiments/generators/{stage}.yaml", "--trainer.precision", "32-true")
+    assert isinstance(cli.model, GeneratorModule)
+    assert cli.model.stage == stage
+    assert parameters(cli.model.network) / 1e6 == pytest.approx(PAPER[stage], abs=1e-3)
+    assert cli.model.learning_rate == 1e-4
+    assert cli.datamodule.batch_size == 256
+    assert cli.trainer.max_steps == 1_000_000
+
+
+def test_the_papers_other_layout_network_is_a_flag(monkeypatch):
+    # the discussion's SiT-B/4, by hand: B of the same widths has 130.35 M with 32 positions of four tokens
+    flags = {"patch_size": 4, "width": 768, "depth": 12, "heads": 12}
+    options = [part for name, value in flags.items() for part in (f"--model.init_args.network.init_args.{name}", value)]
+    options += ["--trainer.precision", "32-true"]
+    with torch.device("meta"):
+        cli = build(monkeypatch, "-c", "experiments/generators/layout.yaml", *map(str, options))
+    assert parameters(cli.model.network) / 1e6 == pytest.approx(130.35, abs=1e-3)
+
+
+def test_the_grids_autoencoder_at_paper_scale(monkeypatch):
+    with torch.device("meta"):
+        cli = build(monkeypatch, "-c", "experiments/generators/kl_autoencoder.yaml")
+    assert isinstance(cli.model.tokenizer, KLAutoencoder)
+    assert parameters(cli.model.tokenizer) == 83_653_863
+    assert cli.model.kl_weight == 1e-6
+
+
+@pytest.mark.parametrize("scale", ["laptop", "smoke"])
+@pytest.mark.parametrize("stage", PAPER)
+def test_stage_as_the_pipeline_trains_it(monkeypatch, stage, scale):
+    params = yaml.safe_load((REPOSITORY / f"experiments/_scale/{scale}.params.yaml").read_text())
+    overlay = f"experiments/_scale/{params['config']}_generators.yaml"
+    flags = shlex.split(params["generation"]["stages"][stage])
+    cli = build(monkeypatch, "-c", f"experiments/generators/{stage}.yaml", "-c", overlay, *flags)
+    network = cli.model.network
+    cells = (8, 8) if stage == "grid" else (16,)
+    assert tuple(network.config["shape"]) == cells
+    assert network.num_classes == 5
+    shape = (2, 4, 8, 8) if stage == "grid" else (2, 16, network.config["channels"])
+    layout = torch.rand(2, 16, 5) if stage == "texture" else None
+    with torch.no_grad():
+        assert network(torch.randn(shape), torch.rand(2), torch.tensor([0, 5]), layout).shape == shape
+
+
+def test_the_networks_and_rows_of_every_scale_are_those_of_the_folder():
+    stages = {path.stem for path in (REPOSITORY / "experiments/generators").glob("*.yaml")} - {"kl_autoencoder"}
+    assert stages == set(PAPER)
+    for path in PARAMS:
+        generation = yaml.safe_load(path.read_text())["generation"]
+        assert set(generation["stages"]) == stages, path.name
+        assert set(generation["rows"]) == {"two_stage", "one_stage", "grid"}, path.name
+        for row in generation["rows"].values():
+            assert row["stage"] in stages, path.name
+            assert row["tokens"] in generation["caches"], path.name
+            assert f"data/cache/{path.name.split('.')[0]}" in " ".join(generation["stages"].values()) or (
+                path.name == "params.yaml"
+            ), path.name
