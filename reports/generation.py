@@ -122,8 +122,9 @@ def classifier_section(found: list[Record]) -> list[str]:
         "which class an image is of (a probe of EfficientNet's features is of no use at laptop scale: it does not know "
         "a face after the tokenizer). Its accuracy on samples is the share that it takes for the class they were asked "
         "for; chance is "
-        f"{100 * first['chance']:.1f} %. In brackets: 95 % interval. What it makes of real test images, and of the "
-        "same images coded and decoded by the row's tokenizer, is about as high as samples can come.",
+        f"{100 * first['chance']:.1f} %. In brackets: 95 % interval. Beside it is what it makes of real test images, "
+        "and of the same images coded and decoded by the row's tokenizer. Samples may do better than both: they are of "
+        "the classes in equal numbers and resemble training images, which come from a single scene in one class.",
         "",
     ]
     cells = []
