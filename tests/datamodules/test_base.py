@@ -203,7 +203,8 @@ def test_the_error_for_missing_data_is_one_line():
     assert str(Flowers().missing("nothing")) == expected
 
 
-@pytest.mark.parametrize("name", sorted(set(datamodules.__all__) - {"ImageDataModule"}))
+# The terms of cached tokens are those of the images that they were made from.
+@pytest.mark.parametrize("name", sorted(set(datamodules.__all__) - {"ImageDataModule", "TokenCache"}))
 def test_every_data_set_says_its_terms(name):
     for text in ("licence", "citation", "obtain"):
         assert getattr(getattr(datamodules, name), text).strip()
