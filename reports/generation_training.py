@@ -1,11 +1,13 @@
 """The page of what training and sampling a generator cost: the paper's table beside our measured runs."""
 
+import math
 from typing import Any
 
 from reports.generation_cells import DASH, markdown_table, plain
 from reports.generation_results import ROWS, Record, read_published, source
 
 PAPER = "paper, SiT-XL/2 at ImageNet 256 px"
+PAPERS_POSITIONS = {"SiT-XL/2 baseline": "256", "GPSToken two-stage": "128"}
 
 
 def training_page(ours: dict[str, Record | None]) -> str:
@@ -35,6 +37,8 @@ def training_page(ours: dict[str, Record | None]) -> str:
             "that no interval can be given.",
             "- The paper's two-stage row does not tell its stages apart. Its FID is of 10,000 samples (Figure 7). "
             "Its batch size is not printed.",
+            "- Positions: tokens, or patches of the grid, that a transformer computes with; its cost goes with them. "
+            "The paper's savings are those of half as many positions.",
             "- Samples/s: whole generator, from the class to the image.",
         ]
     ) + "\n"  # fmt: skip
@@ -91,9 +95,10 @@ def _samples_per_second(record: Record) -> float | None:
 
 
 def _training_table(ours: dict[str, Record | None], paper: list[dict[str, str]]) -> list[str]:
-    headings = ["source", "method", "stage", "parameters", "GMACs", "batch", "iterations", "iterations/s", "time (h)"]
+    headings = ["source", "method", "stage", "positions", "parameters", "GMACs", "batch", "iterations", "iterations/s"]
+    headings += ["time (h)"]
     headings += ["peak memory (MB)", "FID-10K"]
-    lines = []
+    lines: list[list[str]] = []
     for row, (name, _) in ROWS.items():
         record = ours[row]
         for stage, cost in _stages(record).items() if record is not None else ():
@@ -102,6 +107,7 @@ def _training_table(ours: dict[str, Record | None], paper: list[dict[str, str]])
                     source(record),
                     name,
                     stage.replace("_", "-"),
+                    _positions(cost.get("network", {})),
                     f"{cost['parameters'] / 1e6:.2f} M",
                     plain(cost.get("gmacs"), ".3g"),
                     f"{cost['batch_size']:,}",
@@ -113,12 +119,20 @@ def _training_table(ours: dict[str, Record | None], paper: list[dict[str, str]])
                 ]
             )
         if record is None:
-            lines.append(["ours, not measured", name, *[DASH] * 9])
+            lines.append(["ours, not measured", name, *[DASH] * 10])
     for printed in paper:
         iterations, memory = int(printed["iterations"]), int(printed["train_memory_mb"])
-        lines.append([PAPER, printed["method"], *[DASH] * 4, f"{iterations:,}", printed["train_iters_per_s"]])
+        positions = PAPERS_POSITIONS[printed["method"]]
+        lines.append([PAPER, printed["method"], DASH, positions, *[DASH] * 3, f"{iterations:,}"])
+        lines[-1] += [printed["train_iters_per_s"]]
         lines[-1] += [printed["time_h"], f"{memory:,}", printed["fid"]]
     return markdown_table(headings, lines, left=3)
+
+
+def _positions(network: dict[str, Any]) -> str:
+    """Positions that the transformer computes with: tokens, or patches of the grid."""
+    shape, patch = network.get("shape"), network.get("patch_size", 1)
+    return plain(None if shape is None else math.prod(side // patch for side in shape), ",")
 
 
 def _sampling_table(ours: dict[str, Record | None], paper: list[dict[str, str]]) -> list[str]:
