@@ -8,7 +8,7 @@ from gpstoken.writing import replacing
 from reports.generation_cells import ACCURACY, DASH, markdown_table, share_cell
 from reports.generation_claims import claim_table, in_words, judge_all
 from reports.generation_figures import draw_all
-from reports.generation_results import ROWS, Record, budget, read_generators, samples_per_seed
+from reports.generation_results import ROWS, SAME_BUDGET, Record, budget, read_generators, samples_per_seed
 from reports.generation_table import Row, as_csv, our_rows, paper_rows, table
 from reports.generation_training import training_page
 
@@ -93,7 +93,9 @@ def notes(found: list[Record]) -> list[str]:
     spent = {ROWS[record["row"]][0]: budget(record) for record in found}
     if spent and None not in spent.values():
         told = ", ".join(f"{name} {value / 1000:.2f} T" for name, value in spent.items())
-        said.append(f"One budget: multiply-adds of training, forward, all networks of a row together: {told}.")
+        same = max(spent.values()) <= (1 + SAME_BUDGET) * min(spent.values())
+        kind = "One budget" if same else "**Not one budget**"
+        said.append(f"{kind}: multiply-adds of training, forward, all networks of a row together: {told}.")
     if found:
         said.append(
             "±: one standard error; of distances of sets, precision and recall it is between seeds, of the class "
