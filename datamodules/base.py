@@ -6,25 +6,22 @@ The contract with `gpstoken` is one batch dict:
 
 import functools
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
-from lightning.pytorch import LightningDataModule
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Subset
 
 from datamodules.crops import CROPS, mirrored_centre
+from datamodules.loaders import SampleLoaders
 from datamodules.prepared import EvaluationSamples, Prepared, prepare
 from datamodules.samples import Photos, TrainingSamples, View
-from datamodules.sampling import EpochSampler, ResumableLoader
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
-class ImageDataModule(LightningDataModule, ABC):
+class ImageDataModule(SampleLoaders):
     """A data set: a subclass says which pictures a split has, and all else is here.
 
     Args:
@@ -159,15 +156,6 @@ class ImageDataModule(LightningDataModule, ABC):
         """
         return self._prepared(split).skipped
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled batches; a restarted trainer gets exactly those that it has not finished."""
-        trainer = self.trainer
-        place = {"num_replicas": trainer.world_size, "rank": trainer.global_rank} if trainer else {}
-        sampler = EpochSampler(
-            self.dataset("train"), self.batch_size, self.seed, **place, batches_done=self._batches_done
-        )
-        return ResumableLoader(self.dataset("train"), sampler=sampler, drop_last=True, **self._loading())
-
     def evaluation_loader(self, split: str, done: Collection[int] = ()) -> DataLoader:
         """The views of a split in order, each on exactly one of the trainer's devices.
 
@@ -186,15 +174,7 @@ class ImageDataModule(LightningDataModule, ABC):
             raise ValueError(f"{type(self).__name__}: {split} has {total} images, and {max(done)} is said to be done")
         if done:
             samples = Subset(samples, left)
-        sampler = None
-        if self.trainer and self.trainer.world_size > 1 and left:
-            devices, rank = self.trainer.world_size, self.trainer.global_rank
-            if len(left) < devices:
-                raise ValueError(
-                    f"{type(self).__name__}: {len(left)} images of {split} for {devices} devices; use {len(left)}"
-                )
-            sampler = UnrepeatedDistributedSampler(samples, num_replicas=devices, rank=rank, shuffle=False)
-        return DataLoader(samples, sampler=sampler, **self._loading())
+        return self.in_order(samples, f"images of {split}")
 
     def val_dataloader(self) -> DataLoader | list:
         """The views of "val" in order; an empty list, which Lightning takes for no validation, where there are none."""
@@ -228,14 +208,3 @@ class ImageDataModule(LightningDataModule, ABC):
         if split not in ("val", "test"):
             raise ValueError(f"{type(self).__name__}: only the splits val and test are prepared, not {split!r}")
         return self.dataset(split).prepared
-
-    def _loading(self) -> dict[str, Any]:
-        # A generator of its own: DataLoader would draw its workers' seeds from the global one, and so would change the
-        # model's random numbers with the number of epochs begun.
-        own = torch.Generator().manual_seed(self.seed)
-        pinned = torch.cuda.is_available()
-        return {"batch_size": self.batch_size, "num_workers": self.num_workers, "pin_memory": pinned, "generator": own}
-
-    def _batches_done(self) -> int:
-        # `processed`, not `completed`: callbacks that save after a batch run before Lightning counts it as completed.
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer else 0

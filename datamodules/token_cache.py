@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from lightning.pytorch import LightningDataModule
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.sampling import EpochSampler, ResumableLoader
+from datamodules.loaders import SampleLoaders
 
 FORMAT, VERSION = "gpstoken.cache", 1
 STAGES = {"fit": ("train", "val"), "validate": ("val",)}
 
 
-class TokenCache(LightningDataModule):
+class TokenCache(SampleLoaders):
     """The cached tokens of a data set.
 
     A batch is a dict of stacked tensors: {"geometry": float[B, N, 5], "layout": float[B, N, 5],
@@ -104,39 +101,14 @@ class TokenCache(LightningDataModule):
             self._datasets[split] = samples
         return self._datasets[split]
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled batches; a restarted trainer gets exactly those that it has not finished."""
-        trainer = self.trainer
-        place = {"num_replicas": trainer.world_size, "rank": trainer.global_rank} if trainer else {}
-        samples = self.dataset("train")
-        sampler = EpochSampler(samples, self.batch_size, self.seed, **place, batches_done=self._batches_done)
-        return ResumableLoader(samples, sampler=sampler, drop_last=True, **self._loading())
-
     def val_dataloader(self) -> DataLoader | list:
         """The samples of "val" in order, each on one device; an empty list, no validation, where there are none.
 
         Raises:
-            ValueError: if there are fewer samples than devices: one without a batch would keep the others waiting.
+            ValueError: if there are fewer samples than devices.
         """
         samples = self.dataset("val")
-        if not len(samples):
-            return []
-        sampler = None
-        if self.trainer and self.trainer.world_size > 1:
-            devices, rank = self.trainer.world_size, self.trainer.global_rank
-            if len(samples) < devices:
-                raise ValueError(f"TokenCache: {len(samples)} samples of val for {devices} devices")
-            sampler = UnrepeatedDistributedSampler(samples, num_replicas=devices, rank=rank, shuffle=False)
-        return DataLoader(samples, sampler=sampler, **self._loading())
-
-    def _loading(self) -> dict[str, Any]:
-        # A generator of its own, as in ImageDataModule: workers' seeds must not come from the model's random numbers.
-        own = torch.Generator().manual_seed(self.seed)
-        pinned = torch.cuda.is_available()
-        return {"batch_size": self.batch_size, "num_workers": self.num_workers, "pin_memory": pinned, "generator": own}
-
-    def _batches_done(self) -> int:
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer else 0
+        return self.in_order(samples, "samples of val") if len(samples) else []
 
 
 class CachedSamples(Dataset):

@@ -1,14 +1,17 @@
 """Weights from files, ours and the paper's, read safely: nothing in them is executed."""
 
+import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
 
 # Released name -> ours, tried in order; whatever no rule names keeps its name.
 RELEASED_NAMES = [
@@ -62,9 +65,7 @@ def read_released(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str,
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    averaged = {
-        name.removeprefix("ema_model."): tensor for name, tensor in tensors.items() if name.startswith("ema_model.")
-    }
+    averaged = below("ema_model.", tensors)
     return check(path, {rename_released(name): tensor for name, tensor in (averaged or tensors).items()}, expected)
 
 
@@ -99,21 +100,65 @@ def read_tokenizer(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Ten
     Raises:
         ValueError: for an unreadable file or a checkpoint of something else.
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+    checkpoint = read_plain(path)
     described = checkpoint.get("tokenizer") if isinstance(checkpoint, dict) else None
     if not isinstance(described, dict) or "class_path" not in described or "state_dict" not in checkpoint:
         raise ValueError(f"{path}: not a tokenizer checkpoint of this project (no 'tokenizer' entry or no weights)")
-    prefix = "tokenizer."
-    weights = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
-    return described["class_path"], described.get("init_args", {}), weights
+    return described["class_path"], described.get("init_args", {}), below("tokenizer.", checkpoint["state_dict"])
+
+
+def read_official(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Reads an official .pt file of DiT or SiT: a flat state dict, or one under "ema" in a training run's checkpoint.
+
+    Raises:
+        ValueError: for an unreadable file, or naming the first missing, unknown or misshapen tensor.
+    """
+    # Training runs of DiT and SiT keep their arguments as a Namespace, a bag of plain data, beside the weights.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = read_plain(path)
+    weights = content.get("ema", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under 'ema'")
+    return check(path, weights, expected)
+
+
+def read_plain(path: str | Path) -> Any:
+    """What a file of torch's holds, tensors and plain data alone, on the CPU.
+
+    Raises:
+        ValueError: for an unreadable file, or one with anything else in it.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weights: dict[str, Tensor]) -> Module:
+    """A network out of a file, in evaluation mode.
+
+    Args:
+        path: of the file, for errors.
+        kind: class of the network.
+        config: arguments of its constructor.
+        weights: its state dict.
+
+    Raises:
+        ValueError: if the constructor refuses an argument, such as one that this version does not have, or naming the
+            first tensor that does not fit.
+    """
+    try:
+        network = kind(**config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    network.load_state_dict(check(path, weights, network.state_dict()))
+    return network.eval()
 
 
 def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ from gpstoken.metrics.labelled import (
 from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_images, page
 from gpstoken.metrics.neighbours import precision_recall
 from gpstoken.metrics.networks import load_features
+from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.metrics.weights import weights_record
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.writing import replacing
@@ -123,8 +124,9 @@ def evaluate(
 
     real, held_out = features(train.path, "train"), features(test.path, "test").pool
     with stage(seconds, "classifier"):
-        classify = fit_classifier(thumbnails(train.images), train.labels)
-    sides = {"real_test": test.images}
+        pictures, tested = train.images, test.images
+        classify = fit_classifier(thumbnails(pictures), train.labels)
+    sides = {"real_test": tested}
     if reconstructions is not None:
         sides["reconstruction"] = torch.from_numpy(read_array(reconstructions, "arr_0"))
     judged: dict[int, dict[int, Judged]] = {}
@@ -137,12 +139,11 @@ def evaluate(
     curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
     of_final = judged[max(sets)]
     with stage(seconds, "nearest images"):
-        pictures = train.images
         columns = [
             nearest_images(each.images, of_final[seed].pool, pictures, real.pool)
             for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
         ]
-        of_test = nearest_images(test.images, held_out, pictures, real.pool)
+        of_test = nearest_images(tested, held_out, pictures, real.pool)
     near = {name: memorisation(torch.cat([each[name] for each in columns]), of_test[name]) for name in COLUMNS[1::2]}
     score = curve[-1]["scores"]["class_accuracy"]
     told = np.stack([each.predicted == labels for each in of_final.values()])
@@ -206,10 +207,7 @@ def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, 
     """
     scores: dict[str, dict[str, Any]] = {}
     for name in judged[0].scores:
-        values = [each.scores[name] for each in judged]
-        error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-        scores[name] = {"mean": float(np.mean(values)), "standard_error": error, "per_seed": values}
-        scores[name]["count"] = len(labels)
+        scores[name] = summarise_seeds([each.scores[name] for each in judged]) | {"count": len(labels)}
     return scores | {"class_accuracy": accuracy(np.stack([each.predicted == labels for each in judged]))}
 
 
@@ -221,10 +219,11 @@ def check_fit(
     Raises:
         ValueError: if sizes of images, labels or sources do not fit; said before minutes of work.
     """
-    classes, size = train.labels.max() + 1, list(train.images.shape[1:3])
+    classes = train.labels.max() + 1
     for each in (test, samples):
-        if (found := list(each.images.shape[1:3])) != size:
-            raise ValueError(f"{each.path}: images of {found} pixels, but {train.path} has {size}")
+        if each.size != train.size:
+            sizes = f"{list(each.size)} pixels, but {train.path} has {list(train.size)}"
+            raise ValueError(f"{each.path}: images of {sizes}")
         if each.labels.max() >= classes:
             raise ValueError(f"{each.path}: has the label {each.labels.max()}, but {train.path} has {classes} classes")
     if reconstructions is not None and not np.array_equal(read_array(reconstructions, "arr_1"), test.labels):

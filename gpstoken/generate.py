@@ -1,7 +1,6 @@
 """`gpstoken generate`: images of classes, as a folder of pictures or the npz that evaluations of generators take."""
 
 import argparse
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from gpstoken.devices import peak_memory_mb, to_device
 from gpstoken.flow import Sampling
 from gpstoken.flow.settings import LAST_STEPS
 from gpstoken.generator import Generator
@@ -50,10 +50,7 @@ def main(arguments: list[str]) -> int:
     integration = asdict(Sampling(**sampling))  # refused here, not after the checkpoints are read
     generator = Generator.from_checkpoint(options.checkpoint, options.layout, options.tokenizer)
     classes = parse_classes(options.classes, generator.num_classes)
-    try:
-        generator = generator.to(options.device)
-    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
-        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    generator = to_device(generator, options.device)
     if torch.device(options.device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(options.device)  # several commands may share a process
     origin = machine(options.device)
@@ -78,9 +75,15 @@ def main(arguments: list[str]) -> int:
 
     cost = _generate(images, files, -(-options.batch_size // GROUP))
     calls = {name: stage.calls for name, stage in generator.stages.items()}
-    memory = _peak_memory(options.device)
     files.finish(
-        cost | {"network_calls": calls, **memory, "commit": commit(), "versions": versions(), "machine": origin}
+        cost
+        | {
+            "network_calls": calls,
+            "peak_memory_mb": peak_memory_mb(options.device),
+            "commit": commit(),
+            "versions": versions(),
+            "machine": origin,
+        }
     )
     return 0
 
@@ -145,13 +148,6 @@ def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together:
     rate = round(made / seconds, 4) if made else None
     # of this run alone: a killed one before it took the rest with it
     return {"samples_in_this_run": made, "seconds": round(seconds, 3), "samples_per_second": rate}
-
-
-def _peak_memory(device: str) -> dict[str, float]:
-    """Of the device, or where that is the processor of this process."""
-    if torch.device(device).type == "cuda":
-        return {"peak_memory_mb": round(torch.cuda.max_memory_allocated(device) / 2**20, 1)}
-    return {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)}  # KiB on Linux
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -26,22 +26,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--last", action="store_true", help="the last snapshot alone")
     options, rest = parser.parse_known_args(arguments)
-    pairs = list(zip(_snapshots(options.run), _layouts(options), strict=True))
+    snapshots = _snapshots(options.run)
+    layouts = [None] * len(snapshots) if options.layout is None else _snapshots(options.layout)
+    if len(layouts) != len(snapshots):
+        raise ValueError(f"{options.layout}: {len(layouts)} snapshots, but {options.run} has {len(snapshots)}")
+    pairs = list(zip(snapshots, layouts, strict=True))
     options.output.mkdir(parents=True, exist_ok=True)
     for snapshot, layout in pairs[-1:] if options.last else pairs:
         command = [str(snapshot), "-o", str(options.output / f"{snapshot.stem}.npz"), *rest]
         generate.main(command if layout is None else [*command, "--layout", str(layout)])
     return 0
-
-
-def _layouts(options: argparse.Namespace) -> list[Path | None]:
-    snapshots = _snapshots(options.run)
-    if options.layout is None:
-        return [None] * len(snapshots)
-    layouts = _snapshots(options.layout)
-    if len(layouts) != len(snapshots):
-        raise ValueError(f"{options.layout}: {len(layouts)} snapshots, but {options.run} has {len(snapshots)}")
-    return list(layouts)
 
 
 def _snapshots(run: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """Two stages: class -> layout -> calibrated layout -> texture -> Tokens -> image."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from gpstoken.base import Tokenizer
 from gpstoken.calibrate import calibrate
 from gpstoken.flow import Sampling
 from gpstoken.gaussians import Gaussians
-from gpstoken.loading import load_tokenizer, tokenizer_hash
+from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
 from gpstoken.released_layouts import read_layouts
 from gpstoken.stage_model import StageModel
 from gpstoken.tokens import Tokens
@@ -122,7 +122,7 @@ class Generator(nn.Module):
             for name, stage in self.stages.items()
         }
         parameters = sum(parameter.numel() for parameter in self.tokenizer.parameters())
-        tokenizer = {"class_path": f"{type(self.tokenizer).__module__}.{type(self.tokenizer).__qualname__}"}
+        tokenizer = {"class_path": class_path_of(self.tokenizer)}
         tokenizer |= {"init_args": self.tokenizer.config, "sha256": self.tokenizer_sha256, "parameters": parameters}
         return {"kind": self.kind, "stages": stages, "tokenizer": tokenizer}
 
@@ -137,7 +137,6 @@ class Generator(nn.Module):
         guidance_interval: tuple[float, float] = (0.2, 1.0),
         layout_guidance: float = 1.0,
         seed: int = 0,
-        observe: Callable[[int, float, Tensor], None] | None = None,
         **sampling: Any,
     ) -> Tokens | Tensor:
         """Generates the tokens of one image a label.
@@ -152,7 +151,6 @@ class Generator(nn.Module):
             guidance_interval: times at which there is guidance (release 0.2 to 1; 0 is noise, 1 data).
             layout_guidance: scale in the layout stage; the paper gives none.
             seed: of all noise.
-            observe: called after every step of either stage with its number, the time and the state.
             **sampling: further fields of `gpstoken.flow.Sampling`.
 
         Returns:
@@ -169,9 +167,9 @@ class Generator(nn.Module):
         labels, how = labels.to(self.device), Sampling(sampler=sampler, steps=steps, **sampling)
         layout = None
         if self.kind == "two_stage":
-            layout = self._layouts(labels, indices, seed, how, layout_guidance, guidance_interval, observe)
+            layout = self._layouts(labels, indices, seed, how, layout_guidance, guidance_interval)
         # Odd streams are the layouts', even ones the textures'.
-        data = self.final.sample(labels, indices, 2 * seed, how, guidance, guidance_interval, layout, observe)
+        data = self.final.sample(labels, indices, 2 * seed, how, guidance, guidance_interval, layout)
         return data if self.kind == "grid" else Tokens.from_tensor(data)
 
     @torch.no_grad()
@@ -195,12 +193,9 @@ class Generator(nn.Module):
         how: Sampling,
         guidance: float,
         interval: Any,
-        observe: Any,
     ) -> Tensor:
         if self.layout is not None:
-            return self.calibrate(
-                self.layout.sample(labels, indices, 2 * seed + 1, how, guidance, interval, observe=observe)
-            )
+            return self.calibrate(self.layout.sample(labels, indices, 2 * seed + 1, how, guidance, interval))
         absent = sorted(set(labels.tolist()) - set(self.bank))
         if absent:
             raise ValueError(f"layouts: the file has none of class {absent[0]}")

@@ -30,11 +30,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise FileNotFoundError(f"{path}: no such checkpoint of a tokenizer; `gpstoken fit --output RUN` makes it")
     class_path, config, weights = checkpoints.read_tokenizer(path)
     try:
-        tokenizer = _tokenizer_class(class_path)(**config)
-    except (ImportError, TypeError, ValueError) as error:  # TypeError: an argument that this version does not have
+        kind = _tokenizer_class(class_path)
+    except (ImportError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    tokenizer.load_state_dict(checkpoints.check(path, weights, tokenizer.state_dict()))
-    return tokenizer.eval()
+    return checkpoints.build(path, kind, config, weights)
 
 
 def class_path_of(tokenizer: Tokenizer) -> str:

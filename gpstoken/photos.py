@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from gpstoken.devices import to_device
 from gpstoken.drawing import contact_sheet, picture_row, to_picture
 from gpstoken.tokenizer import PRESETS, GPSToken
 from gpstoken.tokens import Tokens
@@ -195,10 +196,7 @@ def _load_tokenizer(options: argparse.Namespace) -> GPSToken:
         tokenizer = GPSToken.from_checkpoint(options.checkpoint)
     else:
         tokenizer = GPSToken.from_pretrained(options.pretrained, options.preset)
-    try:
-        return tokenizer.to(options.device)
-    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
-        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    return to_device(tokenizer, options.device)
 
 
 def _each(

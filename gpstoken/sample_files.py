@@ -4,7 +4,6 @@ import csv
 import glob
 import json
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gpstoken.image_archive import write_archive
 from gpstoken.writing import replacing
 
 
@@ -123,14 +123,9 @@ class SampleFiles:
         count = len(self.labels)
         groups = [path for group in range(-(-count // self.group)) for path in self._paths(group)]
         shape = (count, *np.load(groups[0], allow_pickle=False).shape[1:])
-        with replacing(self.output) as part, zipfile.ZipFile(part, "w") as archive:
-            with archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as stream:
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(stream, header)
-                for path in groups:
-                    stream.write(np.load(path, allow_pickle=False).tobytes())
-            with archive.open(zipfile.ZipInfo("arr_1.npy"), "w") as stream:
-                np.lib.format.write_array(stream, np.array(self.labels, dtype=np.int64), allow_pickle=False)
+        images = (np.load(path, allow_pickle=False) for path in groups)
+        with replacing(self.output) as part:
+            write_archive(part, shape, images, self.labels)
 
 
 def _half_written(work: Path, output: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from gpstoken.devices import to_device
 from gpstoken.metrics.frechet import write_statistics
 from gpstoken.metrics.generation import extract, measure, stage
 from gpstoken.metrics.networks import FEATURES, load_features
@@ -94,11 +95,7 @@ def _network(options: argparse.Namespace) -> nn.Module:
         except FileNotFoundError as error:
             name = "efficientnet_lite0"
             print(f"gpstoken: features of {name}, whose distances are no FID: {error}", file=sys.stderr)
-    network = load_features(name, options.weights)
-    try:
-        return network.to(options.device)
-    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
-        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    return to_device(load_features(name, options.weights), options.device)
 
 
 def _print(result: dict) -> None:

@@ -1,6 +1,5 @@
 """The network of every generator: a transformer that time and class steer through its norms, and a layout places."""
 
-import argparse
 import math
 from pathlib import Path
 from typing import Any
@@ -195,7 +194,7 @@ class SiT(nn.Module):
             ValueError: for an unknown preset, an unreadable file, or naming the first tensor that differs.
         """
         network = cls.from_preset(preset, **overrides)
-        read = checkpoints.read_released if Path(path).suffix == ".safetensors" else read_official
+        read = checkpoints.read_released if Path(path).suffix == ".safetensors" else checkpoints.read_official
         network.load_state_dict(read(path, network.state_dict()))
         return network.eval()
 
@@ -229,22 +228,3 @@ class SiT(nn.Module):
         grid = patches.unflatten(1, self.cells).unflatten(-1, (*self.patch, -1))[..., : self.channels]
         grid = grid.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)  # [B, C, h, w]
         return grid[..., 0].transpose(1, 2) if sequence else grid
-
-
-def read_official(path: str | Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Reads an official .pt file: a flat state dict, or one under "ema" in a training run's checkpoint.
-
-    Raises:
-        ValueError: for an unreadable file, or naming the first missing, unknown or misshapen tensor.
-    """
-    try:
-        # Training runs of DiT and SiT keep their arguments as a Namespace, a bag of plain data, beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
-    weights = content.get("ema", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under 'ema'")
-    return checkpoints.check(path, weights, expected)

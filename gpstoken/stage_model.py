@@ -1,19 +1,19 @@
 """One trained stage: its network, what its latents are made of, and how it is read from a checkpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gpstoken.checkpoints import check
+from gpstoken.checkpoints import below, build, read_plain
 from gpstoken.flow import SampleNoise, Sampling, guided, sample
 from gpstoken.provenance import file_hash
 from gpstoken.sit import SiT
-from gpstoken.stages import PARTS, channel_axis, denormalise
+from gpstoken.stages import PARTS, denormalise
 
-AVERAGED, RAW = "averaged.module.", "network."
+AVERAGED = "averaged.module."
 
 
 class StageModel(nn.Module):
@@ -49,25 +49,11 @@ class StageModel(nn.Module):
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such checkpoint; `gpstoken fit` writes last.ckpt and snapshots/")
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+        checkpoint = read_plain(path)
         described = checkpoint.get("generator") if isinstance(checkpoint, dict) else None
         if not isinstance(described, dict) or described.get("stage") not in PARTS or "state_dict" not in checkpoint:
             raise ValueError(f"{path}: not a generator checkpoint of this project (no 'generator' entry or no weights)")
-        try:
-            network = SiT(**described["network"])
-        except (TypeError, KeyError) as error:  # an argument that this version does not have
-            raise ValueError(f"{path}: {error}") from error
-        weights = {
-            name.removeprefix(prefix): tensor
-            for prefix in (RAW, AVERAGED)  # the averaged ones come last and so win
-            for name, tensor in checkpoint["state_dict"].items()
-            if name.startswith(prefix)
-        }
-        network.load_state_dict(check(path, weights, network.state_dict()))
+        network = build(path, SiT, described.get("network", {}), below(AVERAGED, checkpoint["state_dict"]))
         trained = {"steps": checkpoint["global_step"], **described.get("training", {}), "sha256": file_hash(path)}
         return cls(described, network, trained)
 
@@ -75,13 +61,6 @@ class StageModel(nn.Module):
     def num_classes(self) -> int:
         """Number of classes; the network's label of that number means none."""
         return self.network.num_classes
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one latent: (N, C), of a grid (C, h, w)."""
-        config = self.network.config
-        shape, channels = tuple(config["shape"]), config["channels"]
-        return (channels, *shape) if channel_axis(self.stage) == 1 else (*shape, channels)
 
     @torch.no_grad()
     def sample(
@@ -93,7 +72,6 @@ class StageModel(nn.Module):
         guidance: float = 1.0,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         layout: Tensor | None = None,
-        observe: Callable[[int, float, Tensor], None] | None = None,
     ) -> Tensor:
         """Draws one latent a label and turns it into tokens; see `denormalise` for what is returned.
 
@@ -105,18 +83,12 @@ class StageModel(nn.Module):
             guidance: scale of classifier-free guidance; 1 is none.
             guidance_interval: times at which there is guidance.
             layout: float[B, N, 5], for the texture stage.
-            observe: called after every step with its number, the time and the state.
         """
         conditions = {"label": labels} | ({} if layout is None else {"layout": layout})
         null = conditions | {"label": torch.full_like(labels, self.num_classes)}
         network = guided(self._counted, conditions, null, guidance, guidance_interval)
-        draws = SampleNoise(seed, indices, self.latent_shape)
-
-        def noise(number: int) -> Tensor:
-            return draws(number).to(self.mean)
-
-        path, prediction = self.described["path"], self.described["prediction"]
-        latent = sample(network, noise, sampling, path, prediction, observe=observe)
+        noise = SampleNoise(seed, indices, self.network.sample_shape, self.mean.device)
+        latent = sample(network, noise, sampling, self.described["path"], self.described["prediction"])
         return denormalise(self.stage, latent, self.mean, self.std, layout)
 
     def _counted(self, x: Tensor, t: Tensor, **conditions: Tensor) -> Tensor:

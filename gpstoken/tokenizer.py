@@ -129,12 +129,7 @@ class GPSToken(Tokenizer):
             ValueError: if the file is unreadable, from another class, or does not fit.
         """
         config, weights = checkpoints.read_training(path, f"{cls.__module__}.{cls.__qualname__}")
-        try:
-            tokenizer = cls(**config)
-        except TypeError as error:  # an argument that this version does not have
-            raise ValueError(f"{path}: {error}") from error
-        tokenizer.load_state_dict(checkpoints.check(path, weights, tokenizer.state_dict()))
-        return tokenizer.eval()
+        return checkpoints.build(path, cls, config, weights)
 
     @property
     def last_layer(self) -> Tensor:

@@ -37,13 +37,17 @@ def judge(first: Result, second: Result, metric: str, margin: float = 0.0, sizes
     """
     check_same_origin([first, second], sizes_differ)
     difference = paired_difference(second.values[metric], first.values[metric], first.sources)
-    low, high = difference.interval
-    if not COLUMNS[metric].more_is_better:
-        low, high = -high, -low
-    outcome = "holds" if low > -margin else "reversed" if high < -margin else "not resolved"
-    if min(difference.seeds, difference.clusters) < 2:
-        outcome = "not resolved"
+    resolved = min(difference.seeds, difference.clusters) > 1
+    outcome = outcome_of(difference, COLUMNS[metric].more_is_better, margin) if resolved else "not resolved"
     return Verdict(metric, difference, outcome, margin)
+
+
+def outcome_of(difference: Estimate, more_is_better: bool, margin: float = 0.0) -> str:
+    """On which side of the bound the 95 % interval lies: "holds", "reversed", or "not resolved" if it contains it."""
+    low, high = difference.interval
+    if not more_is_better:
+        low, high = -high, -low
+    return "holds" if low > -margin else "reversed" if high < -margin else "not resolved"
 
 
 def judge_all(declared: dict[str, Any], ours: dict[str, Result | None]) -> list[tuple[dict[str, Any], list[Verdict]]]:

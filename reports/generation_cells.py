@@ -4,8 +4,8 @@ from typing import Any
 
 from gpstoken.metrics.networks import FEATURES
 from reports.columns import COLUMNS, OTHER_COLUMNS, Column
+from reports.pages import DASH
 
-DASH = "-"
 # Of Inception's logits and features, and so by these names alone.
 INCEPTION = {"fid": COLUMNS["fid"], "sfid": COLUMNS["sfid"], "is": Column("IS", 1, True)}
 ACCURACY = "class_accuracy"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpstoken.metrics import paired_difference
-from reports.claims import Verdict
+from reports.claims import Verdict, outcome_of
 from reports.generation_cells import ACCURACY, DASH, SCORES, heading, markdown_table, rounded
 from reports.generation_results import Record
 
@@ -23,11 +23,9 @@ def judge(first: Record, second: Record, metric: str) -> Verdict:
     """
     pair = [np.array(record["scores"][metric]["per_seed"], dtype=float)[:, None] for record in (second, first)]
     difference = paired_difference(*pair, ["all samples of a seed"])
-    low, high = difference.interval
-    if not SCORES[metric].more_is_better:
-        low, high = -high, -low
-    outcome = "holds" if low > 0 else "reversed" if high < 0 else "not resolved"
-    return Verdict(metric, difference, outcome if difference.seeds > 1 else "not resolved")
+    resolved = difference.seeds > 1
+    outcome = outcome_of(difference, SCORES[metric].more_is_better) if resolved else "not resolved"
+    return Verdict(metric, difference, outcome)
 
 
 def judge_all(ours: dict[str, Record | None]) -> Tested:

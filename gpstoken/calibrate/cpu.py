@@ -6,15 +6,14 @@ layout, two have the same one about once in 10^12 layouts. No function calls its
 back broken. Layouts run in Python threads that end with the call, as in the partition.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numba import njit
 
 from gpstoken.calibrate.reference import DEVIATIONS, SLACK
 from gpstoken.partition import max_regions
+from gpstoken.threads import for_each
 
 # Room to begin with, at least 1; about 20 are used whatever the layout, and where they do not suffice it is doubled.
 STATES_A_TOKEN = 32
@@ -191,11 +190,5 @@ def fit(boxes: np.ndarray, orders: np.ndarray, size: tuple[int, int], min_region
         while not _fit_one(boxes[index], orders[index], capacity, DEVIATIONS, room, regions[index]):
             room *= 2
 
-    workers = min(len(boxes), torch.get_num_threads())
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(fill, range(len(boxes))))
-    else:
-        for index in range(len(boxes)):
-            fill(index)
+    for_each(fill, len(boxes))
     return regions

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpstoken.metrics.samples import count
+from gpstoken.metrics.samples import archive_shape, count
 from gpstoken.provenance import file_hash
 
 VARYING = ("seed", "sha256", "steps")  # between the files of one generator; their names tell seed and steps
@@ -36,6 +36,11 @@ class LabelledImages:
     def images(self) -> Tensor:
         """uint8[n, H, W, 3], its `arr_0`, read anew each time."""
         return torch.from_numpy(read_array(self.path, "arr_0"))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the images in pixels; they are not read."""
+        return archive_shape(self.path)[1:3]
 
     @property
     def described(self) -> dict[str, str | int]:

@@ -35,8 +35,17 @@ def count(source: str | Path) -> int:
         return len(pictures(source))
     if source.suffix == ".npy":
         return len(_memory_map(source))
+    return archive_shape(source)[0]
+
+
+def archive_shape(source: Path) -> tuple[int, ...]:
+    """Shape (N, H, W, 3) of the images of an npz, from its header alone.
+
+    Raises:
+        ValueError: if it holds no images, or something else.
+    """
     with _member(source) as (_, shape):
-        return shape[0]
+        return shape
 
 
 def contents(path: str | Path) -> set[str]:

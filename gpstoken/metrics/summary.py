@@ -94,3 +94,9 @@ def paired_difference(first: np.ndarray, second: np.ndarray, sources: list[str])
     if np.shape(first) != np.shape(second):
         raise ValueError(f"paired_difference: shapes differ, {np.shape(first)} and {np.shape(second)}")
     return summarise(np.asarray(first) - np.asarray(second), sources)
+
+
+def summarise_seeds(values: list[float]) -> dict[str, float | list[float] | None]:
+    """Mean over seeds; its standard error knows of the seeds alone, not of the images, and is absent for one seed."""
+    spread = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "standard_error": spread, "per_seed": values}

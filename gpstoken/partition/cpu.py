@@ -5,7 +5,6 @@ again in float64; the terms of the entropy come from a table; a heap replaces th
 Python threads that end with the call: numba's own threads do not survive the fork of a data loader's worker.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from heapq import heappop, heappush
 
 import numpy as np
@@ -15,6 +14,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from gpstoken.partition.reference import BIN_WIDTH, LAST_BIN, MEASURED_SIZE
+from gpstoken.threads import for_each
 
 # -p log2(p + 1e-10) of every possible count of pixels in a bin.
 _SHARES = np.arange(MEASURED_SIZE**2 + 1) / (MEASURED_SIZE**2 + 1e-5)
@@ -200,11 +200,5 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
     def fill(tile: int) -> None:
         boxes[tile] = _split_tile(pixels[tile], added[tile], num_tokens, float(lambda_), min_region_size)
 
-    workers = min(len(pixels), torch.get_num_threads())
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(fill, range(len(pixels))))
-    else:
-        for tile in range(len(pixels)):
-            fill(tile)
+    for_each(fill, len(pixels))
     return torch.from_numpy(boxes)

@@ -14,6 +14,7 @@ from typing import Any
 from lightning import LightningDataModule
 
 from gpstoken.base import Tokenizer
+from gpstoken.devices import to_device
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.real_images import DATA_HELP, class_names, read_data
@@ -44,10 +45,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"--shard-size: expected an even number with mirror images, got {options.shard_size}")
     data, described = read_data(parser, rest)
     tokenizer = load_tokenizer(options.tokenizer)
-    try:
-        tokenizer.to(options.device)
-    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
-        raise ValueError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+    to_device(tokenizer, options.device)
     make_cache(tokenizer, data, described, options)
     return 0
 

@@ -6,7 +6,6 @@ Every number is taken in a process of its own, one after the other, on a machine
 import argparse
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,11 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpstoken.generate import GROUP
+from gpstoken.devices import peak_memory_mb
+from gpstoken.generate import GROUP, group_images
 from gpstoken.generator import Generator
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.sit import SiT
-from gpstoken.stages import channel_axis
 from gpstoken.training.run import RunCLI
 from gpstoken.writing import replacing
 
@@ -75,9 +74,7 @@ def multiply_adds(network: SiT) -> float:
     config = network.config
     with torch.device("meta"):  # where fused attention is counted, and nothing is computed
         copy = SiT(**config)
-        grid = channel_axis("grid" if len(config["shape"]) == 2 else "layout") == 1
-        shape = (config["channels"], *config["shape"]) if grid else (*config["shape"], config["channels"])
-        given = [torch.zeros(1, *shape), torch.zeros(1), torch.zeros(1, dtype=torch.long)]
+        given = [torch.zeros(1, *copy.sample_shape), torch.zeros(1), torch.zeros(1, dtype=torch.long)]
         if config["layout_channels"]:
             given.append(torch.zeros(1, *config["shape"], config["layout_channels"]))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -117,7 +114,7 @@ def _training(run: Path, iterations: int) -> dict[str, Any]:
         "fastest_iterations_per_second": 1 / min(seconds),
         "iterations": len(seconds),
         "batch_size": cli.datamodule.batch_size,
-        "peak_memory_mb": _peak_memory(cli.model.device),
+        "peak_memory_mb": peak_memory_mb(cli.model.device),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gmacs": multiply_adds(network),
         "device": machine(cli.model.device)["device"],
@@ -129,17 +126,13 @@ def _inference(run: Path, layout: Path | None, groups: int, steps: int, guidance
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = generator.to(device)
 
-    def group(number: int, steps: int) -> None:
-        indices = range(number * GROUP, (number + 1) * GROUP)
-        labels = torch.tensor([index % generator.num_classes for index in indices])
-        generator.decode(generator.sample(labels, indices, steps=steps, guidance=guidance)).cpu()
-
-    group(0, 3)
+    classes = range(generator.num_classes)
+    group_images(generator, classes, 0, steps=3, guidance=guidance)
     for stage in generator.stages.values():
         stage.calls = stage.rows = 0
     start = time.perf_counter()
     for number in range(groups):
-        group(number, steps)
+        group_images(generator, classes, number, steps=steps, guidance=guidance)
     seconds = time.perf_counter() - start
     return {
         "samples_per_second": groups * GROUP / seconds,
@@ -149,15 +142,8 @@ def _inference(run: Path, layout: Path | None, groups: int, steps: int, guidance
         "guidance": guidance,
         "network_calls": {name: stage.calls // groups for name, stage in generator.stages.items()},
         "network_rows_a_sample": {name: stage.rows / (groups * GROUP) for name, stage in generator.stages.items()},
-        "peak_memory_mb": _peak_memory(device),
+        "peak_memory_mb": peak_memory_mb(device),
     }
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Of the device; on a CPU the largest resident size of this process, the libraries' own included."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # KiB on Linux
 
 
 def _stage(run: Path) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.networks import load_features
+from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.evaluation import Evaluated, Protocol, evaluate_run
 from gpstoken.training.parts import Parts
@@ -99,7 +100,7 @@ def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
         **first.described,
         "metrics": {name: asdict(summarise(values[name], first.sources)) for name in names},
         "scores": {
-            name: summarise_score([each.scores[name] for each in seeds]) | {"count": len(first.sources)}
+            name: summarise_seeds([each.scores[name] for each in seeds]) | {"count": len(first.sources)}
             for name in first.scores
         },
         "trained_at": sorted({each.trained_at for each in seeds}),
@@ -119,9 +120,3 @@ def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
         part.write_text(json.dumps(result, indent=1) + "\n")
     spent = ", ".join(f"{stage} {time} s" for stage, time in seconds.items())
     print(f"{output}: {len(first.sources)} images, {len(seeds)} seeds; {spent}")
-
-
-def summarise_score(values: list[float]) -> dict[str, float | list[float] | None]:
-    """Mean over seeds; its standard error knows of the seeds alone, not of the images, and is absent for one seed."""
-    spread = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "standard_error": spread, "per_seed": values}

@@ -1,42 +1,31 @@
 """Pictures of held-out images during training: input, initial and refined Gaussians, reconstruction."""
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gpstoken.drawing import contact_sheet, picture_row
 from gpstoken.tokenizer import GPSToken, Tokenizer
+from gpstoken.training.occasions import Occasions
 
 
-class ReconstructionPictures(Callback):
+class ReconstructionPictures(Occasions):
     """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training."""
 
     def __init__(self, images: int = 6, times: int = 10) -> None:
         """Makes the callback; `images` a sheet, `times` over the training."""
-        self.images, self.times = images, times
-        self._drawn_at = 0
+        super().__init__(times)
+        self.images = images
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Draws if it is time."""
-        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
-        if step == self._drawn_at or step * self.times // steps == (step - 1) * self.times // steps:
-            return
-        self._drawn_at = step
+    def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """Draws."""
         loader = trainer.datamodule.val_dataloader()
         if not loader:  # a data set too small to have held-out images
             return
         # Spread over the split: neighbours are often views of one photograph.
         chosen = torch.linspace(0, len(loader.dataset) - 1, min(self.images, len(loader.dataset))).long().tolist()
         image = torch.stack([loader.dataset[index]["image"] for index in chosen]).to(pl_module.device)
-        folder = Path(trainer.default_root_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        sheet(pl_module.tokenizer, image).save(folder / f"step_{step:07d}.png")
+        sheet(pl_module.tokenizer, image).save(self.file(trainer, "pictures", step, "png"))
 
 
 @torch.no_grad()

@@ -3,9 +3,8 @@
 import argparse
 import hashlib
 import json
-import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from gpstoken.base import Tokenizer
+from gpstoken.image_archive import write_archive
 from gpstoken.loading import load_tokenizer, tokenizer_hash
 from gpstoken.metrics import to_uint8
 from gpstoken.provenance import commit, file_hash, versions
@@ -124,9 +124,7 @@ def write_images(
     shape = (count, data.image_size, data.image_size, 3)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as part:
-        with zipfile.ZipFile(part, "w") as archive:
-            _add(archive, "arr_0", shape, np.uint8, pictures())
-            _add(archive, "arr_1", (count,), np.int64, [np.array(labels, np.int64)])
+        write_archive(part, shape, pictures(), labels)
         file = {"file": output.name, "sha256": file_hash(part)}
     all_sources = data.sources(split)
     sources = [all_sources[i % len(all_sources)] for i in range(count)]
@@ -153,13 +151,3 @@ def class_names(data: LightningDataModule) -> list[str] | None:
     """Names of the classes by label, where the data has them."""
     names = getattr(data, "class_names", None)
     return None if names is None else list(names)
-
-
-def _add(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: type, arrays: Iterable[np.ndarray]) -> None:
-    """One array of an npz out of pieces of it, without compression, as numpy.savez stores it."""
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
-    # A ZipInfo has a fixed date where a plain name would get that of today: equal images are equal files.
-    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
-        for array in arrays:
-            stream.write(array.tobytes())

@@ -1,11 +1,10 @@
 """Pictures of samples during the training of a generator's stage."""
 
-from pathlib import Path
+from itertools import cycle
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor
 
@@ -15,9 +14,10 @@ from gpstoken.gaussians import Gaussians
 from gpstoken.loading import load_tokenizer, tokenizer_hash
 from gpstoken.stage_model import StageModel
 from gpstoken.tokens import Tokens
+from gpstoken.training.occasions import Occasions
 
 
-class SamplePictures(Callback):
+class SamplePictures(Occasions):
     """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training, a class a row.
 
     The layout stage is drawn as it generates, before calibration; the texture stage gets layouts of real images, so
@@ -33,8 +33,8 @@ class SamplePictures(Callback):
             samples: pictures a class, of at most ten classes.
             steps: of the ODE sampler.
         """
-        self.path, self.times, self.samples, self.steps = tokenizer, times, samples, steps
-        self._drawn_at = 0
+        super().__init__(times)
+        self.path, self.samples, self.steps = tokenizer, samples, steps
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Reads the tokenizer.
@@ -50,19 +50,10 @@ class SamplePictures(Callback):
         if tokenizer_hash(self.tokenizer) != record["sha256"]:
             raise ValueError(f"{path}: not the tokenizer that the token cache was made with")
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Draws if it is time."""
-        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
-        if step == self._drawn_at or step * self.times // steps == (step - 1) * self.times // steps:
-            return
-        self._drawn_at = step
-        if not trainer.is_global_zero:
-            return
-        folder = Path(trainer.default_root_dir) / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._sheet(trainer, pl_module).save(folder / f"step_{step:07d}.png")
+    def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """Draws, on the first process."""
+        if trainer.is_global_zero:
+            self._sheet(trainer, pl_module).save(self.file(trainer, "pictures", step, "png"))
 
     def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image.Image:
         model = StageModel(pl_module.described, pl_module.averaged.module, {}).to(pl_module.device)
@@ -85,19 +76,22 @@ class SamplePictures(Callback):
 
 
 def _layouts_of(cache: Any, labels: Tensor) -> Tensor:
-    """Layouts of real images of the classes, the first of each in the training set."""
-    samples, found = cache.dataset("train"), {}
-    wanted = {label: labels.tolist().count(label) for label in set(labels.tolist())}
+    """Layouts of real images of the classes, the first of each in the training set.
+
+    Raises:
+        ValueError: for a class without a training image.
+    """
+    samples, wanted = cache.dataset("train"), labels.tolist()
+    found: dict[int, list[Tensor]] = {label: [] for label in wanted}
     for index in range(len(samples)):
         sample = samples[index]
-        label = int(sample["label"])
-        if len(found.setdefault(label, [])) < wanted.get(label, 0):
+        if (label := int(sample["label"])) in found and len(found[label]) < wanted.count(label):
             found[label].append(sample["layout"])
-        if all(len(found.get(label, [])) == count for label, count in wanted.items()):
+        if sum(map(len, found.values())) == len(wanted):
             break
-    taken = {label: iter(layouts) for label, layouts in found.items()}
-    absent = sorted(set(wanted) - set(found))
-    if absent:
-        raise ValueError(f"token cache: no training image of class {absent[0]} to take a layout from")
-    # A class with fewer images than pictures repeats its first layout.
-    return torch.stack([next(taken[label], found[label][0]) for label in labels.tolist()]).to(labels.device)
+    for label, layouts in found.items():
+        if not layouts:
+            raise ValueError(f"token cache: no training image of class {label} to take a layout from")
+    # A class with fewer images than pictures begins anew.
+    turns = {label: cycle(layouts) for label, layouts in found.items()}
+    return torch.stack([next(turns[label]) for label in wanted]).to(labels.device)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
+from gpstoken.loading import class_path_of
 from gpstoken.losses import (
     PatchDiscriminator,
     adaptive_weight,
@@ -230,8 +231,4 @@ class TokenizerModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what `GPSToken.from_checkpoint` rebuilds the tokenizer from: its class and arguments, as plain data."""
-        kind = type(self.tokenizer)
-        checkpoint["tokenizer"] = {
-            "class_path": f"{kind.__module__}.{kind.__qualname__}",
-            "init_args": self.tokenizer.config,
-        }
+        checkpoint["tokenizer"] = {"class_path": class_path_of(self.tokenizer), "init_args": self.tokenizer.config}

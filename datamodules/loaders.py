@@ -1,0 +1,65 @@
+"""Loaders over the samples of a split, which resume bit for bit and share samples among devices."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.sampling import EpochSampler, ResumableLoader
+
+
+class SampleLoaders(LightningDataModule, ABC):
+    """What data modules share whose `dataset(split)` gives samples; they set the attributes.
+
+    Attributes:
+        batch_size: samples in a batch (per device). Training drops the last, incomplete batch of an epoch.
+        num_workers: processes that prepare samples.
+        seed: of the order of training samples.
+    """
+
+    batch_size: int
+    num_workers: int
+    seed: int
+
+    @abstractmethod
+    def dataset(self, split: str) -> Dataset:
+        """The samples of a split."""
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled batches; a restarted trainer gets exactly those that it has not finished."""
+        trainer, samples = self.trainer, self.dataset("train")
+        place = {"num_replicas": trainer.world_size, "rank": trainer.global_rank} if trainer else {}
+        sampler = EpochSampler(samples, self.batch_size, self.seed, **place, batches_done=self._batches_done)
+        return ResumableLoader(samples, sampler=sampler, drop_last=True, **self._loading())
+
+    def in_order(self, samples: Dataset, called: str) -> DataLoader:
+        """All samples in order, each on exactly one of the trainer's devices.
+
+        Args:
+            samples: of a split, or some of them.
+            called: what they are, in words of an error: "images of test".
+
+        Raises:
+            ValueError: if there are fewer than devices: one without a batch would keep the others waiting for ever.
+        """
+        count, sampler = len(samples), None
+        if self.trainer and self.trainer.world_size > 1 and count:
+            devices, rank = self.trainer.world_size, self.trainer.global_rank
+            if count < devices:
+                raise ValueError(f"{type(self).__name__}: {count} {called} for {devices} devices; use {count}")
+            sampler = UnrepeatedDistributedSampler(samples, num_replicas=devices, rank=rank, shuffle=False)
+        return DataLoader(samples, sampler=sampler, **self._loading())
+
+    def _loading(self) -> dict[str, Any]:
+        # A generator of its own: DataLoader would draw its workers' seeds from the global one, and so would change the
+        # model's random numbers with the number of epochs begun.
+        own = torch.Generator().manual_seed(self.seed)
+        pinned = torch.cuda.is_available()
+        return {"batch_size": self.batch_size, "num_workers": self.num_workers, "pin_memory": pinned, "generator": own}
+
+    def _batches_done(self) -> int:
+        # `processed`, not `completed`: callbacks that save after a batch run before Lightning counts it as completed.
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer else 0

@@ -1,0 +1,37 @@
+"""Something done a few times over a training: pictures, snapshots."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+
+class Occasions(Callback):
+    """Calls `act` at `times` steps, evenly spread over the training, the last one at its end."""
+
+    def __init__(self, times: int) -> None:
+        """Makes the callback; `times` over the training."""
+        self.times = times
+        self._acted_at = 0
+
+    @abstractmethod
+    def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
+        """Does it, on every process; `step` counts optimizer steps."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Acts if it is time; several batches may belong to one step."""
+        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
+        if step != self._acted_at and step * self.times // steps != (step - 1) * self.times // steps:
+            self._acted_at = step
+            self.act(trainer, pl_module, step)
+
+    @staticmethod
+    def file(trainer: Trainer, folder: str, step: int, ending: str) -> Path:
+        """RUN/folder/step_NNNNNNN.ending; the folder is made."""
+        place = Path(trainer.default_root_dir) / folder
+        place.mkdir(parents=True, exist_ok=True)
+        return place / f"step_{step:07d}.{ending}"
