@@ -85,7 +85,7 @@ class StageModel(nn.Module):
             layout: float[B, N, 5], for the texture stage.
         """
         conditions = {"label": labels} | ({} if layout is None else {"layout": layout})
-        null = conditions | {"label": torch.full_like(labels, self.num_classes)}
+        null = {"label": torch.full_like(labels, self.num_classes)}
         network = guided(self._counted, conditions, null, guidance, guidance_interval)
         noise = SampleNoise(seed, indices, self.network.sample_shape, self.mean.device)
         latent = sample(network, noise, sampling, self.described["path"], self.described["prediction"])
