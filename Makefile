@@ -1,4 +1,4 @@
-# make repro | test | lint | ui | bench | clean. Every target makes .venv itself.
+# make repro | repro-quick | test | lint | ui | bench | clean. Every target makes .venv itself.
 SHELL := /bin/bash
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
@@ -9,7 +9,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlruns.db
 
-.PHONY: install repro test lint ui bench clean
+.PHONY: install repro repro-quick test lint ui bench clean
 install: $(STAMP)
 
 # uv installs in a fifth of pip's time; pip does it where uv cannot. Both are told of the same indexes.
@@ -21,8 +21,12 @@ $(STAMP): pyproject.toml constraints.txt tools/install.py
 # The store is made once, before several processes write to it: made by two at a time, all but one die.
 repro: install
 	mlflow db upgrade "$$MLFLOW_TRACKING_URI" 2>/dev/null
-	dvc repro
+	python tools/warm.py dvc repro
 	@echo "tables and figures: reports/generated   runs: make ui"
+
+# Every stage and every table once, by one seed and a few steps, in a copy: nothing here changes.
+repro-quick: install
+	tools/quick scratch/quick
 
 # Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
 test: install

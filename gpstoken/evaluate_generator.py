@@ -31,7 +31,6 @@ from gpstoken.metrics.labelled import (
     final_stage,
     read_array,
     read_images,
-    read_json,
     read_sets,
 )
 from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_images, page
@@ -72,15 +71,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images`, of the training split")
     parser.add_argument("--test", type=Path, required=True, help="the same of the test split")
     parser.add_argument("--reconstructions", type=Path, help="npz of --test, coded and decoded by the tokenizer")
-    parser.add_argument("--cost", type=Path, help="JSON of what training and sampling cost, for the result")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("-o", "--output", type=Path, required=True, help="result file, GROUP/ROW.json")
     options = parser.parse_args(arguments)
     if options.output.name != f"{options.row}.json":
         raise ValueError(f"{options.output}: the result of row {options.row} is to be named {options.row}.json")
     sets, train, test = read_sets(options.samples), read_images(options.train), read_images(options.test)
-    more = {"cost": read_json(options.cost)} if options.cost else {}
-    evaluate(sets, train, test, options.output, options.scale, options.reconstructions, more, options.device)
+    evaluate(sets, train, test, options.output, options.scale, options.reconstructions, options.device)
     return 0
 
 
@@ -91,7 +88,6 @@ def evaluate(
     output: Path,
     scale: str,
     reconstructions: Path | None = None,
-    more: dict[str, Any] | None = None,
     device: str = "cpu",
 ) -> None:
     """Writes ROW.csv (every sample of the last step), ROW.samples.npz (a page of them to draw), then ROW.json.
@@ -103,7 +99,6 @@ def evaluate(
         output: result file; its name is the row, its folder the group.
         scale: name of the scale.
         reconstructions: npz of the test images, coded and decoded: as good as samples can come.
-        more: further entries of the result.
         device: that the network runs on.
 
     Raises:
@@ -115,12 +110,11 @@ def evaluate(
     labels, names = first.labels, class_names(train)
     sources = check_fit(train, test, first, reconstructions)
     output.parent.mkdir(parents=True, exist_ok=True)
-    # Small batches in channels_last: two cores do 44 images/s so, and 13 in batches of 64.
-    network = load_features(NETWORK).to(device, memory_format=torch.channels_last)
+    network = load_features(NETWORK).to(device)
     seconds: dict[str, float] = {}
 
     def features(path: Path, title: str) -> FeatureSet:
-        return extract(path, network, 4 if device == "cpu" else 64, title, seconds)
+        return extract(path, network, 64, title, seconds)
 
     real, held_out = features(train.path, "train"), features(test.path, "test").pool
     with stage(seconds, "classifier"):
@@ -171,7 +165,6 @@ def evaluate(
         },
         "memorisation": near["distance"] | {"by_features": near["distance_by_features"]},
         "curve": curve,
-        **(more or {}),
         "commit": commit(),
         "versions": versions(),
         "machine": machine(device),

@@ -6,6 +6,7 @@ DVC reads params.yaml as it stands and cannot choose a part of it by a variable,
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,10 +23,55 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("scale", choices=known)
     scale = parser.parse_args(arguments).scale
     source = SCALES / f"{scale}.params.yaml"
-    params = {"scale": scale, **yaml.safe_load(source.read_text())}
+    text = HEADER.format(scale=scale, source=source) + yaml.safe_dump(compose(scale), sort_keys=False)
     with replacing("params.yaml") as part:
-        part.write_text(HEADER.format(scale=scale, source=source) + yaml.safe_dump(params, sort_keys=False))
+        part.write_text(text)
     return 0
+
+
+def compose(scale: str) -> dict[str, Any]:
+    """What params.yaml holds at a scale: its file over the one it is `like`, `{scale}` filled in, and `evaluations`.
+
+    Raises:
+        ValueError: for a study of a row that there is not.
+    """
+    source = SCALES / f"{scale}.params.yaml"
+    params = yaml.safe_load(source.read_text().replace("{scale}", scale))
+    if "like" in params:
+        like = (SCALES / f"{params.pop('like')}.params.yaml").read_text().replace("{scale}", scale)
+        params = _over(yaml.safe_load(like), params)
+    params = {"scale": scale, **params}
+    return params | {"evaluations": evaluations(params, source)}
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, dictionaries key by key."""
+    both = {key: _over(below[key], value) for key, value in above.items() if isinstance(value, dict) and key in below}
+    return {**below, **above, **both}
+
+
+def evaluations(params: dict[str, Any], source: Path) -> dict[str, dict[str, str]]:
+    """Everything that `gpstoken evaluate` is called for: each row as it was trained, then the studies of rows.
+
+    Args:
+        params: of a scale; its rows are `tokens` and `baselines`.
+        source: where they are from, for errors.
+
+    Returns:
+        Key of the result file -> its group, the row and the flags.
+
+    Raises:
+        ValueError: if a study is of a row that there is not, or has the name of a row.
+    """
+    rows = [*params["tokens"], *params["baselines"]]
+    found = {row: {"group": "tokenizers", "row": row, "options": ""} for row in rows}
+    for key, study in params["studies"].items():
+        if study["row"] not in rows:
+            raise ValueError(f"{source}: study {key} is of {study['row']}, which is not among {', '.join(rows)}")
+        if key in found:
+            raise ValueError(f"{source}: {key} is a row and a study")
+        found[key] = {"group": "studies", **study}
+    return found
 
 
 if __name__ == "__main__":

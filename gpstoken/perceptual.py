@@ -63,7 +63,8 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
             if source not in weights or weights[source].shape != parameter.shape:
                 raise ValueError(f"network weights {path}: tensor {source!r} is missing or not of {network}")
             parameter.copy_(weights[source])
-    return distance.requires_grad_(False).eval()
+    # Convolutions of a CPU are an eighth to a third faster so.
+    return distance.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
 def load_inception(path: str | Path, features: list[str]) -> nn.Module:

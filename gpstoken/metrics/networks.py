@@ -15,6 +15,9 @@ from gpstoken.metrics.weights import find_weights
 from gpstoken.perceptual import read_weights
 
 SIDE = 224  # pixels, what all of them but Inception were trained on
+# Images at a time on a CPU: what is worked on stays in the cache. In channels_last two cores do 44 images/s of
+# EfficientNet-Lite0 so, and 13 in batches of 64.
+TOGETHER = 4
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean and deviation of its levels
 
 
@@ -32,7 +35,7 @@ class Features(nn.Module):
         """Wraps `trunk`: float[B, 3, 224, 224] to float[B, dimension]."""
         super().__init__()
         self.name, self.label, self.dimension, self.path = name, FEATURES[name].label, dimension, path
-        self.trunk = trunk.requires_grad_(False)
+        self.trunk = trunk.requires_grad_(False).to(memory_format=torch.channels_last)
         for part, values in zip(("mean", "deviation"), FEATURES[name].scaling, strict=True):
             self.register_buffer(part, torch.tensor(values)[:, None, None])
         self.eval()
@@ -48,10 +51,15 @@ class Features(nn.Module):
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"{self.name}: expected uint8[B, 3, H, W], got {images.dtype}{list(images.shape)}")
+        together = TOGETHER if images.device.type == "cpu" else max(1, len(images))
+        return {"pool": torch.cat([self._pool(part) for part in images.split(together)])}
+
+    def _pool(self, images: Tensor) -> Tensor:
         x = images.float()
         if x.shape[-2:] != (SIDE, SIDE):
             x = F.interpolate(x, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 255)
-        return {"pool": self.trunk((x - self.mean) / self.deviation).float()}
+        x = ((x - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        return self.trunk(x).float()
 
 
 def _efficientnet_lite0(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:

@@ -1,0 +1,114 @@
+"""`python tools/warm.py COMMAND ...`: runs a command in which `gpstoken` starts without its imports.
+
+The pipeline calls `gpstoken` about a hundred times, and each call spends a quarter of a minute of a slow core on importing
+torch, torchvision and Lightning. This process imports them once; `tools/bin/gpstoken`, first in the PATH of COMMAND, asks
+it for a fork instead of starting a Python of its own. Nothing else differs: `dvc repro` without it does the same, later.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LONGEST = 1 << 20  # bytes of a request: arguments and environment
+PAUSE = 0.05  # seconds between looks at what has ended
+
+
+def main(command: list[str]) -> int:
+    """Gives forks until `command` ends; returns its exit code, and in a fork that of the subcommand."""
+    environment = dict(os.environ)
+    # Before numpy and torch are imported: a process that has threads must not fork. Each fork sets its own number.
+    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    sys.path[0] = str(ROOT)
+    cli = importlib.import_module("gpstoken.cli")
+    for module in {*cli.COMMANDS.values(), "gpstoken.training.run", "datamodules"}:
+        importlib.import_module(module)
+    # An interrupt from the terminal reaches the forks and the command; this process waits for them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.join(folder, "socket"))
+        listener.listen(64)
+        environment["GPSTOKEN_WARM"] = listener.getsockname()
+        environment["PATH"] = f"{ROOT / 'tools' / 'bin'}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        process = subprocess.Popen(command, env=environment, preexec_fn=_hear_interrupts)
+        waiting: list[int] = []
+        while process.poll() is None:
+            if select.select([listener], [], [], PAUSE)[0]:
+                connection, _ = listener.accept()
+                pid = os.fork()
+                if not pid:
+                    os._exit(_serve(connection, cli.main))
+                connection.close()
+                waiting.append(pid)
+            waiting = [pid for pid in waiting if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+        return process.returncode
+
+
+def _serve(connection: socket.socket, run) -> int:
+    """Runs one request in a fork and reports its exit code; ends it if nobody waits for it any more."""
+    message, descriptors, *_ = socket.recv_fds(connection, LONGEST, 3)
+    while not message.endswith(b"\n"):
+        message += connection.recv(LONGEST)
+    pid = os.fork()
+    if not pid:
+        _become(json.loads(message), descriptors)
+        return _outcome(run)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    while not ended:
+        if select.select([connection], [], [], PAUSE)[0]:  # it has nothing to say but that it is gone
+            os.kill(pid, signal.SIGTERM)
+            ended, status = os.waitpid(pid, 0)
+        else:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+    code = os.waitstatus_to_exitcode(status)
+    with contextlib.suppress(BrokenPipeError):  # who asked may have gone
+        connection.sendall(b"%d\n" % (code if code >= 0 else 128 - code))  # a shell's number for a signal
+    return 0
+
+
+def _become(request: dict, descriptors: list[int]) -> None:
+    """Takes over the streams, folder, environment and number of threads of who asked."""
+    for place, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, place)
+        os.close(descriptor)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv = ["gpstoken", *request["arguments"]]
+    sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    _hear_interrupts()
+
+
+def _outcome(run) -> int:
+    """The exit code, as the interpreter would give it."""
+    try:
+        code = run(sys.argv[1:])
+    except SystemExit as error:
+        code = error.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return code or 0
+
+
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
