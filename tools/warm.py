@@ -1,8 +1,9 @@
 """`python tools/warm.py COMMAND ...`: runs a command in which `gpstoken` starts without its imports.
 
-The pipeline calls `gpstoken` about a hundred times, and each call spends a quarter of a minute of a slow core on importing
-torch, torchvision and Lightning. This process imports them once; `tools/bin/gpstoken`, first in the PATH of COMMAND, asks
-it for a fork instead of starting a Python of its own. Nothing else differs: `dvc repro` without it does the same, later.
+The pipeline calls `gpstoken` about a hundred times, and each call spends a quarter of a minute of a slow core on
+importing torch, torchvision and Lightning. This process imports them once; `tools/bin/gpstoken`, first in the PATH of
+COMMAND, asks it for a fork instead of starting a Python of its own. Nothing else differs: without it `dvc repro` does
+the same, later.
 """
 
 import contextlib
