@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate-generator": "gpstoken.evaluate_generator",
     "cost": "gpstoken.training.cost",
     "seeds": "gpstoken.seeds",
+    "published": "gpstoken.training.published",
 }
 
 

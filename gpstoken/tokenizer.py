@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from gpstoken import checkpoints
-from gpstoken.base import Tokenizer
+from gpstoken.base import Code, Tokenizer
 from gpstoken.blocks import fold_tiles, unfold_tiles
 from gpstoken.decoder import Decoder
 from gpstoken.gaussians import Gaussians, merge_tiles, split_regions, split_tiles
@@ -136,6 +136,17 @@ class GPSToken(Tokenizer):
         """Weight of the decoder's last convolution."""
         return self.decoder.conv_out.weight
 
+    def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
+        """The Gaussians of an image of `size` (H, W): `num_tokens`, by default in proportion to the area.
+
+        Raises:
+            ValueError: for sides that do not fit the grid.
+        """
+        self.tiles(size)
+        if num_tokens is None:
+            num_tokens = max(1, round(self.num_tokens * size[0] * size[1] / self.image_size**2))
+        return Code(num_tokens, (num_tokens,), 5 + self.config["feature_channels"], None)
+
     def encode(
         self,
         image: Tensor,
@@ -187,12 +198,9 @@ class GPSToken(Tokenizer):
         tiles = self.tiles(size)
         tile_size = (size[0] // tiles[0], size[1] // tiles[1])
         if regions is None:
-            if num_tokens is None:
-                num_tokens = max(1, round(self.num_tokens * size[0] * size[1] / self.image_size**2))
+            count, backend = self.code(size, num_tokens).tokens, self.partition_backend
             with torch.no_grad():
-                regions = partition(
-                    image, num_tokens, self.lambda_, self.min_region_size, bias, self.partition_backend, self.image_size
-                )
+                regions = partition(image, count, self.lambda_, self.min_region_size, bias, backend, self.image_size)
         regions = split_regions(regions, tiles, tile_size)
         layout = Gaussians.from_regions(regions, tile_size, self.sigma_rule)
         # RoIAlign gets the last pixel, not the one after it, as released (half a pixel up and left, one short).

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gpstoken import GPSToken
-from gpstoken.base import Tokenizer
+from gpstoken.base import Code, Tokenizer
 from gpstoken.loading import load_tokenizer, tokenizer_hash
 
 NARROW = {
@@ -35,6 +35,9 @@ class Toy(Tokenizer):
 
     def decode(self, tokens):
         return tokens / self.weight[0]
+
+    def code(self, size, num_tokens=None):
+        return Code(1, (1,), 3 * size[0] * size[1], None)
 
     @property
     def last_layer(self):

@@ -1,23 +1,23 @@
-"""The convolutional KL autoencoder of latent diffusion, whose latent grid the grid generator models."""
+"""The convolutional KL autoencoder of latent diffusion: SDXL-VAE, VAVAE, and the grid generator's latents."""
 
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from gpstoken.base import Tokenizer
+from gpstoken.baselines.grid import GridTokenizer, latent_diffusion_blocks
 
 
-class KLAutoencoder(Tokenizer):
+class KLAutoencoder(GridTokenizer):
     """An image to a grid of latents with a diagonal Gaussian posterior, and back (Rombach et al. 2022, section 3.1).
 
-    The defaults are Stable Diffusion's: a grid of an eighth of the sides with 4 channels, 83.65 M parameters. Latents
-    come without that model's scaling factor: generators normalise them by the mean and deviation that their token cache
-    has measured.
+    The defaults are Stable Diffusion's and SDXL's: a grid of an eighth of the sides with 4 channels, 83.65 M
+    parameters. Latents come without those models' scaling factors: generators normalise them by the mean and deviation
+    that their token cache has measured.
 
     Attributes:
         factor: pixels along a side of a grid cell.
         divergence: float[B], KL(posterior || N(0, 1)) of the images of the last forward in training, summed over the
-            latent; what `KLTokenizerModule` adds to the loss.
+            latent.
     """
 
     def __init__(
@@ -26,6 +26,8 @@ class KLAutoencoder(Tokenizer):
         block_out_channels: tuple[int, ...] = (128, 256, 512, 512),
         layers_per_block: int = 2,
         norm_num_groups: int = 32,
+        attention_levels: int = 0,
+        kl_weight: float = 1e-6,
     ) -> None:
         """Makes an untrained autoencoder.
 
@@ -34,26 +36,26 @@ class KLAutoencoder(Tokenizer):
             block_out_channels: width of each level, finest first; each level but the last halves the sides.
             layers_per_block: residual blocks a level of the encoder; the decoder has one more.
             norm_num_groups: groups of every group norm.
+            attention_levels: so many of the coarsest levels have attention after each residual block (VAVAE: 1);
+                between encoder and decoder there always is some.
+            kl_weight: w, the weight of the divergence in the loss where both are sums; see `latent_terms`.
 
         Raises:
-            ValueError: if the groups do not divide a width.
+            ValueError: if the groups do not divide a width, or there are not as many levels.
         """
         super().__init__()
         widths = tuple(block_out_channels)
-        if odd := [width for width in widths if width % norm_num_groups]:
-            raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
+        blocks = latent_diffusion_blocks(widths, layers_per_block, norm_num_groups, attention_levels)
         self.config = {
             "latent_channels": latent_channels,
             "block_out_channels": widths,
             "layers_per_block": layers_per_block,
             "norm_num_groups": norm_num_groups,
+            "attention_levels": attention_levels,
+            "kl_weight": kl_weight,
         }
-        self.factor = 2 ** (len(widths) - 1)
-        self.autoencoder = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
-            **self.config,
-        )
+        self.factor, self.channels = 2 ** (len(widths) - 1), latent_channels
+        self.autoencoder = AutoencoderKL(latent_channels=latent_channels, **blocks)
         self.divergence: Tensor | None = None
 
     @property
@@ -67,9 +69,7 @@ class KLAutoencoder(Tokenizer):
         Raises:
             ValueError: for sides that are not multiples of `factor`.
         """
-        height, width = image.shape[-2:]
-        if height % self.factor or width % self.factor or not height * width:
-            raise ValueError(f"image: sides must be multiples of {self.factor} pixels, got {height}x{width}")
+        self.code((image.shape[-2], image.shape[-1]))
         # Of half precision the sum of a thousand squares would keep two digits.
         return DiagonalGaussianDistribution(self.autoencoder.encode(image).latent_dist.parameters.float())
 
@@ -83,9 +83,8 @@ class KLAutoencoder(Tokenizer):
         Raises:
             ValueError: for latents of another shape.
         """
-        channels = self.config["latent_channels"]
-        if tokens.dim() != 4 or tokens.shape[1] != channels:
-            raise ValueError(f"latent: expected float[B, {channels}, h, w], got {list(tokens.shape)}")
+        if tokens.dim() != 4 or tokens.shape[1] != self.channels:
+            raise ValueError(f"latent: expected float[B, {self.channels}, h, w], got {list(tokens.shape)}")
         return self.autoencoder.decode(tokens).sample
 
     def forward(self, image: Tensor) -> Tensor:
@@ -95,3 +94,13 @@ class KLAutoencoder(Tokenizer):
         posterior = self.posterior(image)
         self.divergence = posterior.kl()
         return self.decode(posterior.sample())
+
+    def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """The mean divergence of an image, with the weight w / (3 H W).
+
+        Latent diffusion (Rombach et al. 2022, appendix G and its code) minimises, averaged over the images, the sum of
+        |x - y| + LPIPS over the 3 H W numbers of an image plus w times the sum of the KL over its latent, w = 1e-6.
+        Here the reconstruction is a mean over those numbers; divided by 3 H W the KL has the same share of the loss.
+        (Beside their L1, that is: here as in the other rows it stands beside L2.)
+        """
+        return {"kl": (self.divergence.mean(), self.config["kl_weight"] / image[0].numel())}

@@ -1,6 +1,7 @@
 """One trained run on one data set: every image's metrics and the distribution scores, resumable and distributed."""
 
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,7 @@ def evaluate_run(
     checkpoint = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
     module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
     _set_up(module, images.image_size, protocol)
+    code = module.tokenizer.code((images.image_size, images.image_size), protocol.num_tokens)
     described = {
         "tokenizer": checkpoint["tokenizer"],
         "parameters": sum(parameter.numel() for parameter in module.tokenizer.parameters()),
@@ -116,7 +118,8 @@ def evaluate_run(
         "evaluated": {
             "row": run.parent.name,
             "image_size": images.image_size,
-            "num_tokens": protocol.num_tokens or _tokens(module, images.image_size / size),
+            "num_tokens": code.tokens,
+            "code": {"shape": list(code.shape), "channels": code.channels, "codebook_size": code.codebook_size},
             "focus": _focus(protocol),
         },
         "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]},
@@ -173,12 +176,10 @@ def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:
     if protocol.focus_radius is not None:
         module.focus = disc((side, side), protocol.focus_radius)
         if protocol.focus_strength:
+            if "bias" not in inspect.signature(module.tokenizer.encode).parameters:
+                name = type(module.tokenizer).__name__
+                raise ValueError(f"--focus-strength: the tokens of {name} cannot be drawn to a place; leave it out")
             module.encoding["bias"] = module.focus * protocol.focus_strength
-
-
-def _tokens(module: TokenizerModule, scale: float) -> int | None:
-    own = getattr(module.tokenizer, "num_tokens", None)
-    return None if own is None else max(1, round(own * scale**2))
 
 
 def _focus(protocol: Protocol) -> dict[str, float] | None:

@@ -109,7 +109,7 @@ class TokenizerModule(LightningModule):
                     raise ValueError("inception_weight > 0 needs inception_weights, the file of the FID Inception")
                 self._frozen["inception"] = InceptionPool(self.inception_weights)
             if self.compile_networks:
-                for network in self.tokenizer.children():
+                for network in self.tokenizer.networks():
                     network.compile()
         if stage == "test":
             for network, path in self.evaluation_networks.items():
@@ -168,7 +168,8 @@ class TokenizerModule(LightningModule):
     def autoencoder_terms(self, image: Tensor, adversarial: bool) -> dict[str, Tensor]:
         """Loss of the autoencoder on float[B, 3, H, W], "loss" and its parts.
 
-        mean[(x - y)^2 + w LPIPS(x, y)] + w_inception L_inception + adaptive weight * (-mean D(y)).
+        mean[(x - y)^2 + w LPIPS(x, y)] + w_inception L_inception + the terms of the tokenizer's latent + adaptive
+        weight * (-mean D(y)); the adaptive weight is that of the mean alone, as in latent diffusion.
         """
         reconstruction = self.tokenizer(image)
         if reconstruction.shape != image.shape:
@@ -184,6 +185,9 @@ class TokenizerModule(LightningModule):
             if self.inception_weight:
                 terms["inception"] = inception_loss(self._frozen["inception"], reconstruction, image)
                 total = total + self.inception_weight * terms["inception"]
+            for name, (value, weight) in self.tokenizer.latent_terms(image).items():
+                terms[name] = value
+                total = total + weight * value
             if adversarial:
                 terms["adversarial"] = generator_loss(self.discriminator(reconstruction))
                 weight = adaptive_weight(loss, terms["adversarial"], self.tokenizer.last_layer, self.adversarial_weight)

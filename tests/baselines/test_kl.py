@@ -37,6 +37,24 @@ def test_the_defaults_are_stable_diffusions():
     assert latent.shape == (1, 4, 32, 32) and tokenizer.factor == 8
 
 
+def test_the_published_size_of_vavae():
+    with torch.device("meta"):
+        tokenizer = KLAutoencoder(32, (128, 128, 256, 256, 512), attention_levels=1)
+        latent = tokenizer.eval().encode(torch.empty(1, 3, 256, 256))
+    # systems.md of the suite
+    assert sum(parameter.numel() for parameter in tokenizer.parameters()) / 1e6 == pytest.approx(69.84, abs=0.005)
+    assert latent.shape == (1, 32, 16, 16) and tokenizer.factor == 16
+
+
+def test_attention_is_of_the_coarsest_levels():
+    for levels, names in ((0, set()), (1, {"encoder.down_blocks.2", "decoder.up_blocks.0"})):
+        autoencoder = KLAutoencoder(**TINY, attention_levels=levels).autoencoder
+        found = {name.rsplit(".attentions", 1)[0] for name, _ in autoencoder.named_modules() if ".attentions" in name}
+        assert found == names | {"encoder.mid_block", "decoder.mid_block"}
+    with pytest.raises(ValueError, match=r"\Aattention_levels: expected 0 to 3, got 4\Z"):
+        KLAutoencoder(**TINY, attention_levels=4)
+
+
 def test_tokens_are_the_mean_and_decode_to_the_size(tiny, image):
     tiny.eval()
     with torch.no_grad():

@@ -83,7 +83,8 @@ def test_numbers_are_those_of_the_checkpoint_and_say_where_they_come_from(tiny_r
         "images": 40, "photographs": len(set(data.sources("test"))), "skipped": 0,
         "fingerprint": data.fingerprint("test"),
     }  # fmt: skip
-    assert result["evaluated"] == {"row": "row", "image_size": 32, "num_tokens": 8, "focus": None}
+    code = {"shape": [8], "channels": 9, "codebook_size": None}
+    assert result["evaluated"] == {"row": "row", "image_size": 32, "num_tokens": 8, "code": code, "focus": None}
     assert set(result["scores"]) == {"rfd_efficientnet_lite0", "kid_efficientnet_lite0"}
     assert set(result["metrics"]) == {"psnr", "ssim", "lpips_alexnet", "lpips_vgg16"}
     assert len(result["networks"]["efficientnet_lite0"]["sha256"]) == 64
@@ -139,9 +140,11 @@ def test_other_tokens_sizes_and_a_focus(tiny_runs, whole, evaluate, tmp_path):
     large, _ = evaluate(tiny_runs[:1], tmp_path / "large.json", *larger, "--networks")
     focus = ["--num-tokens", "16", "--focus-radius", "0.3", "--focus-strength", "50", "--networks"]
     drawn, _ = evaluate(tiny_runs[:1], tmp_path / "drawn.json", *focus)
-    assert large["evaluated"] == {"row": "row", "image_size": 64, "num_tokens": 32, "focus": None}
+    code = {"shape": [32], "channels": 9, "codebook_size": None}
+    assert large["evaluated"] == {"row": "row", "image_size": 64, "num_tokens": 32, "code": code, "focus": None}
     assert drawn["evaluated"]["focus"] == {"radius": 0.3, "strength": 50.0}
     assert drawn["evaluated"]["num_tokens"] == 16
+    assert drawn["evaluated"]["code"] == {"shape": [16], "channels": 9, "codebook_size": None}
     assert drawn["scores"] == {}
     # What reaches the tokenizer changes what it makes.
     assert drawn["metrics"]["psnr"]["per_seed"][0] != whole[0]["metrics"]["psnr"]["per_seed"][0]

@@ -54,7 +54,7 @@ def test_the_grids_autoencoder_at_paper_scale(monkeypatch):
         cli = build(monkeypatch, "-c", "experiments/generators/kl_autoencoder.yaml")
     assert isinstance(cli.model.tokenizer, KLAutoencoder)
     assert parameters(cli.model.tokenizer) == 83_653_863
-    assert cli.model.kl_weight == 1e-6
+    assert cli.model.tokenizer.config["kl_weight"] == 1e-6
 
 
 @pytest.mark.parametrize("scale", ["laptop", "smoke"])

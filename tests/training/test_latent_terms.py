@@ -1,4 +1,6 @@
-"""The KL autoencoder of the grid baseline in the command line and in the loss."""
+"""What a tokenizer's latent adds to the loss, in the command line and in the loss."""
+
+from functools import partial
 
 import pytest
 import torch
@@ -6,13 +8,19 @@ import torch.nn.functional as F
 import yaml
 
 from gpstoken import GPSToken
+from gpstoken.baselines.dc import DCAutoencoder
 from gpstoken.baselines.kl import KLAutoencoder
+from gpstoken.baselines.vq import VQAutoencoder
+from gpstoken.training import TokenizerModule
 from gpstoken.training.files import read_metrics
-from gpstoken.training.kl_module import KLTokenizerModule
 from gpstoken.training.run import RunCLI
 
 ROW = "experiments/generators/kl_autoencoder.yaml"
 TINY = {"latent_channels": 2, "block_out_channels": [4, 8], "layers_per_block": 1, "norm_num_groups": 2}
+TINY_DC = {
+    "latent_channels": 4, "block_out_channels": [8, 8, 8], "encoder_layers": [0, 1, 1], "decoder_layers": [0, 1, 1],
+    "attention_levels": 1, "attention_head_dim": 4,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -20,12 +28,24 @@ def image():
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+def kl(weight=1e-6):
+    return KLAutoencoder(**TINY, kl_weight=weight)
+
+
+def vq():
+    return VQAutoencoder(8, **TINY)
+
+
+def dc():
+    return DCAutoencoder(**TINY_DC)
+
+
 @pytest.fixture
 def make():
-    def module(**options):
+    def module(make_tokenizer=kl, **options):
         torch.manual_seed(0)
         small = {"perceptual_weight": 0.0, "adversarial_start": None, "discriminator_channels": 4}
-        module = KLTokenizerModule(KLAutoencoder(**TINY), **small | {"discriminator_levels": 1} | options)
+        module = TokenizerModule(make_tokenizer(), **small | {"discriminator_levels": 1} | options)
         module.setup("fit")
         return module
 
@@ -33,7 +53,7 @@ def make():
 
 
 def test_loss_has_the_share_of_the_divergence_that_latent_diffusion_gives_it(make, image):
-    module = make(kl_weight=1e-2)
+    module = make(lambda: kl(1e-2))
     torch.manual_seed(3)
     terms = module.autoencoder_terms(image, adversarial=False)
     torch.manual_seed(3)
@@ -50,29 +70,44 @@ def test_loss_has_the_share_of_the_divergence_that_latent_diffusion_gives_it(mak
 def test_adaptive_weight_does_not_know_the_divergence(make, image):
     weights = []
     for kl_weight in (0.0, 100.0):
-        module = make(kl_weight=kl_weight, adversarial_start=0)
+        module = make(partial(kl, kl_weight), adversarial_start=0)
         torch.manual_seed(3)
         weights.append(module.autoencoder_terms(image, adversarial=True)["adaptive_weight"])
     assert torch.equal(*weights)
 
 
-def test_tokenizer_without_a_posterior():
-    tokenizer = GPSToken(
-        4, image_size=32, grid_size=8, width=8, depth=1, stem_channels=4, decoder_channels=4, norm_groups=2
-    )
-    with pytest.raises(ValueError, match=r"\Atokenizer: GPSToken has no posterior; TokenizerModule trains it\Z"):
-        KLTokenizerModule(tokenizer)
+def test_a_codebooks_loss_stands_beside_the_mean_reconstruction(make, image):
+    terms = make(vq).autoencoder_terms(image, adversarial=False)
+    assert set(terms) == {"loss", "l2", "codebook"} and terms["codebook"] > 0.01 * terms["l2"]
+    # taming: mean reconstruction + 1.0 * codebook loss
+    torch.testing.assert_close(terms["loss"], terms["l2"] + terms["codebook"])
 
 
-def test_compiling_reaches_the_parts_that_are_called(make, image, monkeypatch):
+def test_a_latent_without_a_loss_adds_none(make, image):
+    narrow = {"width": 8, "depth": 1, "stem_channels": 4, "decoder_channels": 4, "norm_groups": 2}
+    for tokenizer in (dc, partial(GPSToken, 4, image_size=32, grid_size=8, **narrow)):
+        terms = make(tokenizer).autoencoder_terms(image, adversarial=False)
+        assert set(terms) == {"loss", "l2"} and torch.equal(terms["loss"], terms["l2"])
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "parts"),
+    [
+        (kl, ["Encoder", "Conv2d", "Conv2d", "Decoder"]),
+        (vq, ["Encoder", "Conv2d", "VectorQuantizer", "Conv2d", "Decoder"]),
+        (dc, ["Encoder", "Decoder"]),
+    ],
+    ids=["kl", "vq", "dc"],
+)
+def test_compiling_reaches_the_parts_that_are_called(make, image, monkeypatch, tokenizer, parts):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
-    module = make(compile=True)
+    module = make(tokenizer, compile=True)
     called = []
     for network in compiled:
         network.register_forward_hook(lambda network, *_: called.append(type(network).__name__))
     module.tokenizer(image)
-    assert called == ["Encoder", "Conv2d", "Conv2d", "Decoder"]
+    assert called == parts
 
 
 def test_row_at_paper_scale(repository, monkeypatch):
@@ -80,7 +115,7 @@ def test_row_at_paper_scale(repository, monkeypatch):
     monkeypatch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
     with torch.device("meta"):
         cli = RunCLI(run=False, args=["-c", ROW])
-    assert isinstance(cli.model, KLTokenizerModule) and cli.model.kl_weight == 1e-6
+    assert type(cli.model) is TokenizerModule and cli.model.tokenizer.config["kl_weight"] == 1e-6
     assert sum(parameter.numel() for parameter in cli.model.tokenizer.parameters()) == 83_653_863
     assert cli.datamodule.image_size == 256 and cli.model.adversarial_start == 600_000
 
@@ -124,8 +159,14 @@ def test_fit_by_the_command(tmp_path, run_cli, repository):
     tokenizer.load_state_dict({name.removeprefix("tokenizer."): tensor for name, tensor in weights.items()})
 
 
-def test_it_learns(make, image):
-    module = make(kl_weight=1e-6)
+@pytest.mark.parametrize(
+    ("tokenizer", "share"),
+    # A vector of two codebook entries has less to say than a grid of numbers.
+    [(kl, 0.3), (vq, 0.6), (dc, 0.3)],
+    ids=["kl", "vq", "dc"],
+)
+def test_it_learns(make, image, tokenizer, share):
+    module = make(tokenizer)
     optimizer = torch.optim.Adam(module.tokenizer.parameters(), lr=1e-2)
     smooth = F.interpolate(image[:, :, :4, :4], 32, mode="bilinear")
     losses = []
@@ -135,4 +176,4 @@ def test_it_learns(make, image):
         terms["loss"].backward()
         optimizer.step()
         losses.append(terms["l2"].item())
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < share * losses[0]

@@ -1,0 +1,70 @@
+"""What the convolutional tokenizers share: a library's autoencoder whose code is a grid over the image."""
+
+from typing import Any
+
+from torch import nn
+
+from gpstoken.base import Code, Tokenizer
+
+
+class GridTokenizer(Tokenizer):
+    """Base of the tokenizers with one token for every `factor` x `factor` pixels.
+
+    Attributes:
+        autoencoder: the library's network, whose parts are called.
+        factor: pixels along a side of a grid cell.
+        channels: numbers a token; 1 where it is an index.
+        codebook_size: entries that an index chooses among.
+    """
+
+    autoencoder: nn.Module
+    factor: int
+    channels: int
+    codebook_size: int | None = None
+
+    def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
+        """The grid of an image of `size` (H, W).
+
+        Raises:
+            ValueError: for sides that are not multiples of `factor`, or any `num_tokens` but None.
+        """
+        height, width = size
+        if height % self.factor or width % self.factor or not height * width:
+            raise ValueError(f"image: sides must be multiples of {self.factor} pixels, got {height}x{width}")
+        cell = f"one token for every {self.factor}x{self.factor} pixels"
+        if num_tokens is not None:
+            raise ValueError(f"num_tokens: {type(self).__name__} has {cell}, cannot make {num_tokens}; leave it out")
+        shape = (height // self.factor, width // self.factor)
+        return Code(shape[0] * shape[1], shape, self.channels, self.codebook_size)
+
+    def networks(self) -> list[nn.Module]:
+        """The library's autoencoder is never called itself, only its parts are."""
+        return list(self.autoencoder.children())
+
+
+def latent_diffusion_blocks(
+    widths: tuple[int, ...], layers_per_block: int, norm_num_groups: int, attention_levels: int
+) -> dict[str, Any]:
+    """Arguments by which the library builds the encoder and decoder of latent diffusion (and of VQGAN before it).
+
+    Args:
+        widths: channels of each level, finest first; each level but the last halves the sides.
+        layers_per_block: residual blocks a level of the encoder; the decoder has one more.
+        norm_num_groups: groups of every group norm.
+        attention_levels: so many of the coarsest levels have attention after each residual block.
+
+    Raises:
+        ValueError: if the groups do not divide a width, or there are not as many levels.
+    """
+    if odd := [width for width in widths if width % norm_num_groups]:
+        raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
+    plain = len(widths) - attention_levels
+    if attention_levels < 0 or plain < 0:
+        raise ValueError(f"attention_levels: expected 0 to {len(widths)}, got {attention_levels}")
+    return {
+        "block_out_channels": widths,
+        "layers_per_block": layers_per_block,
+        "norm_num_groups": norm_num_groups,
+        "down_block_types": ("DownEncoderBlock2D",) * plain + ("AttnDownEncoderBlock2D",) * attention_levels,
+        "up_block_types": ("AttnUpDecoderBlock2D",) * attention_levels + ("UpDecoderBlock2D",) * plain,
+    }

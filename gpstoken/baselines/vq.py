@@ -1,0 +1,113 @@
+"""The convolutional autoencoder with a codebook: the VQGAN of taming transformers, the paper's VQVAE-f16."""
+
+import torch
+from diffusers import VQModel
+from torch import Tensor
+
+from gpstoken.baselines.grid import GridTokenizer, latent_diffusion_blocks
+
+
+class VQAutoencoder(GridTokenizer):
+    """An image to a grid of indices of a learned codebook, and back (Esser et al. 2021, section 3.1).
+
+    The defaults are the 1024 codes of ImageNet: a grid of a sixteenth of the sides, 72.14 M parameters.
+
+    Attributes:
+        factor: pixels along a side of a grid cell.
+        codebook_loss: float[], of the last forward in training; see `latent_terms`.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int = 1024,
+        latent_channels: int = 256,
+        block_out_channels: tuple[int, ...] = (128, 128, 256, 256, 512),
+        layers_per_block: int = 2,
+        norm_num_groups: int = 32,
+        attention_levels: int = 1,
+    ) -> None:
+        """Makes an untrained autoencoder.
+
+        Args:
+            codebook_size: entries of the codebook.
+            latent_channels: numbers of an entry.
+            block_out_channels: width of each level, finest first; each level but the last halves the sides.
+            layers_per_block: residual blocks a level of the encoder; the decoder has one more.
+            norm_num_groups: groups of every group norm.
+            attention_levels: so many of the coarsest levels have attention after each residual block.
+
+        Raises:
+            ValueError: if the groups do not divide a width, or there are not as many levels.
+        """
+        super().__init__()
+        widths = tuple(block_out_channels)
+        blocks = latent_diffusion_blocks(widths, layers_per_block, norm_num_groups, attention_levels)
+        self.config = {
+            "codebook_size": codebook_size,
+            "latent_channels": latent_channels,
+            "block_out_channels": widths,
+            "layers_per_block": layers_per_block,
+            "norm_num_groups": norm_num_groups,
+            "attention_levels": attention_levels,
+        }
+        self.factor, self.channels, self.codebook_size = 2 ** (len(widths) - 1), 1, codebook_size
+        self.autoencoder = VQModel(
+            latent_channels=latent_channels, num_vq_embeddings=codebook_size, vq_embed_dim=latent_channels, **blocks
+        )
+        self.codebook_loss: Tensor | None = None
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution."""
+        return self.autoencoder.decoder.conv_out.weight
+
+    def quantise(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The nearest entries of the codebook.
+
+        Args:
+            image: float[B, 3, H, W] in [-1, 1].
+
+        Returns:
+            (entries float[B, latent_channels, h, w], whose gradient passes to the encoder as it is; the loss of
+            codebook and commitment float[]; indices long[B, h, w]).
+
+        Raises:
+            ValueError: for sides that are not multiples of `factor`.
+        """
+        shape = self.code((image.shape[-2], image.shape[-1])).shape
+        # In half precision the nearest of a thousand entries would be a matter of rounding.
+        latent = self.autoencoder.encode(image).latents.float()
+        entries, loss, (_, _, indices) = self.autoencoder.quantize(latent)
+        return entries, loss, indices.unflatten(0, (-1, *shape))
+
+    def encode(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] in [-1, 1] to indices long[B, H / factor, W / factor] in [0, codebook_size)."""
+        return self.quantise(image)[2]
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Indices long[B, h, w] to float[B, 3, factor h, factor w], about [-1, 1] and not clamped.
+
+        Raises:
+            ValueError: for anything but indices of that shape.
+        """
+        if tokens.dim() != 3 or tokens.dtype != torch.long:
+            raise ValueError(f"indices: expected long[B, h, w], got {tokens.dtype} {list(tokens.shape)}")
+        return self._decode(self.autoencoder.quantize.embedding(tokens).movedim(-1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstructs float[B, 3, H, W]; in training the decoder's gradient passes straight to the encoder."""
+        if not self.training:
+            return super().forward(image)
+        entries, self.codebook_loss, _ = self.quantise(image)
+        return self._decode(entries)
+
+    def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """The codebook's and the commitment loss, with weight 1 beside the mean reconstruction, as in taming.
+
+        mean (sg[e] - z)^2 + beta mean (e - sg[z])^2 for latents z, their entries e and beta = 0.25: the published model
+        was trained with beta on the codebook's term and not, as its paper has it, on the encoder's.
+        """
+        return {"codebook": (self.codebook_loss, 1.0)}
+
+    def _decode(self, entries: Tensor) -> Tensor:
+        return self.autoencoder.decode(entries, force_not_quantize=True).sample

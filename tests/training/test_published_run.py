@@ -1,0 +1,86 @@
+"""`gpstoken published`: weights from elsewhere through `gpstoken evaluate`, end to end."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from datamodules import Embedded
+from gpstoken.baselines.vq import VQAutoencoder
+from gpstoken.loading import load_tokenizer
+
+TINY = {
+    "codebook_size": 30, "latent_channels": 4, "block_out_channels": [4, 8], "layers_per_block": 1,
+    "norm_num_groups": 2,
+}  # fmt: skip
+OVERLAY = {
+    "model": {"init_args": {"tokenizer": {"init_args": TINY}}},
+    "data": {
+        "class_path": "datamodules.Embedded",
+        "init_args": {
+            "root": "data/embedded", "domain": "faces", "image_size": 32, "batch_size": 16, "working_size": 48,
+        },
+    },
+}  # fmt: skip
+ROW = "experiments/tokenizers/vqvae_f16.yaml"
+
+
+@pytest.fixture
+def published(tmp_path, run_cli):
+    """Runs the command on a narrow network: (exit code, the run, the network)."""
+
+    def call(*options, row=ROW):
+        torch.manual_seed(0)
+        network = VQAutoencoder(**TINY)
+        torch.save({"state_dict": network.autoencoder.state_dict()}, tmp_path / "published.ckpt")
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(OVERLAY))
+        run = tmp_path / "runs" / "vqvae_f16" / "seed0"
+        arguments = ["published", row, str(tmp_path / "published.ckpt"), "-o", str(run), *options]
+        return run_cli(arguments), run, network
+
+    return call
+
+
+def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tmp_path, capsys):
+    code, run, network = published("-c", str(tmp_path / "tiny.yaml"))
+    assert code == 0 and {path.name for path in run.iterdir()} == {"config.yaml", "origin.json", "last.ckpt"}
+    loaded = load_tokenizer(run / "last.ckpt")
+    image = Embedded("data/embedded", "faces", image_size=32, working_size=48).dataset("test")[3]["image"][None]
+    with torch.no_grad():
+        assert torch.equal(loaded(image), network.eval()(image))
+    output = tmp_path / "results" / "vqvae_f16.json"
+    evaluate = ["evaluate", str(run), "-o", str(output), "--scale", "tiny", "--networks"]
+    assert run_cli(evaluate) == 0
+    result = json.loads(output.read_text())
+    assert result["evaluated"] == {
+        "row": "vqvae_f16", "image_size": 32, "num_tokens": 256,
+        "code": {"shape": [16, 16], "channels": 1, "codebook_size": 30}, "focus": None,
+    }  # fmt: skip
+    assert result["training"]["steps"] == 0 and result["trained_at"] == ["published"]
+    assert result["metrics"].keys() == {"psnr", "ssim"} and result["metrics"]["psnr"]["mean"] > 0
+
+    capsys.readouterr()
+    assert run_cli([*evaluate, "--num-tokens", "16"]) == 2
+    assert capsys.readouterr().err == (
+        "gpstoken: num_tokens: VQAutoencoder has one token for every 2x2 pixels, cannot make 16; leave it out\n"
+    )
+    assert run_cli([*evaluate, "--focus-radius", "0.3", "--focus-strength", "5"]) == 2
+    assert capsys.readouterr().err == (
+        "gpstoken: --focus-strength: the tokens of VQAutoencoder cannot be drawn to a place; leave it out\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "message"),
+    [
+        ("none.yaml", [], "none.yaml: no such row; experiments/tokenizers/ has them"),
+        ("experiments/tokenizers/gpstoken_m128.yaml", [], "weights of a GPSToken are not read here"),
+        (ROW, [], "published.ckpt: tensor 'encoder.conv_in.weight' has shape (4, 3, 3, 3), expected (128, 3, 3, 3)"),
+    ],
+)
+def test_what_cannot_be_taken(published, capsys, row, options, message):
+    code, run, _ = published(*options, row=row)
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1
+    assert not run.exists()
