@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from reports.results import check_scale
 from reports.rows import published
 from reports.table import Cell, Head, Row, Table, finished
 
@@ -26,7 +27,8 @@ HEADS = [
     Head("deviation", "against the paper's figures", "number", unit="%"),
     Head("training_counted", "training memory, counted", "number", unit="MB"),
     Head("training_memory", "training memory, measured", "number", unit="MB"),
-    Head("memory", "memory, measured", "number", unit="MB"),
+    Head("memory_counted", "inference memory, counted", "number", unit="MB"),
+    Head("memory", "inference memory, measured", "number", unit="MB"),
     Head("batch", "batch", "number"),
     Head("latency", "latency of a batch", "number", False, "ms"),
     Head("throughput", "images/s", "number", True),
@@ -88,10 +90,7 @@ def read_efficiency(declared: dict[str, Any], results: Path) -> dict[str, Record
         said = [record.get(name) for name in ("group", "row", "kind")]
         if said != ["efficiency", row, label["kind"]]:
             raise ValueError(f"{path}: holds {said}, not {['efficiency', row, label['kind']]}; profile the row again")
-        if record["scale"] != results.name:
-            raise ValueError(
-                f"{path}: is of the scale {record['scale']!r}, not {results.name!r}; profile the row again"
-            )
+        check_scale(path, record, results.name)
         records[row] = record
     return records
 
@@ -138,8 +137,14 @@ def _our_row(name: str, label: dict[str, str], record: Record, papers: dict[str,
             cells[f"paper_{part}"] = _cell(convention[f"{part}_gmacs"], ",.0f")
         if papers:
             cells["deviation"] = _deviation(convention, papers)
-    if counted := (record.get("memory") or {}).get("training_counted_mb"):
-        cells["training_counted"] = _cell(counted, ",.0f")
+    memory = record.get("memory") or {}
+    for column, name in {
+        "training_counted": "training_counted_mb",
+        "training_memory": "training_measured_mb",
+        "memory_counted": "inference_counted_mb",
+    }.items():
+        if memory.get(name) is not None:
+            cells[column] = _cell(memory[name], ",.0f")
     timed = "not timed"
     if measured:
         timed = f"timed on {measured['device']}"
@@ -153,8 +158,10 @@ def _our_row(name: str, label: dict[str, str], record: Record, papers: dict[str,
         cells["throughput"] = _cell(measured["throughput_per_s"], ",.3g")
         if measured.get("peak_memory_mb") is not None:
             cells["memory"] = _cell(measured["peak_memory_mb"], ",.0f")
+    # a network of a generator takes tokens, whatever the image was
+    size = f" at {record['image_size']} px" if record.get("image_size") else ""
     return Row(
-        source=f"ours, {record['scale']}, published size, {record['image_size']} px, {timed}",
+        source=f"ours, {record['scale']}: published size{size}, {timed}",
         cells=cells,
         ours=True,
         scale=record["scale"],

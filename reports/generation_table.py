@@ -9,6 +9,7 @@ from reports.generation_claims import judge_all
 from reports.generation_notes import notes, origin
 from reports.generation_results import ROWS, Record, read_generators, read_published, samples_per_seed, source
 from reports.generation_sections import classifier_section, memorisation_section
+from reports.results import check_scale
 from reports.table import Cell, Head, Row, Table, finished, heads
 from reports.verdicts import NOTE, as_claims, in_words
 
@@ -39,6 +40,8 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
         if scale != scales[0] and not found:
             continue
         files = {row: results / scale / "generators" / f"{row}.json" for row in ROWS}
+        for record in found:
+            check_scale(files[record["row"]], record, scale)
         rows += [_our_row(row, ours[row], files[row]) for row in ROWS if scale == scales[0] or ours[row] is not None]
         tested = judge_all(declared, ours)
         introduction += [origin(found), in_words(declared["claimed"], tested)]

@@ -13,7 +13,7 @@ def as_csv(table: Table) -> str:
     """The rows; what belongs to a number (standard error, interval, count) in columns of its own, where it has any."""
     lines = []
     for row in table.rows:
-        line: dict[str, Any] = {"source": row.source, "row": row.row, "result": row.result, "commit": row.commit}
+        line: dict[str, Any] = {"row": row.row, "result": row.result, "commit": row.commit}
         for name, cell in row.cells.items():
             low, high = cell.interval or (None, None)
             line[name] = cell.text if cell.value is None else cell.value
@@ -21,7 +21,7 @@ def as_csv(table: Table) -> str:
             line[f"{name}_count"] = cell.count
         lines.append({name: value for name, value in line.items() if value is not None})
     parts = ("", "_standard_error", "_low", "_high", "_count")
-    names = ["source", *(f"{head.name}{part}" for head in table.columns for part in parts), "row", "result", "commit"]
+    names = [*(f"{head.name}{part}" for head in table.columns for part in parts), "row", "result", "commit"]
     used = {name for line in lines for name in line}
     file = io.StringIO()
     writer = csv.DictWriter(file, [name for name in names if name in used], lineterminator="\n")

@@ -17,12 +17,12 @@ def latex(table: Table, command: str = "") -> str:
         table: the table.
         command: that made it, for a comment.
     """
-    places = "l" + "".join("l" if head.kind == "text" else "r" for head in table.columns)
+    places = "".join("l" if head.kind == "text" else "r" for head in table.columns)
     lines = [f"% {table.name}: written by `{' '.join(command.split())}`; do not edit"] if command else []
     lines += [r"\begin{table}", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"]
     lines += [rf"\caption{{{escape(_caption(table))}}}", rf"\label{{tab:{table.name.replace('_', '-')}}}"]
     lines += [rf"\begin{{tabular}}{{{places}}}", r"\toprule"]
-    lines += [_line(["source", *(escape(head.printed) for head in table.columns)]), r"\midrule"]
+    lines += [_line([escape(head.printed) for head in table.columns]), r"\midrule"]
     for place, row in enumerate(table.rows):
         before = table.rows[place - 1] if place else row
         if (before.ours, before.group) != (row.ours, row.group):
@@ -32,7 +32,7 @@ def latex(table: Table, command: str = "") -> str:
         best = [cell is not None and cell.best for cell in cells]
         # \boldmath: the sign between a number and its error is mathematics
         texts = [rf"{{\boldmath\textbf{{{text}}}}}" if bold else text for text, bold in zip(texts, best, strict=True)]
-        lines.append(_line([escape(row.source), *texts]))
+        lines.append(_line(texts))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 

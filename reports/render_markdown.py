@@ -20,9 +20,9 @@ def markdown(table: Table, folder: Path | None = None) -> str:
     for row in table.rows:
         cells = [row.cells.get(head.name) for head in table.columns]
         texts = [DASH if cell is None else f"**{cell.text}**" if cell.best else cell.text for cell in cells]
-        rows.append([row.source, *texts])
-    left = {0, *(place for place, head in enumerate(table.columns, 1) if head.kind == "text")}
-    lines += pipe_table(["source", *(head.printed for head in table.columns)], rows, left)
+        rows.append(texts)
+    left = {place for place, head in enumerate(table.columns) if head.kind == "text"}
+    lines += pipe_table([head.printed for head in table.columns], rows, left)
     if table.notes:
         lines += ["", *(f"- {note}" for note in table.notes)]
     if table.claims:

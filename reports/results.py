@@ -80,6 +80,16 @@ def _check_scores(path: Path, scores: dict[str, Any]) -> None:
             raise ValueError(f"{path}: score {name!r} is labelled {label!r}, which is no Inception distance")
 
 
+def check_scale(path: Path, record: dict[str, Any], scale: str) -> None:
+    """Refuses a result that lies in the folder of another scale.
+
+    Raises:
+        ValueError: naming the file and both scales.
+    """
+    if record["scale"] != scale:
+        raise ValueError(f"{path}: is of the scale {record['scale']!r}, not {scale!r}; move it to its own folder")
+
+
 def clusters(data: dict[str, Any]) -> str:
     """What the images of a result come from, in words: "16 photographs"; faces are counted by person."""
     return f"{data['photographs']} {'people' if data.get('dataset') == 'faces' else 'photographs'}"

@@ -81,6 +81,7 @@ def read_sweeps(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resu
                 if base is None:
                     raise ValueError(f"no result of {declared['base']} to compare it with")
                 check_same_origin([base, result])
+                _check_one_change(base, result, declared["sweeps"][sweep]["argument"])
             except ValueError as difference:
                 otherwise.append(f"{path.stem}: {difference}")
                 continue
@@ -100,6 +101,13 @@ def sweep_of(declared: dict[str, Any], sweep: str, result: Result) -> float:
         return float(result.record["tokenizer"]["init_args"][argument])
     except KeyError:
         raise ValueError(f"{result.path}: its tokenizer has no {argument}; is it a sweep of {sweep}?") from None
+
+
+def _check_one_change(base: Result, result: Result, argument: str) -> None:
+    first, other = base.record["tokenizer"]["init_args"], result.record["tokenizer"]["init_args"]
+    more = [name for name in first | other if first.get(name) != other.get(name) and name != argument]
+    if more:
+        raise ValueError(f"other arguments differ from those of {base.record['row']} too: {', '.join(more)}")
 
 
 def _read(results: Path, row: str, label: dict[str, str]) -> Result | None:

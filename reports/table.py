@@ -144,8 +144,8 @@ def heads(names: Sequence[str]) -> list[Head]:
 
 
 def finished(columns: list[Head], rows: list[Row]) -> tuple[list[Head], list[Row]]:
-    """The columns that any row has, and the rows with their cells in them, the best of a source and group marked."""
-    columns = [head for head in columns if any(head.name in row.cells for row in rows)]
+    """The columns that any row has, the source first, and the rows with the best of their source and group marked."""
+    columns = [Head("source", "source"), *(head for head in columns if any(head.name in row.cells for row in rows))]
     best: set[tuple[int, str]] = set()
     for head in columns:
         groups: dict[tuple[str, str], list[tuple[int, float]]] = {}
@@ -161,5 +161,5 @@ def finished(columns: list[Head], rows: list[Row]) -> tuple[list[Head], list[Row
     for place, row in enumerate(rows):
         cells = {name: cell for name, cell in row.cells.items() if name in shown}
         cells = {name: replace(cell, best=(place, name) in best) for name, cell in cells.items()}
-        marked.append(replace(row, cells=cells))
+        marked.append(replace(row, cells={"source": Cell(row.source)} | cells))
     return columns, marked

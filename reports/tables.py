@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from gpstoken.writing import replacing
+from reports.claims_table import claims_table
 from reports.efficiency_table import efficiency_table
 from reports.generation_table import generation_table
 from reports.generation_training import training_table
@@ -20,6 +21,7 @@ READERS = {
     "efficiency": efficiency_table,
     "generators": generation_table,
     "costs": training_table,
+    "claims": claims_table,
 }
 
 

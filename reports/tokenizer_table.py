@@ -6,7 +6,7 @@ from typing import Any
 from gpstoken.metrics import Estimate
 from reports.claims import judge_all
 from reports.columns import COLUMNS, number
-from reports.results import Result, clusters
+from reports.results import Result, check_scale, clusters
 from reports.rows import published, read_sweeps, read_table, sweep_of
 from reports.table import Cell, Head, Row, Table, finished, heads
 from reports.tokenizer_notes import FEW_PHOTOGRAPHS, caption, notes, origin
@@ -35,6 +35,8 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
     for scale in scales:
         ours, _ = read_table(declared, results / scale)
         measured = [result for result in ours.values() if result is not None]
+        for result in measured:
+            check_scale(result.path, result.record, scale)
         if scale != scales[0] and not measured:
             continue
         rows += [_our_row(declared, row, ours[row]) for row in ours if scale == scales[0] or ours[row] is not None]
