@@ -44,7 +44,8 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
             check_scale(files[record["row"]], record, scale)
         rows += [_our_row(row, ours[row], files[row]) for row in ROWS if scale == scales[0] or ours[row] is not None]
         tested = judge_all(declared, ours)
-        introduction += [origin(found), in_words(declared["claimed"], tested)]
+        at = f"At {scale} scale: " if len(scales) > 1 else ""
+        introduction += [origin(found), at + in_words(declared["claimed"], tested)]
         captions.append(_caption(found))
         claims += as_claims(tested, files, scale)
         said += notes(found)

@@ -1,7 +1,9 @@
 """A table as LaTeX, for a document that loads booktabs and nothing else."""
 
 from reports.columns import DASH
-from reports.table import Table
+from reports.table import Head, Table
+
+LONG = 50  # characters
 
 # One character at a time, so that what a replacement holds is not replaced again.
 ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"}
@@ -17,7 +19,7 @@ def latex(table: Table, command: str = "") -> str:
         table: the table.
         command: that made it, for a comment.
     """
-    places = "".join("l" if head.kind == "text" else "r" for head in table.columns)
+    places = "".join(_place(table, head) for head in table.columns)
     lines = [f"% {table.name}: written by `{' '.join(command.split())}`; do not edit"] if command else []
     lines += [r"\begin{table}", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"]
     lines += [rf"\caption{{{escape(_caption(table))}}}", rf"\label{{tab:{table.name.replace('_', '-')}}}"]
@@ -34,6 +36,14 @@ def latex(table: Table, command: str = "") -> str:
         texts = [rf"{{\boldmath\textbf{{{text}}}}}" if bold else text for text, bold in zip(texts, best, strict=True)]
         lines.append(_line(texts))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _place(table: Table, head: Head) -> str:
+    """Numbers stand on the right; text that is too long for a line is broken."""
+    if head.kind == "number":
+        return "r"
+    cells = [row.cells[head.name].text for row in table.rows if head.name in row.cells]
+    return "p{0.16\\linewidth}" if max(map(len, cells), default=0) > LONG else "l"
 
 
 def escape(text: str) -> str:

@@ -123,10 +123,10 @@ def test_cells_of_the_papers_rows(run):
     page = run()["generation.md"]
     # Table 2 of the slides
     assert line(page, PAPER, "diffusion", "GPSToken two-stage") == [
-        "-", "128", "127.8 M", "33 + 675 M", "-", "**1.64**", "**4.41**", "**316.0**",
+        "-", "128", "127.8 M", "33 + 675 M", "**1.64**", "**4.41**", "**316.0**",
     ]  # fmt: skip
-    assert line(page, PAPER, "autoregressive", "TiTok-B64") == ["-", "64", "204.8 M", "177 M", "-", "-", "-", "199.8"]
-    assert line(page, PAPER, "diffusion", "SiT-XL/2")[1:] == ["32x32", "83.6 M", "675 M", "-", "2.06", "4.49", "277.5"]
+    assert line(page, PAPER, "autoregressive", "TiTok-B64") == ["-", "64", "204.8 M", "177 M", "-", "-", "199.8"]
+    assert line(page, PAPER, "diffusion", "SiT-XL/2")[1:] == ["32x32", "83.6 M", "675 M", "2.06", "4.49", "277.5"]
     assert page.count(f"| {PAPER} |") == 14
 
 
@@ -142,8 +142,8 @@ def test_origin_sampler_budget_and_classifier_are_told(write, run):
         "Scale **laptop**: n = 500 samples a seed of 2 classes; seeds 0, 1, 2; 1,200 training steps of 64 samples",
         "2,000 real train images and 180 real test images of datamodules.EmbeddedClasses, fingerprint fe6d6b66d051.",
         "Commit 0123456789ab. Device cpu (Test CPU), torch 2.14.1.",
-        "GPSToken two-stage, laptop scale: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 (t = 0: noise); "
-        "trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
+        "GPSToken two-stage, laptop scale: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 "
+        "(t = 0: noise); trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
         "kernel logistic regression on thumbnails of 8 x 8 pixels, trained on the real training images alone",
         "chance is 20.0 %",
         "Class accuracy by chance, at laptop scale: 20.0 %.",
@@ -354,3 +354,24 @@ def test_a_claim_in_json_has_its_files_and_its_seeds(write, run):
     assert (kid["difference"], kid["interval"]) == (-28.0, [-32.968, -23.032])
     assert kid["results"] == [f"results/laptop/generators/{row}.json" for row in ("one_stage", "two_stage")]
     assert kid["of"] == "paired difference by seed, 3 seeds"
+
+
+def test_another_scale_stands_beside(write, run, tmp_path):
+    write("grid"), write("two_stage")
+    record = write("grid") | {"scale": "workstation", "data": write("grid")["data"] | {"fingerprint": "c" * 64}}
+    path = tmp_path / "results" / "workstation" / "generators" / "grid.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    written = run("workstation", "paper")
+    page = written["generation.md"]
+    beside = line(page, "ours, workstation scale, 64 px", "diffusion")
+    assert beside[:2] == ["SiT on a grid of KL latents", "SiT-XL/2"]
+    assert "**" not in "".join(beside)  # alone of its source
+    assert [text for text in page.splitlines() if text.startswith("## Are they")] == [
+        "## Are they copies of training images, at laptop scale?",
+        "## Are they copies of training images, at workstation scale?",
+    ]
+    assert page.count("| ours, not measured |") == 1
+    path.write_text(json.dumps(record | {"scale": "laptop"}))
+    with pytest.raises(ValueError, match=r"grid\.json: is of the scale 'laptop', not 'workstation'"):
+        run("workstation")

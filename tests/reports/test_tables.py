@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 
+from reports.render_markdown import pipe_table
+
 LEVEL = {"psnr": 20.0, "ssim": 0.5, "lpips_alexnet": 0.25, "lpips_vgg16": 0.5}
 VALUES = {name: np.full((2, 4), value) for name, value in LEVEL.items()}
 S64 = {
@@ -273,3 +275,18 @@ def test_claims_in_json_have_their_files(arm, pages):
     assert tested[0]["results"] == [f"results/laptop/tokenizers/{row}.json" for row in ("uniform", "init_only")]
     assert (tested[0]["metric"], tested[0]["claimed"], tested[0]["verdict"]) == ("PSNR (dB) ↑", "> 0", "holds")
     assert tested[0]["interval"][0] < tested[0]["difference"] < tested[0]["interval"][1]
+
+
+def test_a_figure_is_shown_where_it_was_drawn(pages, tmp_path):
+    assert "![" not in pages()["ablation.md"]
+    (tmp_path / "generated" / "figures").mkdir()
+    (tmp_path / "generated" / "figures" / "ablation.png").write_bytes(b"")
+    written = pages()
+    assert "![Figure ablation](../figures/ablation.png)" in written["ablation.md"]
+    assert "![" not in written["tokens.md"]
+    # the site looks for itself
+    assert json.loads(written["tokens.json"])["figures"] == ["tokens", "tokens_picture"]
+
+
+def test_a_bar_does_not_end_its_cell():
+    assert pipe_table(["a|b"], [["c | d"]], {0}) == ["| a\\|b |", "| --- |", "| c \\| d |"]
