@@ -1,34 +1,10 @@
-"""The columns of scores of generated samples, their cells, and a table of cells in Markdown."""
+"""The cells of scores of generated samples."""
 
 from typing import Any
 
-from gpstoken.metrics.networks import FEATURES
-from reports.columns import COLUMNS, OTHER_COLUMNS, Column
-from reports.pages import DASH
+from reports.columns import ACCURACY, DASH, INCEPTION_SCORES, SCORES, rounded
 
-# Of Inception's logits and features, and so by these names alone.
-INCEPTION = {"fid": COLUMNS["fid"], "sfid": COLUMNS["sfid"], "is": Column("IS", 1, True)}
-ACCURACY = "class_accuracy"
-SCORES = {
-    **INCEPTION,
-    **{name: column for name, column in OTHER_COLUMNS.items() if not name.startswith("rfd_")},
-    **{
-        f"{kind}_{network}": Column(f"{kind}-{entry.label}", 3, True)
-        for kind in ("precision", "recall")
-        for network, entry in FEATURES.items()
-    },
-    ACCURACY: Column("class accuracy (%)", 1, True, 100),
-}
-
-
-def heading(name: str) -> str:
-    """The heading of a score with its arrow: up where more is better."""
-    return f"{SCORES[name].heading} {'↑' if SCORES[name].more_is_better else '↓'}"
-
-
-def rounded(name: str, value: float, sign: str = "", more_digits: int = 0) -> str:
-    """A score as its column prints it; `sign` "+" for differences."""
-    return f"{value * SCORES[name].factor:{sign}.{SCORES[name].digits + more_digits}f}"
+__all__ = ["ACCURACY", "DASH", "INCEPTION_SCORES", "SCORES", "plain", "score_cell", "share_cell"]
 
 
 def score_cell(name: str, score: dict[str, Any]) -> str:
@@ -56,9 +32,3 @@ def share_cell(part: dict[str, Any] | None) -> str:
 def plain(value: float | None, form: str = "g") -> str:
     """A number in the format `form`, a dash where there is none."""
     return DASH if value is None else f"{value:{form}}"
-
-
-def markdown_table(headings: list[str], lines: list[list[str]], left: int) -> list[str]:
-    """Lines of a Markdown table; the first `left` columns are text, the others numbers."""
-    rules = ["---"] * left + ["---:"] * (len(headings) - left)
-    return ["| " + " | ".join(line) + " |" for line in [headings, rules, *lines]]

@@ -1,12 +1,11 @@
 """Result files of generators as `gpstoken evaluate-generator` writes them, and the paper's tables beside them."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
-from reports.generation_cells import ACCURACY, INCEPTION, SCORES
-from reports.rows import HERE
+from reports.columns import ACCURACY, INCEPTION_SCORES, SCORES
+from reports.rows import read_published as read_published
 
 Record = dict[str, Any]
 SAME_BUDGET = 0.02  # steps are whole numbers, and networks of one size differ by their first and last layers
@@ -53,9 +52,9 @@ def _read(path: Path) -> Record | None:
     for place, scores in [("", record["scores"]), *curve]:
         for name, score in scores.items():
             if name not in SCORES:
-                raise ValueError(f"{path}: {place}score {name!r} has no column in reports/generation_cells.py")
+                raise ValueError(f"{path}: {place}score {name!r} has no column in reports/columns.py")
             # A distance of another network must never pass for an FID.
-            network = "inception" if name in INCEPTION else name.partition("_")[2]
+            network = "inception" if name in INCEPTION_SCORES else name.partition("_")[2]
             if name != ACCURACY and network not in record["networks"]:
                 raise ValueError(f"{path}: {place}score {name!r} is of the network {network}, which was not used")
             if len(score["per_seed"]) != len(record["seeds"]):
@@ -74,12 +73,6 @@ def _origin(record: Record) -> dict[str, Any]:
         "real images": {name: part["sha256"][:12] for name, part in record["reference"].items()},
         "numbers of samples": sorted({score["count"] for score in record["scores"].values()}),
     }
-
-
-def read_published(name: str) -> list[dict[str, str]]:
-    """The rows of a table in reports/published, as printed."""
-    with (HERE / "published" / name).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def source(record: Record) -> str:

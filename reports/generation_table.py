@@ -1,101 +1,132 @@
-"""The table of generators: our rows at their scale beside the paper's Table 2, as Markdown and as CSV."""
+"""The table of generators: our rows at their scale beside the paper's Table 2."""
 
-import csv
-import io
+from pathlib import Path
 from typing import Any
 
-from reports.generation_cells import ACCURACY, DASH, INCEPTION, SCORES, heading, markdown_table, rounded, score_cell
-from reports.generation_results import ROWS, Record, read_published, samples_per_seed, source
+from reports.columns import INCEPTION_SCORES, SCORES
+from reports.generation_cells import score_cell
+from reports.generation_claims import judge_all
+from reports.generation_notes import notes, origin
+from reports.generation_results import ROWS, Record, read_generators, read_published, samples_per_seed, source
+from reports.generation_sections import classifier_section, memorisation_section
+from reports.results import check_scale
+from reports.table import Cell, Head, Row, Table, finished, heads
+from reports.verdicts import NOTE, as_claims, in_words
 
 PAPER = "paper, ImageNet 256 px"
-GROUPS = {"ar": "autoregressive", "diffusion": "diffusion"}
-Row = dict[str, Any]
+KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}
+BY_SEED = (
+    "Two-stage minus the other row, seed by seed; Student's t, a degree of freedom less than seeds: few seeds make it "
+    "wide, and one resolves nothing. The claim is the paper's, of FID on ImageNet; tested is its direction, in these "
+    "scores, at this scale."
+)
+HEADS = [
+    Head("kind", "kind"),
+    Head("method", "method"),
+    Head("papers_row", "the paper's row"),
+    Head("tokens", "tokens", "number"),
+    Head("tokenizer", "tokenizer", "number"),
+    Head("generator", "generator", "number"),
+    Head("samples", "samples", "number"),
+]
 
 
-def our_rows(ours: dict[str, Record | None]) -> list[Row]:
-    """Our rows of the table, numbers as they were measured, absent where there is none."""
-    rows = []
-    for name, (method, papers_row) in ROWS.items():
-        row: Row = {"source": "ours, not measured", "kind": "diffusion", "method": method, "papers_row": papers_row}
-        if (record := ours[name]) is not None:
-            stages = list(record["generator"]["stages"].values())
-            row |= {"source": source(record), "samples": samples_per_seed(record), "seeds": len(record["seeds"])}
-            row |= {"tokens": "x".join(map(str, stages[-1].get("network", {}).get("shape", [])))}
-            row |= {"scores": record["scores"], "chance": record["classifier"]["chance"]}
-            row |= {"tokenizer_parameters": record["generator"]["tokenizer"]["parameters"]}
-            row |= {"stages": [stage["parameters"] for stage in stages]}
-        rows.append(row)
-    return rows
+def generation_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
+    """Fills the table of generators from results/SCALE of every scale, with its sections on classes and copies."""
+    rows, introduction, captions, claims, sections, said = [], [], [], [], [], []
+    for scale in scales:
+        ours = read_generators(results / scale)
+        found = [record for record in ours.values() if record is not None]
+        if scale != scales[0] and not found:
+            continue
+        files = {row: results / scale / "generators" / f"{row}.json" for row in ROWS}
+        for record in found:
+            check_scale(files[record["row"]], record, scale)
+        rows += [_our_row(row, ours[row], files[row]) for row in ROWS if scale == scales[0] or ours[row] is not None]
+        tested = judge_all(declared, ours)
+        at = f"At {scale} scale: " if len(scales) > 1 else ""
+        introduction += [origin(found), at + in_words(declared["claimed"], tested)]
+        captions.append(_caption(found))
+        claims += as_claims(tested, files, scale)
+        said += notes(found)
+        if found:
+            at = f", at {scale} scale" if len(scales) > 1 else ""
+            sections += [f"## Can the class of a sample be told{at}?", classifier_section(found)]
+            sections += [f"## Are they copies of training images{at}?", memorisation_section(found)]
+    rows += _paper_rows()
+    columns, rows = finished([*HEADS, *heads(list(SCORES))], rows)
+    return Table(
+        name=name,
+        title=declared["title"],
+        paper=declared["paper"],
+        introduction="\n\n".join(introduction),
+        columns=columns,
+        rows=rows,
+        origin=" ".join(captions),
+        notes=[*dict.fromkeys(said), *declared["notes"]],
+        claims=claims,
+        claims_note=NOTE + BY_SEED if claims else "",
+        figures=declared["figures"],
+        sections=sections,
+    )
 
 
-def paper_rows() -> list[Row]:
-    """The paper's Table 2, as printed."""
+def _our_row(name: str, record: Record | None, file: Path) -> Row:
+    method, papers_row = ROWS[name]
+    cells = {"kind": Cell("diffusion"), "method": Cell(method), "papers_row": Cell(papers_row)}
+    if record is None:
+        return Row("ours, not measured", cells, ours=True, row=name)
+    stages = list(record["generator"]["stages"].values())
+    if shape := stages[-1].get("network", {}).get("shape"):
+        cells["tokens"] = _tokens("x".join(map(str, shape)))
+    cells["tokenizer"] = _millions([record["generator"]["tokenizer"]["parameters"]], ".2f")
+    cells["generator"] = _millions([stage["parameters"] for stage in stages], ".2f")
+    count, seeds = samples_per_seed(record), len(record["seeds"])
+    cells["samples"] = Cell(f"{seeds} x {count:,}", seeds * count)
+    for score, part in record["scores"].items():
+        interval = tuple(part["interval"]) if part.get("interval") else None
+        error = part.get("standard_error") if len(part["per_seed"]) > 1 else None
+        cells[score] = Cell(score_cell(score, part), part["mean"], error, interval, part["count"])
+    return Row(
+        source=source(record),
+        cells=cells,
+        ours=True,
+        scale=record["scale"],
+        row=name,
+        result=file.as_posix(),
+        commit=record["commit"],
+    )
+
+
+def _paper_rows() -> list[Row]:
     rows = []
     for printed in read_published("generation_imagenet256.csv"):
-        row = {"source": PAPER, "kind": GROUPS[printed["group"]], "method": printed["method"]}
-        row |= {"tokens": printed["tokens"], "tokenizer_parameters": _millions(printed["tokenizer_params_m"])}
-        row["stages"] = [_millions(part) for part in printed["generator_params_m"].split("+") if part]
-        row["scores"] = {name: {"mean": float(printed[name])} for name in INCEPTION if printed[name]}
-        rows.append(row)
+        cells = {"kind": Cell(KINDS[printed["group"]]), "method": Cell(printed["method"])}
+        if printed["tokens"]:
+            cells["tokens"] = _tokens(printed["tokens"])
+        for name in ("tokenizer", "generator"):
+            parts = [round(float(part) * 1e6) for part in printed[f"{name}_params_m"].split("+") if part]
+            if parts:
+                cells[name] = _millions(parts, "g")
+        cells |= {name: Cell(printed[name], float(printed[name])) for name in INCEPTION_SCORES if printed[name]}
+        rows.append(Row(PAPER, cells))
     return rows
 
 
-def table(rows: list[Row]) -> list[str]:
-    """The rows in Markdown; bold is the best of the rows of one source, where there are two or more."""
-    names = [name for name in SCORES if any(name in row.get("scores", {}) for row in rows)]
-    best = set()
-    for name in names:
-        for source_ in {row["source"] for row in rows}:
-            group = [row for row in rows if row["source"] == source_ and name in row.get("scores", {})]
-            choose = max if SCORES[name].more_is_better else min
-            top = choose((row["scores"][name]["mean"] for row in group), default=None)
-            best |= {(id(row), name) for row in group if len(group) > 1 and row["scores"][name]["mean"] == top}
-    headings = ["source", "kind", "method", "the paper's row", "tokens", "tokenizer", "generator", "samples"]
-    lines = []
-    for row in rows:
-        ours = not row["source"].startswith("paper")
-        # The paper prints at most one decimal of a million; a narrow network needs two.
-        tokenizer = _in_millions([row.get("tokenizer_parameters")], ours)
-        cells = [row["source"], row["kind"], row["method"], row.get("papers_row") or DASH, row.get("tokens") or DASH]
-        cells += [tokenizer, _in_millions(row.get("stages", []), ours)]
-        cells += [f"{row['seeds']} x {row['samples']:,}" if "samples" in row else DASH]
-        for name in names:
-            score = row.get("scores", {}).get(name)
-            text = DASH if score is None else score_cell(name, score) if ours else rounded(name, score["mean"])
-            cells.append(f"**{text}**" if (id(row), name) in best else text)
-        lines.append(cells)
-    chances = sorted({row["chance"] for row in rows if "chance" in row})
-    chance = f" (chance: {' or '.join(rounded(ACCURACY, each) for each in chances)})"
-    headings += [heading(name) + chance * (name == ACCURACY) for name in names]
-    return markdown_table(headings, lines, left=4)
+def _tokens(text: str) -> Cell:
+    sides = text.split("x")
+    if not all(side.isdigit() for side in sides):  # ">256"
+        return Cell(text)
+    return Cell(text, int(sides[0]) * (int(sides[1]) if len(sides) > 1 else 1))
 
 
-def as_csv(rows: list[Row]) -> str:
-    """The rows for machines: every digit, what belongs to a score in columns of their own."""
-    parts = ("standard_error", "count", "low", "high")
-    columns = ["source", "kind", "method", "papers_row", "tokens", "samples", "seeds", "tokenizer_parameters"]
-    columns += ["layout_parameters", "generator_parameters"]
-    columns += [f"{name}{part}" for name in SCORES for part in ("", *(f"_{part}" for part in parts))] + ["chance"]
-    flat = []
-    for row in rows:
-        *layout, generator = row.get("stages") or [""]
-        line = row | {"layout_parameters": layout[0] if layout else "", "generator_parameters": generator}
-        for name, score in row.get("scores", {}).items():
-            ends = dict(zip(("low", "high"), score.get("interval") or (), strict=False))
-            line |= {name: score["mean"]} | {f"{name}_{part}": value for part, value in (score | ends).items()}
-        flat.append({name: "" if value is None else value for name, value in line.items()})
-    file = io.StringIO()
-    used = [name for name in columns if any(line.get(name, "") != "" for line in flat)]
-    writer = csv.DictWriter(file, used, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return file.getvalue()
+def _millions(parameters: list[int], form: str) -> Cell:
+    """Parameters of a network, or of two after each other; the paper prints at most one decimal, ours need two."""
+    return Cell(" + ".join(f"{count / 1e6:{form}}" for count in parameters) + " M", sum(parameters))
 
 
-def _millions(printed: str) -> int | None:
-    return round(float(printed) * 1e6) if printed else None
-
-
-def _in_millions(parameters: list[int | None], ours: bool) -> str:
-    known = [count for count in parameters if count is not None]
-    return " + ".join(f"{count / 1e6:.2f}" if ours else f"{count / 1e6:g}" for count in known) + " M" if known else DASH
+def _caption(found: list[Record]) -> str:
+    if not found:
+        return "Ours: not measured."
+    commits = ", ".join(sorted({record["commit"] for record in found}))
+    return f"Ours: {found[0]['scale']} scale, commit {commits}, seeds {', '.join(map(str, found[0]['seeds']))}."

@@ -1,156 +1,156 @@
-"""The page of what training and sampling a generator cost: the paper's table beside our measured runs."""
+"""The table of what training and sampling a generator cost: our measured runs beside the paper's."""
 
-import math
+from pathlib import Path
 from typing import Any
 
-from reports.generation_cells import DASH, markdown_table, plain
-from reports.generation_results import ROWS, Record, read_published, source
+from reports.generation_costs import costs, hours, memory, positions, samples_per_second, stage_hours, stages
+from reports.generation_results import ROWS, Record, read_generators, read_published, source
+from reports.table import Cell, Head, Row, Table, finished
 
 PAPER = "paper, SiT-XL/2 at ImageNet 256 px"
-PAPERS_POSITIONS = {"SiT-XL/2 baseline": "256", "GPSToken two-stage": "128"}
+WHOLE = "whole generator"
+PAPERS_POSITIONS = {"SiT-XL/2 baseline": 256, "GPSToken two-stage": 128}
+HEADS = [
+    Head("method", "method"),
+    Head("stage", "stage"),
+    Head("positions", "positions", "number"),
+    Head("parameters", "parameters", "number"),
+    Head("gmacs", "GMACs", "number"),
+    Head("batch", "batch", "number"),
+    Head("iterations", "iterations", "number"),
+    Head("iterations_per_second", "iterations/s", "number"),
+    Head("hours", "time", "number", unit="h"),
+    Head("memory", "training memory", "number", unit="MB"),
+    Head("steps", "sampling steps", "number"),
+    Head("calls", "network calls", "number"),
+    Head("samples_per_second", "samples/s", "number"),
+    Head("sampling_memory", "sampling memory", "number", unit="MB"),
+    Head("fid_10k", "FID-10K", "number"),
+]
 
 
-def training_page(ours: dict[str, Record | None]) -> str:
-    """generation_training.md."""
-    costs = {row: record for row, record in ours.items() if record is not None and record.get("cost")}
-    devices = sorted({str(record["cost"].get("device", record["machine"]["device"])) for record in costs.values()})
-    measured = f"Ours: one run a row, timed on {', '.join(devices)}." if costs else "Ours: not measured yet."
-    paper = read_published("generator_training_sit_xl.csv")
-    return "\n".join(
-        [
-            "# Cost of training and sampling a generator",
-            "",
-            measured,
-            "",
-            comparison(costs),
-            "",
-            "## Training",
-            "",
-            *_training_table(ours, paper),
-            "",
-            "## Sampling",
-            "",
-            *_sampling_table(ours, paper),
-            "",
-            "- Network, resolution, batch and device of the two sources differ: compare rows within a source alone.",
-            "- Time: the paper's as printed; ours is iterations over iterations a second. Numbers of one run, so "
-            "that no interval can be given.",
-            "- The paper's two-stage row does not tell its stages apart. Its FID is of 10,000 samples (Figure 7). "
-            "Its batch size is not printed.",
-            "- Positions: tokens, or patches of the grid, that a transformer computes with; its cost goes with them. "
-            "The paper's savings are those of half as many positions.",
-            "- Samples/s: whole generator, from the class to the image.",
-        ]
-    ) + "\n"  # fmt: skip
-
-
-def comparison(costs: dict[str, Record]) -> str:
-    """The paper's savings, from its table, and ours of two stages against the grid."""
-    text = (
-        "The paper's two-stage generator takes 42 % less training time (256 h against 439 h for a million "
-        "iterations) and 35 % less memory than the grid SiT, and samples 1.93 times as fast."
+def training_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
+    """Fills the table of costs from results/SCALE/generators of every scale: a line a stage, and one for the whole."""
+    rows, introduction, captions = [], [], []
+    for scale in scales:
+        ours = read_generators(results / scale)
+        measured = costs(ours)
+        if scale != scales[0] and not measured:
+            continue
+        for row in ROWS:
+            if (record := ours[row]) is not None:
+                rows += _our_rows(row, record, results / scale / "generators" / f"{row}.json")
+            elif scale == scales[0]:
+                rows.append(Row("ours, not measured", {"method": Cell(ROWS[row][0])}, ours=True, row=row))
+        introduction.append(_origin(scale, measured))
+        commits = sorted({record["commit"] for record in measured.values()})
+        told = f"Ours: {scale} scale, commit {', '.join(commits)}, one run a row."
+        captions.append(told if measured else "Ours: not measured.")
+        introduction.append(comparison(declared["claimed"], measured))
+    columns, rows = finished(HEADS, rows + _paper_rows())
+    return Table(
+        name=name,
+        title=declared["title"],
+        paper=declared["paper"],
+        introduction="\n\n".join(introduction),
+        columns=columns,
+        rows=rows,
+        origin=" ".join(captions),
+        notes=declared["notes"],
+        figures=declared.get("figures", []),
     )
-    if not {"two_stage", "grid"} <= costs.keys():
-        return f"{text} Ours: not measured yet."
-    hours, memory, speed = (
-        [value(costs[row]) for row in ("two_stage", "grid")] for value in (_hours, _memory, _samples_per_second)
+
+
+def _origin(scale: str, measured: dict[str, Record]) -> str:
+    if not measured:
+        return "Ours: not measured yet."
+    machines = [record["cost"].get("device", record["machine"]["device"]) for record in measured.values()]
+    return f"Scale **{scale}**: one run a row, timed on {', '.join(sorted(set(map(str, machines))))}."
+
+
+def comparison(claimed: str, measured: dict[str, Record]) -> str:
+    """The paper's savings, as `claimed`, and ours of two stages against the grid."""
+    if not {"two_stage", "grid"} <= measured.keys():
+        return f"{claimed} Ours: not measured yet."
+    time, size, speed = (
+        [value(measured[row]) for row in ("two_stage", "grid")] for value in (hours, memory, samples_per_second)
     )
     said = []
-    if None not in hours:
-        said.append(f"{_less(*hours)} training time")
-    if None not in memory:
-        said.append(f"{_less(*memory)} training memory (the larger stage)")
+    if None not in time:
+        said.append(f"{_less(*time)} training time")
+    if None not in size:
+        said.append(f"{_less(*size)} training memory (the larger stage)")
     if None not in speed:
         said.append(f"{speed[0] / speed[1]:.2f} times the samples a second")
-    return f"{text} Ours against our grid SiT: {', '.join(said) or 'not measured yet'}."
+    return f"{claimed} Ours against our grid SiT: {', '.join(said) or 'not measured yet'}."
 
 
 def _less(ours: float, other: float) -> str:
     return f"{100 * abs(1 - ours / other):.0f} % {'less' if ours <= other else 'more'}"
 
 
-def _stages(record: Record) -> dict[str, dict[str, Any]]:
-    """Every stage: its parameters and budget, and what was measured of its training."""
-    measured = record.get("cost", {}).get("training", {})
-    return {name: stage | measured.get(name, {}) for name, stage in record["generator"]["stages"].items()}
-
-
-def _stage_hours(cost: dict[str, Any]) -> float | None:
-    speed = cost.get("iterations_per_second")
-    return cost["steps"] / speed / 3600 if speed else None
-
-
-def _hours(record: Record) -> float | None:
-    hours = [_stage_hours(cost) for cost in _stages(record).values()]
-    return sum(hours) if hours and None not in hours else None
-
-
-def _memory(record: Record) -> float | None:
-    memory = [cost.get("peak_memory_mb") for cost in _stages(record).values()]
-    return max(memory) if memory and None not in memory else None
-
-
-def _samples_per_second(record: Record) -> float | None:
-    return record["cost"].get("inference", {}).get("samples_per_second")
-
-
-def _training_table(ours: dict[str, Record | None], paper: list[dict[str, str]]) -> list[str]:
-    headings = ["source", "method", "stage", "positions", "parameters", "GMACs", "batch", "iterations", "iterations/s"]
-    headings += ["time (h)"]
-    headings += ["peak memory (MB)", "FID-10K"]
-    lines: list[list[str]] = []
-    for row, (name, _) in ROWS.items():
-        record = ours[row]
-        for stage, cost in _stages(record).items() if record is not None else ():
-            lines.append(
-                [
-                    source(record),
-                    name,
-                    stage.replace("_", "-"),
-                    _positions(cost.get("network", {})),
-                    f"{cost['parameters'] / 1e6:.2f} M",
-                    plain(cost.get("gmacs"), ".3g"),
-                    f"{cost['batch_size']:,}",
-                    f"{cost['steps']:,}",
-                    plain(cost.get("iterations_per_second"), ".2f"),
-                    plain(_stage_hours(cost), ".3f"),
-                    plain(cost.get("peak_memory_mb"), ",.0f"),
-                    DASH,
-                ]
-            )
-        if record is None:
-            lines.append(["ours, not measured", name, *[DASH] * 10])
-    for printed in paper:
-        iterations, memory = int(printed["iterations"]), int(printed["train_memory_mb"])
-        positions = PAPERS_POSITIONS[printed["method"]]
-        lines.append([PAPER, printed["method"], DASH, positions, *[DASH] * 3, f"{iterations:,}"])
-        lines[-1] += [printed["train_iters_per_s"]]
-        lines[-1] += [printed["time_h"], f"{memory:,}", printed["fid"]]
-    return markdown_table(headings, lines, left=3)
-
-
-def _positions(network: dict[str, Any]) -> str:
-    """Positions that the transformer computes with: tokens, or patches of the grid."""
-    shape, patch = network.get("shape"), network.get("patch_size", 1)
-    return plain(None if shape is None else math.prod(side // patch for side in shape), ",")
-
-
-def _sampling_table(ours: dict[str, Record | None], paper: list[dict[str, str]]) -> list[str]:
-    headings = ["source", "method", "steps", "network calls", "samples/s", "peak memory (MB)"]
+def _our_rows(name: str, record: Record, file: Path) -> list[Row]:
+    """A line a stage, with what sampling cost where there is only one; of several one more for the whole."""
     lines = []
-    for row, (name, _) in ROWS.items():
-        record = ours[row]
-        cost = (record or {}).get("cost", {}).get("inference")
-        if not cost:
-            lines.append(["ours, not measured", name, *[DASH] * 4])
-            continue
-        calls = cost.get("network_calls")
-        # of each stage, or of all
-        calls = " + ".join(f"{number:,}" for number in calls.values()) if isinstance(calls, dict) else plain(calls, ",")
-        speed, memory = plain(cost.get("samples_per_second"), ".3g"), plain(cost.get("peak_memory_mb"), ",.0f")
-        lines.append([source(record), name, plain(cost.get("steps"), ","), calls, speed, memory])
-    # The same numbers stand beside both of its iteration counts.
-    for method, printed in {printed["method"]: printed for printed in paper}.items():
-        memory = f"{int(printed['inference_memory_mb']):,}"
-        lines.append([PAPER, method, DASH, DASH, printed["inference_samples_per_s"], memory])
-    return markdown_table(headings, lines, left=2)
+    sampling, each = _sampling(record), stages(record)
+    for stage, cost in each.items():
+        cells = {"stage": Cell(stage.replace("_", "-")), "batch": _cell(cost["batch_size"], ",")}
+        cells |= {"parameters": Cell(f"{cost['parameters'] / 1e6:.2f} M", cost["parameters"])}
+        cells |= {"positions": _cell(positions(cost), ","), "gmacs": _cell(cost.get("gmacs"), ".3g")}
+        cells |= {"iterations": _cell(cost["steps"], ","), "hours": _cell(stage_hours(cost), ".3f")}
+        cells |= {"iterations_per_second": _cell(cost.get("iterations_per_second"), ".2f")}
+        cells |= {"memory": _cell(cost.get("peak_memory_mb"), ",.0f")}
+        lines.append(cells | (sampling if len(each) == 1 else {}))
+    if len(each) > 1:
+        whole = {"stage": Cell(WHOLE), "hours": _cell(hours(record), ".3f"), "memory": _cell(memory(record), ",.0f")}
+        parameters = sum(stage["parameters"] for stage in each.values())
+        lines.append(whole | {"parameters": Cell(f"{parameters / 1e6:.2f} M", parameters)} | sampling)
+    known = {"scale": record["scale"], "row": name, "result": file.as_posix(), "commit": record["commit"]}
+    return [
+        Row(source(record), {"method": Cell(ROWS[name][0])} | _without_gaps(cells), ours=True, **known)
+        for cells in lines
+    ]
+
+
+def _sampling(record: Record) -> dict[str, Cell | None]:
+    cost = record.get("cost", {}).get("inference", {})
+    calls = cost.get("network_calls")
+    each = (
+        list(calls.values()) if isinstance(calls, dict) else [calls] * (calls is not None)
+    )  # of each stage, or of all
+    return {
+        "steps": _cell(cost.get("steps"), ","),
+        "calls": Cell(" + ".join(f"{number:,}" for number in each), sum(each)) if each else None,
+        "samples_per_second": _cell(cost.get("samples_per_second"), ".3g"),
+        "sampling_memory": _cell(cost.get("peak_memory_mb"), ",.0f"),
+    }
+
+
+def _paper_rows() -> list[Row]:
+    rows = []
+    for printed in read_published("generator_training_sit_xl.csv"):
+        cells = {"method": Cell(printed["method"]), "positions": _cell(PAPERS_POSITIONS[printed["method"]], ",")}
+        cells["stage"] = Cell(WHOLE)
+        for name, column in {
+            "iterations": "iterations",
+            "memory": "train_memory_mb",
+            "sampling_memory": "inference_memory_mb",
+        }.items():
+            cells[name] = _cell(int(printed[column]), ",")
+        for name, column in {
+            "iterations_per_second": "train_iters_per_s",
+            "hours": "time_h",
+            "samples_per_second": "inference_samples_per_s",
+            "fid_10k": "fid",
+        }.items():
+            cells[name] = Cell(printed[column], float(printed[column]))
+        rows.append(Row(PAPER, cells))
+    return rows
+
+
+def _cell(value: float | None, form: str) -> Cell | None:
+    return None if value is None else Cell(f"{value:{form}}", value)
+
+
+def _without_gaps(cells: dict[str, Cell | None]) -> dict[str, Cell]:
+    return {name: cell for name, cell in cells.items() if cell is not None}

@@ -20,19 +20,24 @@ class Result:
         values: float[seeds, images] of every metric, from the CSV beside it.
         indices: the index of each image.
         sources: the photograph of each image.
+        path: the JSON file.
     """
 
     record: dict[str, Any]
     values: dict[str, np.ndarray]
     indices: list[int]
     sources: list[str]
+    path: Path = Path()
 
     @property
     def evaluated(self) -> dict[str, Any]:
-        """What was evaluated: row, focus, image_size and num_tokens of the whole image; as trained if not said."""
-        trained = self.record["tokenizer"]["init_args"]
-        usual = {"row": self.record["row"], "image_size": trained["image_size"], "num_tokens": trained["num_tokens"]}
-        return {**usual, "focus": None, **self.record.get("evaluated", {})}
+        """What was evaluated: row, focus, image_size, num_tokens of the whole image and code; as trained if not said.
+
+        `code` has the shape of the tokens, the numbers of each (`channels`) and `codebook_size`, or is None.
+        """
+        trained = self.record["tokenizer"].get("init_args", {})
+        usual = {name: trained[name] for name in ("image_size", "num_tokens") if name in trained}
+        return {"row": self.record["row"], "focus": None, "code": None, **usual, **self.record.get("evaluated", {})}
 
 
 def read_result(path: Path) -> Result | None:
@@ -62,7 +67,7 @@ def read_result(path: Path) -> Result | None:
         name: np.array([[float(rows[seed, index][name]) for index in indices] for seed in seeds])
         for name in record["metrics"]
     }
-    return Result(record, values, indices, sources)
+    return Result(record, values, indices, sources, path)
 
 
 def _check_scores(path: Path, scores: dict[str, Any]) -> None:
@@ -73,6 +78,16 @@ def _check_scores(path: Path, scores: dict[str, Any]) -> None:
         label = score.get("label", COLUMNS[name].heading)
         if name in INCEPTION_COLUMNS and not label.replace("-Inception", "").endswith(("FID", "KID")):
             raise ValueError(f"{path}: score {name!r} is labelled {label!r}, which is no Inception distance")
+
+
+def check_scale(path: Path, record: dict[str, Any], scale: str) -> None:
+    """Refuses a result that lies in the folder of another scale.
+
+    Raises:
+        ValueError: naming the file and both scales.
+    """
+    if record["scale"] != scale:
+        raise ValueError(f"{path}: is of the scale {record['scale']!r}, not {scale!r}; move it to its own folder")
 
 
 def clusters(data: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The rows of the tables of tables.yaml: our result files beside the paper's numbers."""
+"""The tables of tables.yaml that are of images reconstructed: our result files beside the paper's numbers."""
 
 import csv
 from pathlib import Path
@@ -6,22 +6,27 @@ from typing import Any
 
 import yaml
 
-from reports.columns import COLUMNS
-from reports.results import Result, check_same, check_same_origin, clusters, read_result
+from reports.results import Result, check_same, check_same_origin, read_result
 
 HERE = Path(__file__).parent
-# Up to so many photographs, a mean stands for those photographs alone.
-FEW_PHOTOGRAPHS = 3
-Row = dict[str, Any]
 
 
-def declarations() -> dict[str, dict[str, Any]]:
+def every_table() -> dict[str, dict[str, Any]]:
     """Every table of tables.yaml by name."""
     return yaml.safe_load((HERE / "tables.yaml").read_text(encoding="utf-8"))
 
 
+def declarations() -> dict[str, dict[str, Any]]:
+    """The tables of tables.yaml whose rows are results of tokenizers, which `read_table` reads."""
+    return {name: declared for name, declared in every_table().items() if "reader" not in declared}
+
+
 def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Result | None], list[dict[str, str]]]:
-    """The result files that a table names (None where there is none) and the published rows.
+    """The result files that a table names (None where there is none), its sweeps, and the published rows.
+
+    Args:
+        declared: the table.
+        results: results/SCALE.
 
     Returns:
         Our rows by name, and the paper's: what is printed, with the "source" that tables.yaml words.
@@ -42,13 +47,67 @@ def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resul
         of_data_set.setdefault(label.get("dataset"), []).append(result)
     for group in of_data_set.values():
         check_same_origin(group, declared.get("sizes_differ", False))
-    published = []
+    return ours | read_sweeps(declared, results)[0], published(declared)
+
+
+def published(declared: dict[str, Any]) -> list[dict[str, str]]:
+    """The rows of the paper's tables, as printed, with the "source" that tables.yaml words."""
+    rows = []
     for table in declared["published"]:
-        with (HERE / "published" / table["file"]).open(newline="", encoding="utf-8") as file:
-            for printed in csv.DictReader(file):
-                named = {"source": table["source"].format(**printed)}
-                published.append({"method": table.get("method", "")} | printed | named)
-    return ours, published
+        for printed in read_published(table["file"]):
+            named = {"source": table["source"].format(**printed)}
+            rows.append({"method": table.get("method", "")} | printed | named)
+    return rows
+
+
+def read_published(name: str) -> list[dict[str, str]]:
+    """The rows of a table in reports/published, as printed."""
+    with (HERE / "published" / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read_sweeps(declared: dict[str, Any], results: Path) -> tuple[dict[str, Result], list[str]]:
+    """Every value of a swept argument that was measured as the base row was, and in words what was measured otherwise.
+
+    Values that nobody declared are found too; in the order of the sweeps and of their values.
+    """
+    found, otherwise = {}, []
+    base = read_result(results / "tokenizers" / f"{declared['base']}.json") if "sweeps" in declared else None
+    for sweep in declared.get("sweeps", {}):
+        values = []
+        for path in sorted((results / "sweeps").glob(f"{sweep}_*.json")):
+            result = read_result(path)
+            try:
+                if base is None:
+                    raise ValueError(f"no result of {declared['base']} to compare it with")
+                check_same_origin([base, result])
+                _check_one_change(base, result, declared["sweeps"][sweep]["argument"])
+            except ValueError as difference:
+                otherwise.append(f"{path.stem}: {difference}")
+                continue
+            values.append((sweep_of(declared, sweep, result), path.stem, result))
+        found |= {row: result for _, row, result in sorted(values, key=lambda each: each[:2])}
+    return found, otherwise
+
+
+def sweep_of(declared: dict[str, Any], sweep: str, result: Result) -> float:
+    """The value of a swept argument that a result was measured with.
+
+    Raises:
+        ValueError: if its tokenizer has no such argument.
+    """
+    argument = declared["sweeps"][sweep]["argument"]
+    try:
+        return float(result.record["tokenizer"]["init_args"][argument])
+    except KeyError:
+        raise ValueError(f"{result.path}: its tokenizer has no {argument}; is it a sweep of {sweep}?") from None
+
+
+def _check_one_change(base: Result, result: Result, argument: str) -> None:
+    first, other = base.record["tokenizer"]["init_args"], result.record["tokenizer"]["init_args"]
+    more = [name for name in first | other if first.get(name) != other.get(name) and name != argument]
+    if more:
+        raise ValueError(f"other arguments differ from those of {base.record['row']} too: {', '.join(more)}")
 
 
 def _read(results: Path, row: str, label: dict[str, str]) -> Result | None:
@@ -60,57 +119,3 @@ def _read(results: Path, row: str, label: dict[str, str]) -> Result | None:
         if itself is not None and itself.record["data"].get("dataset") == label["dataset"]:
             return itself
     return result
-
-
-def rows_of(declared: dict[str, Any], ours: dict[str, Result | None], published: list[dict[str, str]]) -> list[Row]:
-    """The table as one list; numbers as they were measured or printed, absent where there is none.
-
-    Ours come first, or where there are several data sets, ours of each before the paper's of its kind.
-    """
-    rows = [_our_row(declared, row, result) for row, result in ours.items()]
-    rows += [_published_row(declared, printed) for printed in published]
-    places = {name: place for place, name in enumerate(declared.get("datasets", {}))}
-    return sorted(rows, key=lambda row: places.get(row["kind"], 0))
-
-
-def _our_row(declared: dict[str, Any], name: str, result: Result | None) -> Row:
-    label = declared["ours"][name]
-    kind = label.get("dataset", "")
-    title = declared["datasets"][kind]["title"] if kind else ""
-    row = {"kind": kind, "source": "ours, not measured", "method": label["name"], "papers_row": label.get("paper", "")}
-    if result is None:
-        return row | {"dataset": title}
-    record, data, evaluated = result.record, result.record["data"], result.evaluated
-    # At another scale other images may stand in for the embedded ones.
-    row["dataset"] = title if data.get("dataset", kind) == kind else data["dataset"]
-    row |= {"source": f"ours, {record['scale']} scale, {evaluated['image_size']} px"}
-    row |= {"tokens": str(evaluated["num_tokens"]), "parameters": record["parameters"]}
-    row |= {"images": data["images"], "photographs": data["photographs"], "focus": _focus(evaluated["focus"])}
-    row["size"] = f"{data['images']} images of {clusters(data)}"
-    if data["photographs"] <= FEW_PHOTOGRAPHS:
-        plural = "s" * (data["photographs"] != 1)
-        row["size"] = f"demonstration only (n = {data['photographs']} photograph{plural}), {data['images']} images"
-    for column, metric in record["metrics"].items():
-        row |= {column: metric["mean"], f"{column}_standard_error": metric["standard_error"]}
-    for column, score in record.get("scores", {}).items():
-        row |= {column: score["mean"], f"{column}_count": score["count"]}
-        if len(score["per_seed"]) > 1:  # one seed tells nothing of the next
-            row[f"{column}_standard_error"] = score["standard_error"]
-    return row
-
-
-def _published_row(declared: dict[str, Any], printed: dict[str, str]) -> Row:
-    dataset = printed.get("dataset", "")
-    kinds = [kind for kind, entry in declared.get("datasets", {}).items() if entry["paper"] == dataset]
-    row = {"kind": kinds[0] if kinds else "", "dataset": dataset.replace("_", "-")}
-    row |= {name: printed.get(name, "") for name in ("source", "method", "tokens")}
-    row["size"] = declared["datasets"][kinds[0]].get("size", "") if kinds else ""
-    if printed.get("params_m"):
-        row["parameters"] = round(float(printed["params_m"]) * 1e6)
-    return row | {name: float(printed[name]) for name in COLUMNS if printed.get(name)}
-
-
-def _focus(focus: dict[str, float] | None) -> str:
-    if not focus or not focus["strength"]:
-        return ""
-    return f"strength {focus['strength']:g}, radius {focus['radius']:g} of the shorter side"

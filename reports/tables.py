@@ -1,45 +1,56 @@
-"""`python -m reports.tables`: the tables of tables.yaml as Markdown and CSV, ours beside the paper's."""
+"""`python -m reports.tables`: every table of tables.yaml as Markdown, CSV, LaTeX and JSON, ours beside the paper's."""
 
 import argparse
-import csv
-import io
 import sys
 from pathlib import Path
 
 from gpstoken.writing import replacing
-from reports.columns import COLUMNS
-from reports.pages import markdown
-from reports.rows import Row, declarations, read_table, rows_of
+from reports.claims_table import claims_table
+from reports.efficiency_table import efficiency_table
+from reports.generation_table import generation_table
+from reports.generation_training import training_table
+from reports.render_data import as_csv, as_json
+from reports.render_latex import latex
+from reports.render_markdown import markdown
+from reports.rows import every_table
+from reports.table import Table
+from reports.tokenizer_table import tokenizer_table
+
+READERS = {
+    "tokenizers": tokenizer_table,
+    "efficiency": efficiency_table,
+    "generators": generation_table,
+    "costs": training_table,
+    "claims": claims_table,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes every declared table; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reports.tables", description=__doc__)
-    parser.add_argument("--results", type=Path, required=True, help="results/SCALE")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="holds a folder a scale")
+    parser.add_argument("--scale", default="laptop", help="whose rows the tables have, measured or not")
+    parser.add_argument("--beside", nargs="*", default=[], help="scales whose rows stand beside, where there are any")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
-    for name, declared in declarations().items():
-        ours, published = read_table(declared, options.results)
-        with replacing(options.output / f"{name}.md") as part:
-            part.write_text(markdown(declared, ours, published), encoding="utf-8")
-        with replacing(options.output / f"{name}.csv") as part:
-            part.write_text(as_csv(rows_of(declared, ours, published)), encoding="utf-8")
+    scales = list(dict.fromkeys([options.scale, *options.beside]))
+    beside = f" --beside {' '.join(scales[1:])}" * (len(scales) > 1)
+    command = f"python -m reports.tables --results {options.results} --scale {options.scale}{beside}"
+    for table in all_tables(options.results, scales):
+        texts = {"md": markdown(table, options.output), "csv": as_csv(table), "json": as_json(table)}
+        for form, text in (texts | {"tex": latex(table, command)}).items():
+            with replacing(options.output / f"{table.name}.{form}") as part:
+                part.write_text(text, encoding="utf-8")
     return 0
 
 
-def as_csv(rows: list[Row]) -> str:
-    """The rows for machines: every digit, the standard error and the number of images in columns of their own."""
-    used = {name for row in rows for name, value in row.items() if value != ""}
-    columns = ["source", "dataset", "method", "papers_row", "tokens", "focus", "images", "photographs", "parameters"]
-    columns += [f"{name}{part}" for name in COLUMNS for part in ("", "_standard_error", "_count")]
-    file = io.StringIO()
-    # what no row has is left out, and what only sorts and words the rows
-    names = [name for name in columns if name in used]
-    writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+def all_tables(results: Path, scales: list[str]) -> list[Table]:
+    """Every table of tables.yaml, filled from results/SCALE; rows of the first scale are there measured or not."""
+    return [
+        READERS[declared.get("reader", "tokenizers")](name, declared, results, scales)
+        for name, declared in every_table().items()
+    ]
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from reports import tables
 # Read by MLflow when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+KNOBS = {"lambda_": 2.5, "support_factor": 3.0, "min_region_size": 4}
 METRICS = ("psnr", "ssim", "lpips_alexnet", "lpips_vgg16")
 
 
 @pytest.fixture
 def write_result(tmp_path):
-    """Writes results/laptop/GROUP/ROW.json and .csv.
+    """Writes results/SCALE/GROUP/ROW.json and .csv.
 
     `metrics` has (mean, standard error) and `values` has float[seeds, images] of each metric; `changes` are laid over
     the record, `data` and `evaluated` key by key.
@@ -35,19 +36,20 @@ def write_result(tmp_path):
         photographs=2,
         data: dict | None = None,
         steps=300,
+        scale="laptop",
         **changes,
     ) -> Path:
-        folder = tmp_path / "results" / "laptop" / group
+        folder = tmp_path / "results" / scale / group
         folder.mkdir(parents=True, exist_ok=True)
         images = values["psnr"].shape[1]
         record = {
             "row": row,
             "group": group,
-            "scale": "laptop",
+            "scale": scale,
             "seeds": list(seeds),
             "tokenizer": {
                 "class_path": "gpstoken.tokenizer.GPSToken",
-                "init_args": {"num_tokens": 16, "feature_channels": 16, "image_size": 64, "lambda_": 2.5},
+                "init_args": {"num_tokens": 16, "feature_channels": 16, "image_size": 64, **KNOBS},
             },
             "parameters": 388347,
             "data": {
@@ -131,13 +133,15 @@ def study(write_result):
 
 
 @pytest.fixture
-def pages(tmp_path):
-    """Writes every table from what lies in results/laptop: the texts by file name."""
+def pages(tmp_path, monkeypatch):
+    """Writes every table from what lies in results/laptop, and beside it in other scales: the texts by file name."""
+    # so that result files are named from where results/ lies
+    monkeypatch.chdir(tmp_path)
 
-    def write() -> dict[str, str]:
-        output = tmp_path / "generated"
-        assert tables.main(["--results", str(tmp_path / "results" / "laptop"), "-o", str(output)]) == 0
-        return {path.name: path.read_text(encoding="utf-8") for path in output.iterdir()}
+    def write(*beside: str) -> dict[str, str]:
+        more = ["--beside", *beside] if beside else []
+        assert tables.main(["--results", "results", "--scale", "laptop", *more, "-o", "generated/tables"]) == 0
+        return {path.name: path.read_text(encoding="utf-8") for path in Path("generated/tables").iterdir()}
 
     return write
 

@@ -4,9 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from reports import generation, generation_figures
 from reports.generation_claims import judge
 
 KID, PRECISION, RECALL = "kid_efficientnet_lite0", "precision_efficientnet_lite0", "recall_efficientnet_lite0"
@@ -84,16 +82,9 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Runs the command: what it wrote, text as text, pictures as bytes."""
-
-    def make(folder="generated"):
-        output = tmp_path / folder
-        assert generation.main(["--results", str(tmp_path / "results" / "laptop"), "--output", str(output)]) == 0
-        texts = (".md", ".csv")
-        return {p.name: p.read_text("utf-8") if p.suffix in texts else p.read_bytes() for p in output.iterdir()}
-
-    return make
+def run(pages):
+    """Writes every table: those of generators, by file name."""
+    return lambda *beside: {name: text for name, text in pages(*beside).items() if name.startswith("generation")}
 
 
 def line(page, *start):
@@ -124,7 +115,7 @@ def test_cells_of_our_rows(write, run):
     headings = line(page, "source", "kind", "method")
     assert headings[5:] == [
         "FID ↓", "sFID ↓", "IS ↑", "KID-EffLite0 x1000 ↓", "precision-EffLite0 ↑", "recall-EffLite0 ↑",
-        "class accuracy (%) ↑ (chance: 20.0)",
+        "class accuracy (%) ↑",
     ]  # fmt: skip
 
 
@@ -132,10 +123,10 @@ def test_cells_of_the_papers_rows(run):
     page = run()["generation.md"]
     # Table 2 of the slides
     assert line(page, PAPER, "diffusion", "GPSToken two-stage") == [
-        "-", "128", "127.8 M", "33 + 675 M", "-", "**1.64**", "**4.41**", "**316.0**",
+        "-", "128", "127.8 M", "33 + 675 M", "**1.64**", "**4.41**", "**316.0**",
     ]  # fmt: skip
-    assert line(page, PAPER, "autoregressive", "TiTok-B64") == ["-", "64", "204.8 M", "177 M", "-", "-", "-", "199.8"]
-    assert line(page, PAPER, "diffusion", "SiT-XL/2")[1:] == ["32x32", "83.6 M", "675 M", "-", "2.06", "4.49", "277.5"]
+    assert line(page, PAPER, "autoregressive", "TiTok-B64") == ["-", "64", "204.8 M", "177 M", "-", "-", "199.8"]
+    assert line(page, PAPER, "diffusion", "SiT-XL/2")[1:] == ["32x32", "83.6 M", "675 M", "2.06", "4.49", "277.5"]
     assert page.count(f"| {PAPER} |") == 14
 
 
@@ -151,10 +142,11 @@ def test_origin_sampler_budget_and_classifier_are_told(write, run):
         "Scale **laptop**: n = 500 samples a seed of 2 classes; seeds 0, 1, 2; 1,200 training steps of 64 samples",
         "2,000 real train images and 180 real test images of datamodules.EmbeddedClasses, fingerprint fe6d6b66d051.",
         "Commit 0123456789ab. Device cpu (Test CPU), torch 2.14.1.",
-        "GPSToken two-stage: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 (t = 0: noise); "
-        "trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
+        "GPSToken two-stage, laptop scale: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 "
+        "(t = 0: noise); trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
         "kernel logistic regression on thumbnails of 8 x 8 pixels, trained on the real training images alone",
         "chance is 20.0 %",
+        "Class accuracy by chance, at laptop scale: 20.0 %.",
     ):  # fmt: skip
         assert part in page
     real = "91.0 % (85.0 to 95.0), N = 180"
@@ -217,14 +209,11 @@ def test_one_seed_resolves_nothing(write, run):
     assert line(run()["generation.md"], *OURS, "GPSToken two-stage")[8] == "**60.00**"
 
 
-def test_nothing_measured(run, capsys):
+def test_nothing_measured(run):
     written = run()
-    assert set(written) == {"generation.md", "generation.csv", "generation_training.md"}
     assert "Ours: not measured yet." in written["generation.md"]
     assert "2.06): not measured." in written["generation.md"]
     assert "Ours: not measured yet." in written["generation_training.md"]
-    names = [text.split(":")[0] for text in capsys.readouterr().out.splitlines()]
-    assert names == ["fid_curve", "samples_two_stage", "samples_one_stage", "samples_grid"]
 
 
 @pytest.mark.parametrize(
@@ -252,11 +241,11 @@ def test_the_budgets_of_the_rows_are_compared(write, run):
     page = run()["generation.md"]
     assert "training of about 2.44 T multiply-adds (forward) a row." in page
     assert "GPSToken two-stage 2.44 T, SiT on a grid of KL latents 2.44 T." in page
-    assert "- One budget: " in page
+    assert "- One budget at laptop scale: " in page
     other["training"]["grid"]["gmacs"] = 0.04
     write("grid", cost=other)
     page = run()["generation.md"]
-    assert "- **Not one budget**: " in page
+    assert "- **Not one budget** at laptop scale: " in page
     assert "GPSToken two-stage 2.44 T, SiT on a grid of KL latents 3.07 T." in page
 
 
@@ -299,9 +288,11 @@ def test_csv_has_every_digit_and_both_sources(write, run):
     assert len(rows) == 3 + 14
     ours, papers = rows[0], rows[-1]
     assert (ours[KID], ours[f"{KID}_standard_error"], ours[f"{KID}_count"]) == ("0.062", "0.002", "500")
-    assert (ours["layout_parameters"], ours["generator_parameters"]) == ("100000", "1200000")
-    assert (ours["class_accuracy_low"], ours["class_accuracy_high"], ours["chance"]) == ("0.65", "0.75", "0.2")
-    assert (papers["fid"], papers["layout_parameters"], papers[KID]) == ("1.64", "33000000", "")
+    assert (ours["generator"], ours["samples"], ours["tokens"]) == ("1300000", "1500", "16")
+    assert (ours["class_accuracy_low"], ours["class_accuracy_high"]) == ("0.65", "0.75")
+    assert (ours["result"], ours["commit"]) == ("results/laptop/generators/two_stage.json", "0123456789ab")
+    # 33 M of the layout and 675 M of the texture
+    assert (papers["fid"], papers["generator"], papers[KID]) == ("1.64", "708000000", "")
 
 
 def test_memorisation(write, run):
@@ -322,81 +313,65 @@ def cost(stages, speed, memory, samples, calls):
     return {"training": training, "inference": inference, "device": "cpu (Test CPU)"}
 
 
-def test_cost_beside_the_papers(write, run):
+def test_cost_beside_the_papers(write, run, cells):
     write("two_stage", cost=cost(["layout", "texture"], 5, 600, 3.0, {"layout": 250, "texture": 250}))
     write("grid", cost=cost(["grid"], 2, 800, 2.0, 250)), write("one_stage")
     page = run()["generation_training.md"]
-    # 600 / 5 / 3600 h = 120 s, 1200 / 5 s = 240 s
     ours = "ours, laptop scale, 64 px"
-    texture = line(page, ours, "GPSToken two-stage", "texture")
-    assert texture == ["16", "1.20 M", "0.0212", "64", "1,200", "5.00", "0.067", "600", "-"]
-    assert line(page, ours, "GPSToken two-stage", "layout")[4:7] == ["600", "5.00", "0.033"]
-    assert line(page, ours, "GPSToken one-stage", "one-stage") == ["16", "1.19 M", "-", "64", "1,200", *["-"] * 4]
-    assert line(page, ours, "GPSToken two-stage", "250") == ["250 + 250", "3", "700"]
+    # 600 / 5 / 3600 h = 120 s, 1200 / 5 s = 240 s
+    texture = cells(page, ours, "GPSToken two-stage", "texture")
+    assert list(texture.values())[3:] == [
+        "16", "1.20 M", "0.0212", "64", "1,200", "5.00", "0.067", "600", *["-"] * 5
+    ]  # fmt: skip
+    layout = cells(page, ours, "GPSToken two-stage", "layout")
+    assert (layout["iterations"], layout["time (h)"]) == ("600", "0.033")
+    # 360 s together
+    whole = cells(page, ours, "GPSToken two-stage", "whole generator")
+    assert list(whole.values())[3:] == [
+        "-", "1.30 M", "-", "-", "-", "-", "0.100", "600", "250", "250 + 250", "3", "700", "-"
+    ]  # fmt: skip
+    one = cells(page, ours, "GPSToken one-stage", "one-stage")
+    assert list(one.values())[3:] == ["16", "1.19 M", "-", "64", "1,200", *["-"] * 8]
+    grid = cells(page, ours, "SiT on a grid of KL latents", "grid")
+    assert (grid["positions"], grid["network calls"], grid["samples/s"]) == ("64", "250", "2")
     # 360 s against 600 s; 600 MB against 800 MB; 3.0 against 2.0
     assert (
         "Ours against our grid SiT: 40 % less training time, 25 % less training memory (the larger stage), 1.50 "
         in page
     )
     paper = "paper, SiT-XL/2 at ImageNet 256 px"
-    two_stage = line(page, paper, "GPSToken two-stage", "-", "128", *["-"] * 3, "1,000,000")
-    assert two_stage == ["1.09", "256", "41,498", "7.61"]
-    assert line(page, paper, "SiT-XL/2 baseline", "-", "-", "0.067") == ["9,126"]
+    papers = [row for row in page.splitlines() if row.startswith(f"| {paper} | GPSToken two-stage |")]
+    assert papers[1].split(" | ")[3:] == [
+        "128", "-", "-", "-", "1,000,000", "1.09", "256", "41,498", "-", "-", "0.129", "9,636", "7.61 |"
+    ]  # fmt: skip
     assert "timed on cpu (Test CPU)" in page
 
 
-def pictures(count):
-    """Samples of one colour a class, neighbours of another; 32 px, so enlarged four times."""
-    samples = np.zeros((2, count, 32, 32, 3), np.uint8)
-    samples[0, ..., 0], samples[1, ..., 1] = 200, 150
-    nearest = np.zeros_like(samples)
-    nearest[..., 2] = 250
-    distances = np.arange(2.0 * count).reshape(2, count)
-    return {"classes": np.array([0, 1]), "samples": samples, "nearest": nearest, "distances": distances}
+def test_a_claim_in_json_has_its_files_and_its_seeds(write, run):
+    write("two_stage"), write("one_stage")
+    claims = json.loads(run()["generation.json"])["claims"]
+    kid = next(claim for claim in claims if claim["metric"] == "KID-EffLite0 x1000 ↓")
+    assert (kid["difference"], kid["interval"]) == (-28.0, [-32.968, -23.032])
+    assert kid["results"] == [f"results/laptop/generators/{row}.json" for row in ("one_stage", "two_stage")]
+    assert kid["of"] == "paired difference by seed, 3 seeds"
 
 
-def test_figures_are_the_same_bytes_and_show_the_pictures(write, run, tmp_path):
-    for row in STAGES:
-        scores = write(row)["scores"]
-        early = {KID: scores[KID] | {"per_seed": [2 * value for value in scores[KID]["per_seed"]]}}
-        write(row, curve=[{"step": 1200, "scores": scores}, {"step": 300, "scores": early}])
-    np.savez(tmp_path / "results" / "laptop" / "generators" / "grid.samples.npz", **pictures(10))
-    first = run("first")
-    assert {name for name in first if name.endswith((".png", ".svg"))} == {
-        "fid_curve.png", "fid_curve.svg", "samples_grid.png"
-    }  # fmt: skip
-    assert run("second") == first
-    svg = first["fid_curve.svg"].decode()
-    assert "KID-EffLite0 x1000 (no FID)" in svg and "FID-10K" in svg and "ours, laptop scale, 3 seeds" in svg
-    assert "![Samples of SiT on a grid of KL latents](samples_grid.png)" in first["generation.md"]
-    page = np.asarray(Image.open(io.BytesIO(first["samples_grid.png"])).convert("RGB"))
-    # eight pictures of 32 px, four times as large, a class; two classes have a line of neighbours each
-    for colour, shown in (((200, 0, 0), 8), ((0, 150, 0), 8), ((0, 0, 250), 16)):
-        assert (page == colour).all(axis=-1).sum() == shown * 128 * 128
-
-
-def test_a_file_of_samples_of_another_form_is_refused(write, run, tmp_path):
-    write("grid")
-    path = tmp_path / "results" / "laptop" / "generators" / "grid.samples.npz"
-    parts = pictures(2)
-    np.savez(path, **{name: part for name, part in parts.items() if name != "distances"})
-    with pytest.raises(ValueError, match=r"samples\.npz: no 'distances' in it"):
-        run()
-    np.savez(path, **parts | {"nearest": parts["nearest"][:, :1]})
-    with pytest.raises(ValueError, match="expected samples and nearest uint8"):
-        run()
-
-
-def test_curves_are_means_within_their_seeds_and_the_papers_points(write):
-    record = write("two_stage")
-    point = {"step": 1200, "scores": record["scores"]}
-    early = {"step": 300, "scores": {KID: record["scores"][KID] | {"per_seed": [0.1, 0.2, 0.6]}}}
-    ours = {"two_stage": record | {"curve": [point, early]}, "one_stage": None, "grid": None}
-    left, right = generation_figures.curves(ours).axes
-    # x1000: the mean of 100, 200 and 600 is 300; of 60, 62 and 64 it is 62
-    np.testing.assert_allclose(left.lines[0].get_xydata(), [[300, 300], [1200, 62]])
-    band = left.collections[0].get_paths()[0].vertices
-    assert {tuple(corner) for corner in band.round(6)} == {(300, 100), (300, 600), (1200, 60), (1200, 64)}
-    # FID after half a million and a million iterations, as the discussion has them
-    papers = [curve.get_xydata().tolist() for curve in right.lines]
-    assert papers == [[[0.5, 19.07], [1.0, 14.5]], [[0.5, 9.57], [1.0, 7.61]]]
+def test_another_scale_stands_beside(write, run, tmp_path):
+    write("grid"), write("two_stage")
+    record = write("grid") | {"scale": "workstation", "data": write("grid")["data"] | {"fingerprint": "c" * 64}}
+    path = tmp_path / "results" / "workstation" / "generators" / "grid.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    written = run("workstation", "paper")
+    page = written["generation.md"]
+    beside = line(page, "ours, workstation scale, 64 px", "diffusion")
+    assert beside[:2] == ["SiT on a grid of KL latents", "SiT-XL/2"]
+    assert "**" not in "".join(beside)  # alone of its source
+    assert [text for text in page.splitlines() if text.startswith("## Are they")] == [
+        "## Are they copies of training images, at laptop scale?",
+        "## Are they copies of training images, at workstation scale?",
+    ]
+    assert page.count("| ours, not measured |") == 1
+    path.write_text(json.dumps(record | {"scale": "laptop"}))
+    with pytest.raises(ValueError, match=r"grid\.json: is of the scale 'laptop', not 'workstation'"):
+        run("workstation")

@@ -19,16 +19,16 @@ def test_tokens_verdicts_as_they_come_out(study, pages, cells):
     # the trained count is the row itself
     study("gpstoken_m128", group="tokenizers", levels={"psnr": 19.0})
     page = pages()["tokens.md"]
-    assert [line for line in verdicts(page) if line[1] == "PSNR ↑"] == [
-        ["half over a quarter of the trained count", "PSNR ↑", "+1.000", "> 0", "holds"],
-        ["the trained count over half of it", "PSNR ↑", "+0.000", "> 0", "not resolved"],
-        ["twice the trained count over it", "PSNR ↑", "-0.250", "> 0", "reversed"],
+    assert [line for line in verdicts(page) if line[1] == "PSNR (dB) ↑"] == [
+        ["half over a quarter of the trained count", "PSNR (dB) ↑", "+1.000", "> 0", "holds"],
+        ["the trained count over half of it", "PSNR (dB) ↑", "+0.000", "> 0", "not resolved"],
+        ["twice the trained count over it", "PSNR (dB) ↑", "-0.250", "> 0", "reversed"],
     ]
     assert (
         "**The paper's claim that quality rises with the token count does not hold as a whole here:** half over" in page
     )
     assert cells(page, OURS, "half of the trained count")["the paper's row"] == "64"
-    assert cells(page, "paper, one picture", "GPSToken-M128", "-", "64")["PSNR ↑"] == "22.64"
+    assert cells(page, "paper, one picture", "GPSToken-M128", "-", "64")["PSNR (dB) ↑"] == "22.64"
 
 
 SIZES = {
@@ -45,17 +45,17 @@ def test_resolution_verdicts_by_hand(study, pages, cells):
         study(row, size, count, levels={"psnr": psnr})
     page = pages()["resolution.md"]
     # margins of tables.yaml: 0.5 dB, 0.02 of LPIPS
-    assert [line for line in verdicts(page) if line[1] == "PSNR ↑"] == [
-        ["no loss at 2x with tokens in proportion", "PSNR ↑", "-0.250", "> -0.500", "holds"],
-        ["no loss at 4x with tokens in proportion", "PSNR ↑", "-0.750", "> -0.500", "reversed"],
-        ["at 2x, tokens in proportion over the fixed count", "PSNR ↑", "+1.750", "> 0", "holds"],
-        ["at 4x, tokens in proportion over the count of 2x", "PSNR ↑", "+1.250", "> 0", "holds"],
+    assert [line for line in verdicts(page) if line[1] == "PSNR (dB) ↑"] == [
+        ["no loss at 2x with tokens in proportion", "PSNR (dB) ↑", "-0.250", "> -0.500", "holds"],
+        ["no loss at 4x with tokens in proportion", "PSNR (dB) ↑", "-0.750", "> -0.500", "reversed"],
+        ["at 2x, tokens in proportion over the fixed count", "PSNR (dB) ↑", "+1.750", "> 0", "holds"],
+        ["at 4x, tokens in proportion over the count of 2x", "PSNR (dB) ↑", "+1.250", "> 0", "holds"],
     ]
     lpips = [line for line in verdicts(page) if line[1] == "LPIPS (VGG) ↓"]
     assert [line[3:] for line in lpips] == [["< +0.0200", "holds"]] * 2 + [["< 0", "not resolved"]] * 2
     # best of one size, and of nothing where there is only one row
     psnr = [
-        cells(page, f"ours, laptop scale, {size} px", name)["PSNR ↑"]
+        cells(page, f"ours, laptop scale, {size} px", name)["PSNR (dB) ↑"]
         for size, name in ((64, "trained size and count"), (128, "2x, fixed count"), (128, "2x, in proportion"))
     ]
     assert psnr == ["20.00 ± 0.25", "18.00 ± 0.25", "**19.75 ± 0.25**"]
@@ -76,9 +76,9 @@ def test_focus_is_claimed_inside_and_its_cost_is_told(study, pages, cells):
     study("focus_centre", focus=map_, levels=levels)
     page = pages()["focus.md"]
     assert verdicts(page) == [
-        ["a map over none", "PSNR inside ↑", "+1.000", "> 0", "holds"],
-        ["What the map costs", "PSNR outside ↑", "-0.500", "nothing", "worse"],
-        ["What the map costs", "PSNR ↑", "-0.250", "nothing", "worse"],
+        ["a map over none", "PSNR inside (dB) ↑", "+1.000", "> 0", "holds"],
+        ["What the map costs", "PSNR outside (dB) ↑", "-0.500", "nothing", "worse"],
+        ["What the map costs", "PSNR (dB) ↑", "-0.250", "nothing", "worse"],
     ]
     assert (
         "**The paper's claim that a focus map raises the quality inside it holds here:** a map over none holds in PSNR "
@@ -87,11 +87,11 @@ def test_focus_is_claimed_inside_and_its_cost_is_told(study, pages, cells):
     assert cells(page, OURS, "no map")["focus map"] == "-"
     line = cells(page, OURS, "map on a central disc")
     assert line["focus map"] == "strength 5, radius 0.3 of the shorter side"
-    assert (line["PSNR inside ↑"], line["PSNR outside ↑"]) == ("**21.00 ± 0.25**", "19.50 ± 0.25")
+    assert (line["PSNR inside (dB) ↑"], line["PSNR outside (dB) ↑"]) == ("**21.00 ± 0.25**", "19.50 ± 0.25")
 
 
 def test_focus_without_its_pair_is_not_measured(study, pages, cells):
     study("focus_none", levels={"psnr_inside": 20.0, "psnr_outside": 20.0})
     page = pages()["focus.md"]
     assert cells(page, "ours, not measured")["method"] == "map on a central disc"
-    assert "The paper's claims: not measured." in page
+    assert "The paper's claim that a focus map raises the quality inside it: not measured." in page

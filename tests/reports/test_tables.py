@@ -1,9 +1,12 @@
 import csv
 import io
+import json
 import re
 
 import numpy as np
 import pytest
+
+from reports.render_markdown import pipe_table
 
 LEVEL = {"psnr": 20.0, "ssim": 0.5, "lpips_alexnet": 0.25, "lpips_vgg16": 0.5}
 VALUES = {name: np.full((2, 4), value) for name, value in LEVEL.items()}
@@ -93,8 +96,9 @@ def test_every_line_of_a_table_has_the_same_cells(reconstruction):
 
 def test_csv_has_every_digit_and_both_sources(reconstruction):
     rows = list(csv.DictReader(io.StringIO(reconstruction["reconstruction.csv"])))
-    assert len(rows) == 3 + 16
+    assert len(rows) == 7 + 16
     assert (rows[0]["psnr"], rows[0]["psnr_standard_error"], rows[0]["parameters"]) == ("20.314", "0.426", "388347")
+    assert (rows[0]["result"], rows[0]["commit"]) == ("results/laptop/tokenizers/gpstoken_s64.json", "0123456789ab")
     assert rows[2]["method"] == "GPSToken-L256" and rows[2]["psnr"] == ""
     assert {row["source"] for row in rows} == {
         "ours, laptop scale, 64 px",
@@ -103,23 +107,28 @@ def test_csv_has_every_digit_and_both_sources(reconstruction):
     }
 
 
+TABLES = {
+    "reconstruction", "ablation", "sensitivity", "domains", "tokens", "resolution", "resolution_slides", "focus",
+    "efficiency", "generation", "generation_training", "claims",
+}  # fmt: skip
+
+
 def test_nothing_evaluated(pages):
     pages = pages()
-    assert set(pages) == {
-        f"{name}.{form}"
-        for name in ("reconstruction", "ablation", "domains", "tokens", "resolution", "focus")
-        for form in ("md", "csv")
-    }
-    for name, page in pages.items():
-        if name.endswith(".md"):
-            assert "Ours: not measured. No row of ours has been evaluated yet." in page
-            assert "claims, tested" not in page
-            assert ("The paper's claims: not measured." in page) == (name not in ("reconstruction.md", "domains.md"))
+    assert set(pages) == {f"{name}.{form}" for name in TABLES for form in ("md", "csv", "tex", "json")}
+    for name in TABLES:
+        page, table = pages[f"{name}.md"], json.loads(pages[f"{name}.json"])
+        assert "Ours: not measured" in page
+        assert "claims, tested" not in page or name == "claims"
+        ours = [row for row in table["rows"] if row["ours"]]
+        assert ours and all(row["result"] is None and row["scale"] is None for row in ours)
+        assert all("value" not in cell for row in ours for cell in row["cells"].values())
+    assert "The paper's order grid < Init < Init + Refine: not measured." in pages["ablation.md"]
 
 
 def test_only_the_rows_that_a_table_names(reconstruction, write_result, pages):
-    # a leftover of another scale lies beside them
-    write_result("leftover", S64, VALUES, scale="paper", data={"fingerprint": "0" * 64})
+    write_result("leftover", S64, VALUES, data={"fingerprint": "0" * 64})
+    write_result("gpstoken_l256", S64, VALUES, scale="workstation")
     assert pages() == reconstruction
 
 
@@ -127,7 +136,6 @@ def test_only_the_rows_that_a_table_names(reconstruction, write_result, pages):
     ("changes", "what"),
     [
         ({"data": {"fingerprint": "0" * 64}}, "images"),
-        ({"scale": "paper"}, "scale"),
         ({"seeds": (0, 2)}, "seeds"),
         ({"steps": 240}, "training"),
     ],
@@ -136,6 +144,13 @@ def test_rows_of_different_origin_are_refused(arm, changes, what, pages):
     arm("init_only")
     arm("gpstoken_m128", **changes)
     with pytest.raises(ValueError, match=f"init_only and gpstoken_m128: measured with different {what}"):
+        pages()
+
+
+def test_a_result_of_another_scale_is_refused(arm, pages):
+    path = arm("init_only")
+    path.write_text(path.read_text().replace('"scale": "laptop"', '"scale": "paper"'))
+    with pytest.raises(ValueError, match=r"init_only\.json: is of the scale 'paper', not 'laptop'"):
         pages()
 
 
@@ -177,3 +192,101 @@ def test_ablation_start_of_the_sentence(arm, gains, start, pages):
     for row, gain in zip(("uniform", "uniform_refined", "init_only", "gpstoken_m128"), gains, strict=True):
         arm(row, gain=gain)
     assert f"**The paper's order grid < Init < Init + Refine {start}:**" in pages()["ablation.md"]
+
+
+def test_another_scale_stands_beside_where_it_has_results(reconstruction, write_result, pages, cells):
+    write_result("gpstoken_l256", S64, VALUES, scale="workstation", commit="fedcba987654")
+    written = pages("workstation", "paper")
+    page = written["reconstruction.md"]
+    assert cells(page, "ours, workstation scale, 64 px")["method"] == "GPSToken-L256"
+    # alone of its source, so nothing to be better than
+    assert cells(page, "ours, workstation scale, 64 px")["PSNR (dB) ↑"] == "20.31 ± 0.43"
+    assert "**21.00 ± 0.50**" in page and "**28.81**" in page
+    assert "Scale **laptop**" in page and "Scale **workstation**" in page and "Scale **paper**" not in page
+    assert page.count("| ours, not measured |") == 5
+    row = next(row for row in json.loads(written["reconstruction.json"])["rows"] if row["scale"] == "workstation")
+    assert (row["row"], row["commit"]) == ("gpstoken_l256", "fedcba987654")
+    assert row["result"] == "results/workstation/tokenizers/gpstoken_l256.json"
+
+
+def test_grids_and_codebooks_have_their_shape_and_their_numbers(write_result, pages):
+    # a tokenizer of a library has no image_size or num_tokens of its own
+    library = {"class_path": "x", "init_args": {"widths": [8]}}
+    for row, tokenizer, count, code in (
+        ("gpstoken_m128", KNOWN, 16, {"shape": [16], "channels": 21, "codebook_size": None}),
+        ("sdxl_vae", library, 64, {"shape": [8, 8], "channels": 4, "codebook_size": None}),
+        ("vqvae_f16", library, 16, {"shape": [4, 4], "channels": 64, "codebook_size": 1024}),
+    ):
+        evaluated = {"row": row, "image_size": 64, "num_tokens": count, "code": code}
+        write_result(row, S64, VALUES, evaluated=evaluated, tokenizer=tokenizer)
+    page = pages()["reconstruction.md"]
+    found = {name: line(page, "ours, laptop", name)[2:4] for name in ("GPSToken-M128", "SDXL-VAE", "VQVAE-f16")}
+    assert found == {
+        "GPSToken-M128": ["16", "16 x 21"],
+        "SDXL-VAE": ["8x8", "64 x 4"],
+        "VQVAE-f16": ["4x4", "16 x 10 bit"],
+    }
+    assert line(page, "paper, ImageNet 256 px", "VQVAE-f16")[2:4] == ["16x16", "-"]
+    rows = json.loads(pages()["reconstruction.json"])["rows"]
+    assert [row["cells"]["numbers"]["value"] for row in rows if "numbers" in row["cells"]] == [336, 256, 160]
+
+
+KNOBS = {"lambda_": 2.5, "support_factor": 3.0, "min_region_size": 4}
+KNOWN = {"class_path": "gpstoken.tokenizer.GPSToken", "init_args": {"num_tokens": 16, "image_size": 64, **KNOBS}}
+
+
+def test_json_is_what_the_site_reads(reconstruction):
+    table = json.loads(reconstruction["reconstruction.json"])
+    assert {
+        "name", "title", "paper", "introduction", "columns", "rows", "notes", "claims", "figures", "sections"
+    } <= table.keys()  # fmt: skip
+    columns = {column["name"]: column for column in table["columns"]}
+    assert columns["psnr"] == {
+        "name": "psnr", "heading": "PSNR", "kind": "number", "more_is_better": True, "unit": "dB"
+    }  # fmt: skip
+    assert columns["method"]["kind"] == "text" and columns["lpips"]["more_is_better"] is False
+    first, last = table["rows"][0], table["rows"][-1]
+    assert (first["ours"], first["scale"], first["row"]) == (True, "laptop", "gpstoken_s64")
+    assert first["cells"]["method"] == {"text": "GPSToken-S64"}
+    assert "rec_fid" not in first["cells"]
+    assert first["cells"]["psnr"] == {
+        "text": "20.31 ± 0.43", "value": 20.314, "standard_error": 0.426, "interval": None, "count": 4, "best": False
+    }  # fmt: skip
+    assert (last["ours"], last["result"], last["source"]) == (False, None, "paper, ImageNet 256 px")
+    assert last["cells"]["psnr"]["best"] is True and last["cells"]["psnr"]["text"] == "28.81"
+
+
+def test_interval_of_a_mean_is_students(write_result, pages):
+    path = write_result("gpstoken_m128", S64, VALUES)
+    record = json.loads(path.read_text())
+    for metric in record["metrics"].values():
+        metric["degrees_of_freedom"] = 2.0
+    path.write_text(json.dumps(record))
+    row = json.loads(pages()["reconstruction.json"])["rows"][1]
+    # 20.314 -+ 4.30265 * 0.426, Student's t of two degrees of freedom from a table
+    assert row["cells"]["psnr"]["interval"] == pytest.approx([18.48107, 22.14693], abs=1e-4)
+
+
+def test_claims_in_json_have_their_files(arm, pages):
+    arm("uniform"), arm("init_only", gain=0.1)
+    claims = json.loads(pages()["ablation.json"])["claims"]
+    tested = [claim for claim in claims if claim["difference"] is not None]
+    assert len(tested) == 4 and len(claims) == 6  # four metrics, and two claims without their rows
+    assert tested[0]["results"] == [f"results/laptop/tokenizers/{row}.json" for row in ("uniform", "init_only")]
+    assert (tested[0]["metric"], tested[0]["claimed"], tested[0]["verdict"]) == ("PSNR (dB) ↑", "> 0", "holds")
+    assert tested[0]["interval"][0] < tested[0]["difference"] < tested[0]["interval"][1]
+
+
+def test_a_figure_is_shown_where_it_was_drawn(pages, tmp_path):
+    assert "![" not in pages()["ablation.md"]
+    (tmp_path / "generated" / "figures").mkdir()
+    (tmp_path / "generated" / "figures" / "ablation.png").write_bytes(b"")
+    written = pages()
+    assert "![Figure ablation](../figures/ablation.png)" in written["ablation.md"]
+    assert "![" not in written["tokens.md"]
+    # the site looks for itself
+    assert json.loads(written["tokens.json"])["figures"] == ["tokens", "tokens_picture"]
+
+
+def test_a_bar_does_not_end_its_cell():
+    assert pipe_table(["a|b"], [["c | d"]], {0}) == ["| a\\|b |", "| --- |", "| c \\| d |"]
