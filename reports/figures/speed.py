@@ -1,0 +1,158 @@
+"""The figure of speed against quality; every axis says whose number it is."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gpstoken.metrics import summarise
+from reports.figures.intervals import title
+from reports.figures.rate import PAPER_MARKERS, PAPER_ONLY
+from reports.figures.style import Look, headline, legend_below, page
+from reports.generation_results import ROWS, read_published
+from reports.results import Result
+
+# A generator of the paper's table -> the networks that a sample runs through, as experiments/generators names them.
+NETWORKS = {"two_stage": ("layout", "texture"), "one_stage": ("one_stage",), "grid": ("grid",)}
+
+
+class Point(NamedTuple):
+    """One method in one panel; `spread` is the standard deviation of x."""
+
+    method: str
+    x: float
+    y: float
+    spread: float = 0.0
+
+
+class Panel(NamedTuple):
+    """Points of one pair of numbers, and whose they are."""
+
+    x_label: str
+    y_label: str
+    points: list[Point]
+    logarithmic: bool = True
+
+
+def read_efficiency(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every record of results/SCALE/efficiency by its row.
+
+    Raises:
+        ValueError: if a file is not what its name says.
+    """
+    records = {}
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if (record.get("group"), record.get("row")) != ("efficiency", path.stem):
+            raise ValueError(f"{path}: holds the row {record.get('row')!r} of the group {record.get('group')!r}")
+        records[path.stem] = record
+    return records
+
+
+def panels(
+    declared: dict[str, dict[str, str]],
+    results: dict[str, Result],
+    published: list[dict[str, str]],
+    records: dict[str, dict[str, Any]],
+) -> list[Panel]:
+    """What can be drawn: the paper's quality over the cost that we count and measure and over its own; ours at our size.
+
+    Args:
+        declared: our rows as tables.yaml has them: `name`, and `paper` for the paper's row of the same method.
+        results: the measured ones.
+        published: the paper's rows of reconstruction.
+        records: efficiency of rows at their published size.
+    """
+    quality = {row["method"]: float(row["psnr"]) for row in published}
+    counted, timed, devices, sizes = [], [], set(), set()
+    for row, entry in declared.items():
+        record, method = records.get(row), entry.get("paper")
+        if record is None or method not in quality:
+            continue
+        sizes.add(record["image_size"])
+        gmacs = sum(record["counts"][part]["gmacs"] for part in ("encoder", "decoder"))
+        counted.append(Point(method, gmacs, quality[method]))
+        if measured := record.get("measured"):
+            devices.add(f"{measured['device']}, batch {measured['batch_size']}")
+            milliseconds, spread = (
+                measured[name] / measured["batch_size"] for name in ("latency_ms", "latency_std_ms")
+            )
+            timed.append(Point(method, milliseconds, quality[method], spread))
+    size = "/".join(str(size) for size in sorted(sizes))
+    a100 = [row for row in read_published("efficiency_tokenizers_a100.csv") if row["method"] in quality]
+    theirs = [Point(row["method"], 1000 / float(row["throughput_per_s"]), quality[row["method"]]) for row in a100]
+    own = [
+        Point(declared[row].get("paper") or row, result.record["parameters"] / 1e6, _mean(result))
+        for row, result in results.items()
+    ]
+    fid = {row["method"]: float(row["fid"]) for row in read_published("generation_imagenet256.csv") if row["fid"]}
+    sampled = [
+        Point(ROWS[row][1], sum(_operations(records[name]) for name in networks) / 1000, fid[ROWS[row][1]])
+        for row, networks in NETWORKS.items()
+        if all(name in records for name in networks)
+    ]
+    scale = next((result.record["scale"] for result in results.values()), "")
+    drawn = [
+        Panel(f"GMACs an image of {size} px (counted by us)", "PSNR (dB), the paper's", counted),
+        Panel(
+            f"ms an image of {size} px (measured by us:\n{'; '.join(sorted(devices))})", "PSNR (dB), the paper's", timed
+        ),
+        Panel("ms an image of 256 px (the paper's:\nA100, batch 8)", "PSNR (dB), the paper's", theirs),
+        Panel("TMACs a sample, all network calls\n(counted by us)", "FID-50K, the paper's", sampled, False),
+        Panel(f"million parameters ({scale} scale, ours)", f"{title('psnr')}, ours, {scale} scale", own),
+    ]
+    return [panel for panel in drawn if panel.points] if counted else []
+
+
+def speed_quality(drawn: list[Panel], styles: dict[str, Look]) -> Figure | None:
+    """A panel a pair of numbers; None where nothing has been counted.
+
+    Args:
+        drawn: as `panels` gives them.
+        styles: how methods look; others are grey.
+    """
+    if not drawn:
+        return None
+    others = list(
+        dict.fromkeys(point.method for panel in drawn for point in panel.points if point.method not in styles)
+    )
+    styles = styles | {
+        name: Look(PAPER_ONLY, "", PAPER_MARKERS[i % len(PAPER_MARKERS)]) for i, name in enumerate(others)
+    }
+    lines = (len(drawn) + 2) // 3
+    figure = page(0.7 + 2.3 * lines + 0.17 * ((len(styles)) // 4))
+    places = figure.subplots(lines, 3, squeeze=False).flat
+    for axes, panel in zip(places, drawn, strict=False):
+        for point in panel.points:
+            _dot(axes, point, styles[point.method])
+        axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+        axes.margins(x=0.15, y=0.15)
+        if panel.logarithmic:
+            axes.set_xscale("log")
+        else:
+            axes.set_xlim(0)
+            axes.set_ylim(0)
+    for axes in list(places)[len(drawn) :]:
+        axes.set_visible(False)
+    headline(
+        figure,
+        "Quality against cost. The paper's quality is of ImageNet 256 px. Better is up and left, for FID down and left.",
+    )
+    legend_below(figure, 4)
+    return figure
+
+
+def _dot(axes: Axes, point: Point, look: Look) -> None:
+    axes.errorbar(point.x, point.y, xerr=point.spread or None, fmt=look.marker, color=look.colour, label=point.method,
+                  markersize=6, capsize=2)  # fmt: skip
+
+
+def _mean(result: Result) -> float:
+    return summarise(result.values["psnr"], result.sources).mean
+
+
+def _operations(record: dict[str, Any]) -> float:
+    """GMACs of all network calls of one sample."""
+    return record["counts"]["network"]["gmacs"] * record["counts"]["calls"]
