@@ -17,7 +17,7 @@ from reports.figures.intervals import arms, tokens
 from reports.figures.photographs import held_out
 from reports.figures.pictures import focus_picture, overview, tokens_picture
 from reports.figures.rate import rate_distortion
-from reports.figures.sensitivity import read_sweeps, sensitivity
+from reports.figures.sensitivity import curves_of, sensitivity
 from reports.figures.speed import panels, read_efficiency, speed_quality
 from reports.figures.style import STYLE, looks, save
 from reports.figures.training import training
@@ -59,7 +59,7 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Draw]:
         runs: runs/SCALE.
         data: the photographs, as `python -m datamodules.prepare` writes them.
     """
-    tables = {name: table for name, table in declarations().items() if isinstance(table.get("ours"), dict)}
+    tables = {name: table for name, table in declarations().items() if "reader" not in table}
     read = {name: read_table(tables[name], results) for name in tables if _drawn(name, tables[name])}
     found = {name: {row: each for row, each in ours.items() if each is not None} for name, (ours, _) in read.items()}
     published = {name: rows for name, (_, rows) in read.items()}
@@ -75,6 +75,8 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Draw]:
     papers = {label["paper"]: styles[row] for row, label in listed.items() if label.get("paper")}
     generators = read_generators(results)
 
+    whose = f"{labels[PICTURED]['name']}, {results.name} scale, seed 0"
+
     @cache
     def pictured() -> GPSToken | None:
         path = runs / "tokenizers" / PICTURED / "seed0" / CHECKPOINT_FILE
@@ -82,7 +84,7 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Draw]:
 
     def picture(draw: Callable[..., Figure | None], count: int, *more: float) -> Figure | None:
         tokenizer = pictured()
-        return None if tokenizer is None else draw(tokenizer, held_out(data, count), *more)
+        return None if tokenizer is None else draw(tokenizer, held_out(data, count), whose, *more)
 
     def focus() -> Figure | None:
         study: Result | None = found["focus"].get(FOCUS)
@@ -102,7 +104,7 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Draw]:
             rate_distortion, listed, found["reconstruction"], found["tokens"], published["reconstruction"], styles
         ),
         "speed_quality": speed,
-        "sensitivity": lambda: sensitivity(read_sweeps(results)),
+        "sensitivity": lambda: sensitivity(curves_of(found.get("sensitivity", {}))),
         "domains": partial(domains, tables["domains"], found["domains"], published["domains"], named),
         "tokens": partial(tokens, tables["tokens"], found["tokens"], published["tokens"]),
         **{
@@ -117,7 +119,7 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Draw]:
 
 
 def _drawn(name: str, table: dict) -> bool:
-    return "figure" in table or name in ("reconstruction", "domains", "tokens", "focus")
+    return "figure" in table or name in ("reconstruction", "domains", "tokens", "focus", "sensitivity")
 
 
 def _samples(results: Path, row: str, record: dict | None) -> Figure | None:

@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 
 from gpstoken.metrics import summarise
 from reports.figures.intervals import interval, title
-from reports.figures.style import Look, headline, legend_below, page
+from reports.figures.style import Look, grey_looks, headline, legend_below, page
 from reports.results import Result
 
 METRICS = {"psnr": "psnr", "lpips_alexnet": "lpips"}
-PAPER_ONLY = Look("#666666", "", "v")
+FEW = 3  # photographs up to which an interval would say nothing
 
 
 def domains(
@@ -33,31 +33,41 @@ def domains(
     methods = list(dict.fromkeys([declared["ours"][row]["name"] for row in results] + [p["method"] for p in published]))
     # Side by side within the place of a data set, so that intervals do not hide each other.
     shift = {method: 0.6 * ((place + 0.5) / len(methods) - 0.5) for place, method in enumerate(methods)}
-    figure = page(4.6)
+    styles = styles | grey_looks(method for method in methods if method not in styles)
+    figure = page(5.0)
     panels = figure.subplots(2, 2)
     for (ours, theirs), (metric, papers_metric) in zip(panels, METRICS.items(), strict=True):
         for row, result in results.items():
             label = declared["ours"][row]
             look, value = styles[label["name"]], summarise(result.values[metric], result.sources)
             place = kinds.index(label["dataset"]) + shift[label["name"]]
-            interval(ours, value, place, look.colour, upright=True, marker=look.marker, label=label["name"])
+            if result.record["data"]["photographs"] > FEW:
+                interval(ours, value, place, look.colour, upright=True, marker=look.marker, label=label["name"])
+            else:
+                ours.plot(place, value.mean, look.marker, color=look.colour, markersize=5, markerfacecolor="white")
         for printed in published:
             kind = [
                 place
                 for place, entry in enumerate(declared["datasets"].values())
                 if entry["paper"] == printed["dataset"]
             ]
-            look = styles.get(printed["method"], PAPER_ONLY)
+            look = styles[printed["method"]]
             for place in kind:
                 theirs.plot(place + shift[printed["method"]], float(printed[papers_metric]), look.marker,
                             color=look.colour, markersize=6, label=printed["method"])  # fmt: skip
         ours.set_ylabel(f"{title(metric)}, ours")
         theirs.set_ylabel(f"{title(papers_metric)}, paper")
+        groups = {declared["ours"][row]["dataset"]: result.record["data"] for row, result in results.items()}
+        counts = [f"{kind}\n(n = {groups[kind]['photographs'] if kind in groups else 0})" for kind in kinds]
         names = [entry["paper"].replace("_", "-") for entry in declared["datasets"].values()]
-        for axes, labels in ((ours, kinds), (theirs, names)):
+        for axes, labels in ((ours, counts), (theirs, names)):
             axes.set_xticks(range(len(kinds)), labels)
             axes.set_xlim(-0.5, len(kinds) - 0.5)
     record = next(iter(results.values())).record
-    headline(figure, f"{declared['title']}. Ours: {record['scale']} scale, mean and 95 % interval.")
+    headline(
+        figure,
+        f"{declared['title']}. Ours: {record['scale']} scale, mean and 95 % interval; n: photographs, of faces people. "
+        f"Hollow, without interval: {FEW} or fewer, a demonstration only.",
+    )
     legend_below(figure, 4)
     return figure

@@ -27,8 +27,8 @@ def arms(declared: dict[str, Any], results: dict[str, Result], styles: dict[str,
     if not results:
         return None
     pairs: dict[tuple[str, str], dict[str, Any]] = {}  # one line a pair: two claims may be about the same
-    for claim in declared["claims"]:
-        if {claim["from"], claim["to"]} <= results.keys():
+    for claim in declared.get("claims", []):
+        if {claim.get("from"), claim.get("to")} <= results.keys():
             pairs.setdefault((claim["from"], claim["to"]), claim)
     figure = page(1.6 + 0.32 * (len(results) + 1.4 * len(pairs)))
     axes = figure.subplots(2, 2, height_ratios=[len(results), max(1.4 * len(pairs), 1)], sharey="row")
@@ -73,7 +73,7 @@ def tokens(
     for row, result in results.items():
         interval(ours, summarise(result.values[metric], result.sources), counts[row], INK, upright=True)
     ours.set_title(f"ours: {title(metric)}")
-    pairs = [claim for claim in declared["claims"] if {claim["from"], claim["to"]} <= results.keys()]
+    pairs = [claim for claim in declared.get("claims", []) if {claim["from"], claim["to"]} <= results.keys()]
     for claim in pairs:
         difference = judge(results[claim["from"]], results[claim["to"]], metric).difference
         interval(gains, difference, counts[claim["to"]], "black", upright=True)
@@ -106,7 +106,7 @@ def _bounds(declared: dict[str, Any], claim: dict[str, Any], metric: str) -> lis
     """Where "no loss" ends, or "no difference" on both sides; none where a claim has no margin."""
     worse = -1 if COLUMNS[metric].more_is_better else 1
     sides = {"no loss": [worse], "no difference": [-1, 1]}.get(claim.get("kind"), [])
-    return [side * declared["margins"][metric] for side in sides]
+    return [side * claim.get("margins", declared.get("margins"))[metric] for side in sides]
 
 
 def title(metric: str) -> str:

@@ -41,7 +41,7 @@ def held_out(root: Path, count: int, domain: str = "natural") -> list[Photograph
     for row in rows:
         sittings.setdefault(row["group_id"], row)
     return [
-        Photograph(root / row["path"], f"{row['source_id'].replace('__', ': ')} ({row['licence']})")
+        Photograph(root / row["path"], f"{_named(row['source_id'])} ({row['licence']})")
         for row in list(sittings.values())[:count]
     ]
 
@@ -49,3 +49,9 @@ def held_out(root: Path, count: int, domain: str = "natural") -> list[Photograph
 def credits(photographs: list[Photograph]) -> str:
     """One line that says whose the photographs are."""
     return "Held-out photographs: " + ", ".join(photograph.credit for photograph in photographs)
+
+
+def _named(source: str) -> str:
+    """PACKAGE__NAME, as datamodules names what it takes out of packages, in words."""
+    package, _, name = source.rpartition("__")
+    return f"{name} of {package}" if package else name

@@ -20,13 +20,19 @@ COLUMNS = ("input", "initial Gaussians", "refined Gaussians", "reconstruction")
 
 
 @torch.no_grad()
-def overview(tokenizer: GPSToken, photographs: list[Photograph]) -> Figure | None:
-    """Input, initial Gaussians, refined Gaussians, reconstruction: photographs as one tile, the first as 4x4 as well."""
+def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure | None:
+    """Input, initial and refined Gaussians, reconstruction: photographs as one tile, the first as 4x4 tiles as well.
+
+    Args:
+        tokenizer: the tokenizer.
+        photographs: a line each; None comes back without any.
+        whose: what the tokenizer is, in words.
+    """
     if not photographs:
         return None
     side = tokenizer.image_size
     lines = [(photograph, side) for photograph in photographs] + [(photographs[0], 4 * side)]
-    figure, axes = _sheet(len(lines), len(COLUMNS), photographs)
+    figure, axes = _sheet(len(lines), len(COLUMNS), photographs, whose)
     for line, (photograph, size) in zip(axes, lines, strict=True):
         image = photograph.image(size)
         tokens = tokenizer.encode(image)
@@ -41,15 +47,17 @@ def overview(tokenizer: GPSToken, photographs: list[Photograph]) -> Figure | Non
 
 
 @torch.no_grad()
-def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph]) -> Figure | None:
-    """One photograph from a quarter of the trained token count to twice it, its Gaussians, and PSNR under each."""
+def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure | None:
+    """The first photograph from a quarter of the trained token count to twice it: Gaussians, and PSNR under each."""
     if not photographs:
         return None
     photograph = photographs[0]
     image = photograph.image(tokenizer.image_size)
     counts = [max(1, round(tokenizer.num_tokens * factor)) for factor in (0.25, 0.5, 1, 2)]
-    figure, axes = _sheet(2, 1 + len(counts), [photograph], captions=True)
-    axes[1, 0].set_visible(False)
+    figure, axes = _sheet(2, 1 + len(counts), [photograph], whose, captions=1)
+    axes[1, 0].axis("off")
+    axes[1, 0].text(0.5, 0.5, "above: Gaussians\n\nhere: reconstruction\n\nbelow: its PSNR", ha="center", va="center")
+    axes[1, 0].set_box_aspect(1)
     show(axes[0, 0], image)
     axes[0, 0].set_title("input")
     for column, count in zip(axes.T[1:], counts, strict=True):
@@ -63,12 +71,15 @@ def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph]) -> Figure
 
 
 @torch.no_grad()
-def focus_picture(tokenizer: GPSToken, photographs: list[Photograph], radius: float, strength: float) -> Figure | None:
+def focus_picture(
+    tokenizer: GPSToken, photographs: list[Photograph], whose: str, radius: float, strength: float
+) -> Figure | None:
     """Photographs without and with a focus map on a central disc: Gaussians, reconstruction, PSNR inside and outside.
 
     Args:
         tokenizer: the tokenizer.
-        photographs: two lines each.
+        photographs: a line each.
+        whose: what the tokenizer is, in words.
         radius: of the disc, in sides.
         strength: of the map.
     """
@@ -76,7 +87,7 @@ def focus_picture(tokenizer: GPSToken, photographs: list[Photograph], radius: fl
         return None
     side = tokenizer.image_size
     inside = disc((side, side), radius)
-    figure, axes = _sheet(len(photographs), 5, photographs, captions=True)
+    figure, axes = _sheet(len(photographs), 5, photographs, whose, captions=2 * len(photographs))
     for line, photograph in zip(axes, photographs, strict=True):
         image = photograph.image(side)
         show(line[0], image)
@@ -128,12 +139,14 @@ def show(axes: Axes, image: Tensor, gaussians: Gaussians | None = None) -> None:
         )  # fmt: skip
 
 
-def _sheet(rows: int, columns: int, photographs: list[Photograph], captions: bool = False) -> tuple[Figure, np.ndarray]:
-    """A sheet of square pictures, as wide as a page, with the credits of the photographs at its foot."""
-    text = textwrap.fill(credits(photographs), 125)
+def _sheet(
+    rows: int, columns: int, photographs: list[Photograph], whose: str, captions: int = 0
+) -> tuple[Figure, np.ndarray]:
+    """A sheet of squares, as wide as a page; `captions` lines under them in all, credits of photographs at its foot."""
+    text = textwrap.fill(f"{whose}. {credits(photographs)}", 130)
     lines = text.count("\n") + 1
     side = (WIDTH - 0.2) / columns
-    height = rows * (side + 0.36 * captions) + 0.25 + 0.14 * lines
+    height = rows * (side + 0.04) + 0.16 * captions + 0.3 + 0.14 * lines
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure.supxlabel(text, fontsize=7, x=0.01, ha="left")

@@ -7,14 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpstoken.metrics import Estimate, summarise
-from reports.columns import COLUMNS
 from reports.figures.intervals import interval, title
-from reports.figures.style import Look, headline, legend_below, page
+from reports.figures.style import Look, grey_looks, headline, legend_below, page
 from reports.results import Result
 
+COUNTED = "gpstoken_m128"  # the row of the studies of token counts
 METRICS = {"psnr": "psnr", "lpips_alexnet": "lpips"}  # ours, and the paper's nearest
-PAPER_ONLY = "#666666"
-PAPER_MARKERS = ["v", "<", ">", "p", "*", "h", "8", "d", "P"]
 
 
 class Rate(NamedTuple):
@@ -37,7 +35,7 @@ class Rate(NamedTuple):
 
 
 def rate_of(result: Result) -> Rate:
-    """The rate of the evaluated images. Files of GPSToken from before `code` was recorded hold 5 + C numbers a token."""
+    """The rate of the evaluated images; in files without `code` a token of GPSToken is 5 + C numbers."""
     tokens, code = result.evaluated["num_tokens"], result.evaluated.get("code")
     if code is None:
         features = result.record["tokenizer"]["init_args"].get("feature_channels")
@@ -68,12 +66,12 @@ def rate_distortion(
     names = {row: entry["name"] for row, entry in declared.items()}
     papers = {entry["paper"]: styles[row] for row, entry in declared.items() if entry.get("paper")}
     others = [row["method"] for row in published if row["method"] not in papers]
-    papers |= {name: Look(PAPER_ONLY, "", PAPER_MARKERS[i % len(PAPER_MARKERS)]) for i, name in enumerate(others)}
-    figure = page(5.2 + 0.17 * ((len(papers) + 4) // 4))
+    papers |= grey_looks(others)
+    figure = page(5.2 + 0.17 * ((len(papers) + 5) // 5))
     panels = figure.subplots(2, 3, sharex="col", width_ratios=[1, 1, 1.15])
     for (by_numbers, by_tokens, theirs), (metric, papers_metric) in zip(panels, METRICS.items(), strict=True):
         for axes, numbers in ((by_numbers, True), (by_tokens, False)):
-            _line(axes, counts, metric, numbers)
+            _line(axes, counts, metric, numbers, styles)
             for row, result in results.items():
                 _ours(axes, result, metric, numbers, names[row], styles[row])
             axes.set_ylabel(f"{title(metric)}, ours")
@@ -81,8 +79,8 @@ def rate_distortion(
             if row.get(papers_metric):
                 x, look = prod(int(side) for side in row["tokens"].split("x")), papers[row["method"]]
                 theirs.plot(x, float(row[papers_metric]), look.marker, color=look.colour, label=row["method"],
-                            markersize=6, alpha=0.9)  # fmt: skip
-        theirs.set_ylabel(f"{COLUMNS[papers_metric].heading}, paper")
+                            markersize=6, linestyle="none")  # fmt: skip
+        theirs.set_ylabel(f"{title(papers_metric)}, paper")
     for axes, text in zip(
         panels[1], ("numbers an image (ours)", "tokens an image (ours)", "tokens (paper)"), strict=True
     ):
@@ -93,11 +91,11 @@ def rate_distortion(
     record = next(iter(results.values())).record
     headline(
         figure,
-        f"Rate and distortion. Ours: {record['scale']} scale, mean and 95 % interval, {record['data']['images']} images "
+        f"Rate, distortion. Ours: {record['scale']} scale, mean and 95 % interval, {record['data']['images']} images "
         f"of {record['data']['photographs']} photographs. Paper: ImageNet 256 px. Hollow: a token is an index of a "
         "codebook, counted as one number.",
     )
-    legend_below(figure, 4)
+    legend_below(figure, 5)
     return figure
 
 
@@ -107,12 +105,11 @@ def _ours(axes: Axes, result: Result, metric: str, numbers: bool, name: str, loo
     if x is None or metric not in result.values:
         return
     hollow = {"markerfacecolor": "white"} if rate.bits else {}
-    label = f"{name}, ours" + (f" ({rate.bits:g} bit an index)" if rate.bits else "")
     value = summarise(result.values[metric], result.sources)
-    interval(axes, value, x, look.colour, upright=True, marker=look.marker, label=label, elinewidth=1, **hollow)
+    interval(axes, value, x, look.colour, upright=True, marker=look.marker, label=name, elinewidth=1, **hollow)
 
 
-def _line(axes: Axes, counts: dict[str, Result], metric: str, numbers: bool) -> None:
+def _line(axes: Axes, counts: dict[str, Result], metric: str, numbers: bool, styles: dict[str, Look]) -> None:
     points: list[tuple[int, Estimate]] = []
     for result in counts.values():
         rate = rate_of(result)
@@ -122,5 +119,5 @@ def _line(axes: Axes, counts: dict[str, Result], metric: str, numbers: bool) -> 
     if len(points) < 2:
         return
     xs, values = zip(*sorted(points, key=lambda point: point[0]), strict=True)
-    axes.plot(xs, [value.mean for value in values], ":", color="black", linewidth=1, marker=".", markersize=4,
-              label="GPSToken-M128 at other counts, ours", zorder=1)  # fmt: skip
+    axes.plot(xs, [value.mean for value in values], ":", color=styles[COUNTED].colour, linewidth=1.2, marker=".",
+              label="GPSToken-M128, other counts", zorder=1)  # fmt: skip

@@ -1,6 +1,5 @@
 """The figure of λ, s and s_min: quality over each of them, the others as in GPSToken-M128."""
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,51 +10,52 @@ from reports.columns import COLUMNS
 from reports.figures.intervals import title
 from reports.figures.style import INK, PAPER, headline, page
 from reports.generation_results import read_published
-from reports.results import Result, read_result
+from reports.results import Result
 
-BASE, ZERO = "gpstoken_m128", "uniform_refined"  # the row of the defaults, and the same with λ = 0
+BASE = "gpstoken_m128"  # the row of the defaults
 METRICS = ("psnr", "lpips_alexnet")
 PAPERS = {"psnr": "psnr", "lpips_alexnet": "lpips"}  # the paper does not say which network its LPIPS is of
-# Prefix of a result file -> (argument of GPSToken, its letter, as the paper's table calls it, its default there).
+# Argument of GPSToken -> (its letter, as the paper's table calls it, its default there).
 KNOBS = {
-    "lambda": ("lambda_", "λ", "lambda", 2.5),
-    "support": ("support_factor", "support factor s", "support", 5.0),
-    "min_region": ("min_region_size", "s_min (px)", "s_min", 4.0),
+    "lambda_": ("λ", "lambda", 2.5),
+    "support_factor": ("support factor s", "support", 5.0),
+    "min_region_size": ("s_min (px)", "s_min", 4.0),
 }
 Curve = dict[float, Result]
 
 
-def read_sweeps(results: Path) -> dict[str, Curve]:
-    """Result of every value of every knob in results/SCALE, in the order of the values; empty without the base row.
+def curves_of(results: dict[str, Result]) -> dict[str, Curve]:
+    """Each knob's results by its value, in the order of the values; empty without the base row.
 
-    Left out is what cannot stand on one curve with the base row: another budget, other seeds or images, or a change of
-    more than the one argument.
+    A result stands on the curve of the one argument in which it differs from the base row, and the base row on all.
     """
-    base = read_result(results / "tokenizers" / f"{BASE}.json")
-    if base is None:
+    if BASE not in results:
         return {}
-    zero = read_result(results / "tokenizers" / f"{ZERO}.json")
-    curves = {}
-    for prefix, (argument, *_) in KNOBS.items():
-        found = [read_result(path) for path in sorted((results / "sweeps").glob(f"{prefix}_*.json"))]
-        found += [zero] if prefix == "lambda" and zero is not None else []
-        curve = {_arguments(each)[argument]: each for each in found if _changes(base, each) == {argument}}
-        curves[prefix] = dict(sorted((curve | {_arguments(base)[argument]: base}).items()))
-    return curves
+    base = _arguments(results[BASE])
+    curves: dict[str, Curve] = {knob: {base[knob]: results[BASE]} for knob in KNOBS}
+    for result in results.values():
+        own = _arguments(result)
+        changed = [name for name in own.keys() | base.keys() if own.get(name) != base.get(name)]
+        if len(changed) == 1 and changed[0] in KNOBS:
+            curves[changed[0]][own[changed[0]]] = result
+    return {knob: dict(sorted(curve.items())) for knob, curve in curves.items()}
 
 
 def sensitivity(curves: dict[str, Curve]) -> Figure | None:
-    """Quality over each knob with its 95 % interval over images and seeds; the paper's points in panels of their own."""
+    """Quality over each knob, 95 % interval over images and seeds; the paper's points in panels of their own."""
     if not any(len(curve) > 1 for curve in curves.values()):
         return None
     published = read_published("sensitivity_imagenet256.csv")
     figure = page(6.0)
-    panels = figure.subplots(len(KNOBS), 4, sharey="col")
-    for line, (prefix, (_, letter, papers_name, default)) in zip(panels, KNOBS.items(), strict=True):
+    panels = figure.subplots(len(KNOBS), 4)
+    for zero, _, smallest in panels.T:
+        # One axis shows whether s_min matters less than λ; s = 1 would flatten both.
+        smallest.sharey(zero)
+    for line, (knob, (letter, papers_name, default)) in zip(panels, KNOBS.items(), strict=True):
         theirs = {default if row["parameter"] == "default" else float(row["value"]): row for row in published
                   if row["parameter"] in (papers_name, "default")}  # fmt: skip
         for column, metric in enumerate(METRICS):
-            _ours(line[column], curves[prefix], metric)
+            _ours(line[column], curves[knob], metric)
             points = {value: float(row[PAPERS[metric]]) for value, row in sorted(theirs.items())}
             line[2 + column].plot(points.keys(), points.values(), ":", color=PAPER, marker="s", markersize=5)
             _ring(line[2 + column], default, points[default])
@@ -65,7 +65,7 @@ def sensitivity(curves: dict[str, Curve]) -> Figure | None:
     for column, metric in enumerate(METRICS):
         panels[0, column].set_title(f"ours: {title(metric)}")
         panels[0, 2 + column].set_title(f"paper: {COLUMNS[PAPERS[metric]].heading.replace(' (', chr(10) + '(')}")
-    record = next(iter(curves["lambda"].values())).record
+    record = next(iter(curves["lambda_"].values())).record
     headline(
         figure,
         f"Sensitivity. Ours: {record['scale']} scale, mean and 95 % interval over {record['data']['photographs']} "
@@ -98,13 +98,3 @@ def _ticks(axes: Axes, values: list[float]) -> None:
 
 def _arguments(result: Result) -> dict[str, Any]:
     return result.record["tokenizer"]["init_args"]
-
-
-def _changes(base: Result, other: Result) -> set[str]:
-    """Names of the arguments that differ, and of what makes two results incomparable."""
-    ours, others = _arguments(base), _arguments(other)
-    changed = {name for name in ours.keys() | others.keys() if ours.get(name) != others.get(name)}
-    changed |= {name for name in ("scale", "seeds", "training") if base.record[name] != other.record[name]}
-    if base.record["data"]["fingerprint"] != other.record["data"]["fingerprint"]:
-        changed.add("images")
-    return changed

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from gpstoken.metrics import summarise
 from reports.figures.intervals import title
-from reports.figures.rate import PAPER_MARKERS, PAPER_ONLY
-from reports.figures.style import Look, headline, legend_below, page
+from reports.figures.style import Look, grey_looks, headline, legend_below, page
 from reports.generation_results import ROWS, read_published
 from reports.results import Result
 
@@ -57,7 +57,7 @@ def panels(
     published: list[dict[str, str]],
     records: dict[str, dict[str, Any]],
 ) -> list[Panel]:
-    """What can be drawn: the paper's quality over the cost that we count and measure and over its own; ours at our size.
+    """The paper's quality over the cost that we count and measure and over its own; ours at our own size.
 
     Args:
         declared: our rows as tables.yaml has them: `name`, and `paper` for the paper's row of the same method.
@@ -76,10 +76,8 @@ def panels(
         counted.append(Point(method, gmacs, quality[method]))
         if measured := record.get("measured"):
             devices.add(f"{measured['device']}, batch {measured['batch_size']}")
-            milliseconds, spread = (
-                measured[name] / measured["batch_size"] for name in ("latency_ms", "latency_std_ms")
-            )
-            timed.append(Point(method, milliseconds, quality[method], spread))
+            batch, spread = measured["batch_size"], measured["latency_std_ms"] or 0.0  # none of a single round
+            timed.append(Point(method, measured["latency_ms"] / batch, quality[method], spread / batch))
     size = "/".join(str(size) for size in sorted(sizes))
     a100 = [row for row in read_published("efficiency_tokenizers_a100.csv") if row["method"] in quality]
     theirs = [Point(row["method"], 1000 / float(row["throughput_per_s"]), quality[row["method"]]) for row in a100]
@@ -91,17 +89,17 @@ def panels(
     sampled = [
         Point(ROWS[row][1], sum(_operations(records[name]) for name in networks) / 1000, fid[ROWS[row][1]])
         for row, networks in NETWORKS.items()
-        if all(name in records for name in networks)
+        if all(name in records and records[name]["counts"]["calls"] for name in networks)
     ]
     scale = next((result.record["scale"] for result in results.values()), "")
     drawn = [
-        Panel(f"GMACs an image of {size} px (counted by us)", "PSNR (dB), the paper's", counted),
+        Panel(f"GMACs an image of {size} px\n(counted by us)", "PSNR (dB), the paper's", counted),
         Panel(
             f"ms an image of {size} px (measured by us:\n{'; '.join(sorted(devices))})", "PSNR (dB), the paper's", timed
         ),
         Panel("ms an image of 256 px (the paper's:\nA100, batch 8)", "PSNR (dB), the paper's", theirs),
         Panel("TMACs a sample, all network calls\n(counted by us)", "FID-50K, the paper's", sampled, False),
-        Panel(f"million parameters ({scale} scale, ours)", f"{title('psnr')}, ours, {scale} scale", own),
+        Panel(f"million parameters\n(ours, {scale} scale)", f"{title('psnr')}, ours, {scale} scale", own, False),
     ]
     return [panel for panel in drawn if panel.points] if counted else []
 
@@ -115,15 +113,11 @@ def speed_quality(drawn: list[Panel], styles: dict[str, Look]) -> Figure | None:
     """
     if not drawn:
         return None
-    others = list(
-        dict.fromkeys(point.method for panel in drawn for point in panel.points if point.method not in styles)
-    )
-    styles = styles | {
-        name: Look(PAPER_ONLY, "", PAPER_MARKERS[i % len(PAPER_MARKERS)]) for i, name in enumerate(others)
-    }
+    methods = [point.method for panel in drawn for point in panel.points]
+    styles = styles | grey_looks(method for method in methods if method not in styles)
     lines = (len(drawn) + 2) // 3
-    figure = page(0.7 + 2.3 * lines + 0.17 * ((len(styles)) // 4))
-    places = figure.subplots(lines, 3, squeeze=False).flat
+    figure = page(0.7 + 2.3 * lines + 0.17 * (len(set(methods)) // 5))
+    places = list(figure.subplots(lines, 3, squeeze=False).flat)
     for axes, panel in zip(places, drawn, strict=False):
         for point in panel.points:
             _dot(axes, point, styles[point.method])
@@ -131,16 +125,18 @@ def speed_quality(drawn: list[Panel], styles: dict[str, Look]) -> Figure | None:
         axes.margins(x=0.15, y=0.15)
         if panel.logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
         else:
-            axes.set_xlim(0)
-            axes.set_ylim(0)
-    for axes in list(places)[len(drawn) :]:
+            axes.set_xlim(0, 1.25 * max(point.x for point in panel.points))
+    for axes in places[len(drawn) :]:
         axes.set_visible(False)
     headline(
         figure,
-        "Quality against cost. The paper's quality is of ImageNet 256 px. Better is up and left, for FID down and left.",
+        "Quality against cost. The paper's quality is of ImageNet 256 px. Better: up and left; for FID down and left.",
     )
-    legend_below(figure, 4)
+    legend_below(figure, 5)
     return figure
 
 

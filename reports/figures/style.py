@@ -17,11 +17,12 @@ STYLE |= {"axes.titlesize": 8, "figure.titlesize": 8, "legend.fontsize": 7.5, "l
 STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 160}
 # What is written of the day and of the program is left out.
 METADATA = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None, "Producer": None}}
-# Okabe and Ito, told apart by colour-blind readers, without their yellow, which white paper swallows; then indigo and wine
-# (Tol) and grey. Dashes and markers tell rows apart in grey print.
+# Okabe and Ito, told apart by colour-blind readers, without their yellow, which white paper swallows; then indigo and
+# wine (Tol) and grey. Dashes and markers tell rows apart in grey print.
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#332288", "#882255", "#999999"]
 DASHES = ["-", "--", "-.", ":"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+GREY, GREY_MARKERS = "#666666", ["<", ">", "p", "*", "d", "h", "1", "+", "x"]
 PAPER, INK = "#D55E00", "#0072B2"  # the paper's numbers and ours where rows are not told apart
 
 
@@ -41,14 +42,21 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     }
 
 
+def grey_looks(names: Iterable[str]) -> dict[str, Look]:
+    """Looks of what only the paper has: grey, with markers that no row of ours has."""
+    return {
+        name: Look(GREY, "", GREY_MARKERS[place % len(GREY_MARKERS)]) for place, name in enumerate(dict.fromkeys(names))
+    }
+
+
 def page(height: float) -> Figure:
     """An empty figure as wide as a page, `height` inches high."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def headline(figure: Figure, text: str) -> None:
-    """A line above all panels, broken where the page ends."""
-    figure.suptitle(textwrap.fill(text, 110))
+    """A line above all panels, broken where the page ends; a number stays with its unit."""
+    figure.suptitle(textwrap.fill(text.replace(" px", "\N{NO-BREAK SPACE}px"), 110))
 
 
 def legend_below(figure: Figure, columns: int, *panels: Axes) -> None:
