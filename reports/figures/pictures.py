@@ -146,7 +146,7 @@ def _sheet(
     text = textwrap.fill(f"{whose}. {credits(photographs)}", 130)
     lines = text.count("\n") + 1
     side = (WIDTH - 0.2) / columns
-    height = rows * (side + 0.04) + 0.16 * captions + 0.3 + 0.14 * lines
+    height = rows * (side + 0.04) + 0.18 * captions + 0.4 + 0.14 * lines
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure.supxlabel(text, fontsize=7, x=0.01, ha="left")

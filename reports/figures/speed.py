@@ -1,6 +1,7 @@
 """The figure of speed against quality; every axis says whose number it is."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,12 +93,11 @@ def panels(
         if all(name in records and records[name]["counts"]["calls"] for name in networks)
     ]
     scale = next((result.record["scale"] for result in results.values()), "")
+    by_us = textwrap.fill(f"(measured by us: {'; '.join(sorted(devices))})", 32)
     drawn = [
         Panel(f"GMACs an image of {size} px\n(counted by us)", "PSNR (dB), the paper's", counted),
-        Panel(
-            f"ms an image of {size} px (measured by us:\n{'; '.join(sorted(devices))})", "PSNR (dB), the paper's", timed
-        ),
-        Panel("ms an image of 256 px (the paper's:\nA100, batch 8)", "PSNR (dB), the paper's", theirs),
+        Panel(f"ms an image of {size} px\n{by_us}", "PSNR (dB), the paper's", timed),
+        Panel("ms an image of 256 px\n(the paper's: A100, batch 8)", "PSNR (dB), the paper's", theirs),
         Panel("TMACs a sample, all network calls\n(counted by us)", "FID-50K, the paper's", sampled, False),
         Panel(f"million parameters\n(ours, {scale} scale)", f"{title('psnr')}, ours, {scale} scale", own, False),
     ]
