@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from gpstoken.metrics import summarise
-from reports import intervals
+from reports.figures import intervals
+from reports.figures.style import Look
 from reports.results import read_result
+
+LOOK = Look("black", "-", "s")
 
 
 def ends(container, axis: int) -> tuple[float, float]:
@@ -15,7 +18,7 @@ def test_arms_show_the_measured_means(arm):
     result = read_result(arm("uniform"))
     declared = {"title": "T", "ours": {"uniform": {"name": "U"}}, "figure": ["psnr", "ssim"]}
     declared["claims"] = [{"from": "uniform", "to": "absent", "text": "text"}]
-    figure = intervals.arms(declared, {"uniform": result}, {"uniform": ("black", "-")})
+    figure = intervals.arms(declared, {"uniform": result}, {"uniform": LOOK})
     (bar,) = figure.axes[0].containers
     assert ends(bar, 0) == pytest.approx(summarise(result.values["psnr"], result.sources).interval)
     assert figure.axes[0].get_title() == "PSNR (dB), more is better"
@@ -36,13 +39,24 @@ def test_arms_mark_what_counts_as_no_loss(study):
         "sizes_differ": True,
         "claims": [{"from": "small", "to": "large", "text": "text", "kind": "no loss"}],
     }
-    figure = intervals.arms(declared, results, dict.fromkeys(results, ("black", "-")))
+    figure = intervals.arms(declared, results, dict.fromkeys(results, LOOK))
     for axes, difference, margin in zip(figure.axes[2:], (-0.25, 0.01), (-0.5, 0.02), strict=True):
         (bar,) = axes.containers
         assert bar[0].get_xdata() == pytest.approx([difference])
         dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
         assert [list(line.get_xdata()) for line in dotted] == [[margin] * 2]
     assert [label.get_text() for label in figure.axes[2].get_yticklabels()] == ["L\nminus S"]
+
+
+def test_arms_mark_both_sides_of_no_difference(study):
+    results = {name: read_result(study(name)) for name in ("small", "large")}
+    declared = {"title": "T", "ours": {"small": {"name": "S"}, "large": {"name": "L"}}, "figure": ["psnr", "ssim"]}
+    # a claim's own margins before those of the table
+    claim = {"from": "small", "to": "large", "kind": "no difference", "margins": {"psnr": 0.25, "ssim": 0.01}}
+    declared |= {"claims": [claim, {"from": "small", "sweep": "lambda"}], "margins": {"psnr": 9, "ssim": 9}}
+    figure = intervals.arms(declared, results, dict.fromkeys(results, LOOK))
+    for axes, margin in zip(figure.axes[2:], (0.25, 0.01), strict=True):
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [-margin, margin]
 
 
 def test_arms_without_the_metrics_are_not_drawn(study):

@@ -1,0 +1,154 @@
+"""The figure of speed against quality; every axis says whose number it is."""
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from gpstoken.metrics import summarise
+from reports.figures.intervals import title
+from reports.figures.style import Look, grey_looks, headline, legend_below, page
+from reports.generation_results import ROWS, read_published
+from reports.results import Result
+
+# A generator of the paper's table -> the networks that a sample runs through, as experiments/generators names them.
+NETWORKS = {"two_stage": ("layout", "texture"), "one_stage": ("one_stage",), "grid": ("grid",)}
+
+
+class Point(NamedTuple):
+    """One method in one panel; `spread` is the standard deviation of x."""
+
+    method: str
+    x: float
+    y: float
+    spread: float = 0.0
+
+
+class Panel(NamedTuple):
+    """Points of one pair of numbers, and whose they are."""
+
+    x_label: str
+    y_label: str
+    points: list[Point]
+    logarithmic: bool = True
+
+
+def read_efficiency(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every record of results/SCALE/efficiency by its row.
+
+    Raises:
+        ValueError: if a file is not what its name says.
+    """
+    records = {}
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if (record.get("group"), record.get("row")) != ("efficiency", path.stem):
+            raise ValueError(f"{path}: holds the row {record.get('row')!r} of the group {record.get('group')!r}")
+        records[path.stem] = record
+    return records
+
+
+def panels(
+    declared: dict[str, dict[str, str]],
+    results: dict[str, Result],
+    published: list[dict[str, str]],
+    records: dict[str, dict[str, Any]],
+) -> list[Panel]:
+    """The paper's quality over the cost that we count and measure and over its own; ours at our own size.
+
+    Args:
+        declared: our rows as tables.yaml has them: `name`, and `paper` for the paper's row of the same method.
+        results: the measured ones.
+        published: the paper's rows of reconstruction.
+        records: efficiency of rows at their published size.
+    """
+    quality = {row["method"]: float(row["psnr"]) for row in published}
+    counted, timed, devices, sizes = [], [], set(), set()
+    for row, entry in declared.items():
+        record, method = records.get(row), entry.get("paper")
+        if record is None or method not in quality:
+            continue
+        sizes.add(record["image_size"])
+        gmacs = sum(record["counts"][part]["gmacs"] for part in ("encoder", "decoder"))
+        counted.append(Point(method, gmacs, quality[method]))
+        if measured := record.get("measured"):
+            devices.add(f"{measured['device']}, batch {measured['batch_size']}")
+            batch, spread = measured["batch_size"], measured["latency_std_ms"] or 0.0  # none of a single round
+            timed.append(Point(method, measured["latency_ms"] / batch, quality[method], spread / batch))
+    size = "/".join(str(size) for size in sorted(sizes))
+    a100 = [row for row in read_published("efficiency_tokenizers_a100.csv") if row["method"] in quality]
+    theirs = [Point(row["method"], 1000 / float(row["throughput_per_s"]), quality[row["method"]]) for row in a100]
+    own = [
+        Point(declared[row].get("paper") or row, result.record["parameters"] / 1e6, _mean(result))
+        for row, result in results.items()
+    ]
+    fid = {row["method"]: float(row["fid"]) for row in read_published("generation_imagenet256.csv") if row["fid"]}
+    sampled = [
+        Point(ROWS[row][1], sum(_operations(records[name]) for name in networks) / 1000, fid[ROWS[row][1]])
+        for row, networks in NETWORKS.items()
+        if all(name in records and records[name]["counts"]["calls"] for name in networks)
+    ]
+    scale = next((result.record["scale"] for result in results.values()), "")
+    by_us = textwrap.fill(f"(measured by us: {'; '.join(sorted(devices))})", 32)
+    drawn = [
+        Panel(f"GMACs an image of {size} px\n(counted by us)", "PSNR (dB), the paper's", counted),
+        Panel(f"ms an image of {size} px\n{by_us}", "PSNR (dB), the paper's", timed),
+        Panel("ms an image of 256 px\n(the paper's: A100, batch 8)", "PSNR (dB), the paper's", theirs),
+        Panel("TMACs a sample, all network calls\n(counted by us)", "FID-50K, the paper's", sampled, False),
+        Panel(f"million parameters\n(ours, {scale} scale)", f"{title('psnr')}, ours, {scale} scale", own, False),
+    ]
+    return [panel for panel in drawn if panel.points] if counted else []
+
+
+def speed_quality(drawn: list[Panel], styles: dict[str, Look]) -> Figure | None:
+    """A panel a pair of numbers; None where nothing has been counted.
+
+    Args:
+        drawn: as `panels` gives them.
+        styles: how methods look; others are grey.
+    """
+    if not drawn:
+        return None
+    methods = [point.method for panel in drawn for point in panel.points]
+    styles = styles | grey_looks(method for method in methods if method not in styles)
+    lines = (len(drawn) + 2) // 3
+    figure = page(0.7 + 2.3 * lines + 0.17 * (len(set(methods)) // 5))
+    places = list(figure.subplots(lines, 3, squeeze=False).flat)
+    for axes, panel in zip(places, drawn, strict=False):
+        for point in panel.points:
+            _dot(axes, point, styles[point.method])
+        axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+        axes.margins(x=0.15, y=0.15)
+        if panel.logarithmic:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            axes.set_xlim(0, 1.25 * max(point.x for point in panel.points))
+    for axes in places[len(drawn) :]:
+        axes.set_visible(False)
+    headline(
+        figure,
+        "Quality against cost. The paper's quality is of ImageNet 256 px. Better: up and left; for FID down and left.",
+    )
+    legend_below(figure, 5)
+    return figure
+
+
+def _dot(axes: Axes, point: Point, look: Look) -> None:
+    axes.errorbar(point.x, point.y, xerr=point.spread or None, fmt=look.marker, color=look.colour, label=point.method,
+                  markersize=6, capsize=2)  # fmt: skip
+
+
+def _mean(result: Result) -> float:
+    return summarise(result.values["psnr"], result.sources).mean
+
+
+def _operations(record: dict[str, Any]) -> float:
+    """GMACs of all network calls of one sample."""
+    return record["counts"]["network"]["gmacs"] * record["counts"]["calls"]

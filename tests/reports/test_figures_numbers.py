@@ -1,0 +1,257 @@
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from reports.figures.domains import domains
+from reports.figures.generation import curves
+from reports.figures.intervals import arms, tokens
+from reports.figures.rate import rate_distortion, rate_of
+from reports.figures.sensitivity import curves_of, sensitivity
+from reports.figures.speed import panels, read_efficiency, speed_quality
+from reports.figures.style import STYLE, looks
+from reports.figures.training import training
+from reports.results import read_result
+
+LPIPS = {"lpips_alexnet": 0.25}
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def check_readable(figure: Figure) -> None:
+    """Fails where a text is below 7 points, leaves the page or runs into another text."""
+    canvas, boxes = FigureCanvasAgg(figure), []
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    # Ticks outside of the view exist and are not drawn.
+    hidden = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        drawn = axis.axes.get_visible()
+        outside = [tick for tick in axis.get_major_ticks() if not (drawn and low <= tick.get_loc() <= high)]
+        hidden |= {label for tick in outside for label in (tick.label1, tick.label2)}
+    for text in figure.findobj(Text):
+        if not text.get_visible() or not text.get_text().strip() or text in hidden:
+            continue
+        assert text.get_fontsize() >= 7, text
+        box = text.get_window_extent(renderer)
+        # half a pixel of rounding
+        assert min(box.x0, box.y0) >= -0.5, f"{text} leaves the page at {box}"
+        assert box.x1 <= figure.bbox.width + 0.5 and box.y1 <= figure.bbox.height + 0.5, f"{text} leaves at {box}"
+        boxes.append((text, box))
+    for place, (text, box) in enumerate(boxes):
+        for other, another in boxes[:place]:
+            width = min(box.x1, another.x1) - max(box.x0, another.x0)
+            height = min(box.y1, another.y1) - max(box.y0, another.y0)
+            # a box has room above and below its letters: two pixels of it may overlap
+            assert width <= 1 or height <= 2, f"{text} runs into {other}"
+
+
+def dots(axes) -> dict[str, list]:
+    """Where the points of every labelled line or interval lie."""
+    found = {bar.get_label(): bar[0].get_xydata().tolist() for bar in axes.containers}
+    return found | {line.get_label(): line.get_xydata().tolist() for line in axes.lines if line.get_label()[0] != "_"}
+
+
+@pytest.fixture
+def varied(study):
+    """A result of GPSToken with one argument changed."""
+
+    def make(row: str, psnr: float, **arguments):
+        result = read_result(study(row, levels={"psnr": psnr, "lpips_alexnet": 1 - psnr / 40}))
+        result.record["tokenizer"]["init_args"] |= {"support_factor": 3.0, "min_region_size": 4} | arguments
+        return result
+
+    return make
+
+
+def test_sensitivity_by_hand(varied):
+    results = {
+        "gpstoken_m128": varied("gpstoken_m128", 20.0),
+        "uniform_refined": varied("uniform_refined", 19.0, lambda_=0.0),
+        "lambda_5": varied("lambda_5", 20.5, lambda_=5.0),
+        "support_1": varied("support_1", 15.0, support_factor=1.0),
+        "both": varied("both", 1.0, support_factor=7.0, lambda_=7.0),
+    }
+    figure = sensitivity(curves_of(results))
+    panels = np.array(figure.axes).reshape(3, 4)
+    assert panels[0, 0].lines[0].get_xydata().tolist() == [[0, 19], [2.5, 20], [5, 20.5]]
+    assert panels[1, 0].lines[0].get_xydata().tolist() == [[1, 15], [3, 20]]
+    assert panels[2, 0].lines[0].get_xydata().tolist() == [[4, 20]]
+    assert panels[1, 1].lines[0].get_xydata().tolist() == [[1, 0.625], [3, 0.5]]
+    # the rebuttal's table, read off it by eye
+    assert panels[0, 2].lines[0].get_xydata().tolist() == [[0, 23.52], [2.5, 24.06], [5, 24.06]]
+    assert panels[1, 2].lines[0].get_xydata().tolist() == [[1, 17.55], [3, 24.07], [5, 24.06], [7, 24.06]]
+    assert panels[2, 3].lines[0].get_xydata().tolist() == [[4, 0.080], [8, 0.080], [16, 0.081]]
+    rings = [axes.lines[1].get_xydata().tolist() for axes in panels[:, 0]]
+    assert rings == [[[2.5, 20]], [[3, 20]], [[4, 20]]]
+    check_readable(figure)
+
+
+def test_the_band_is_the_interval(varied):
+    results = {"gpstoken_m128": varied("gpstoken_m128", 20.0), "lambda_5": varied("lambda_5", 20.0, lambda_=5.0)}
+    # Two seeds 1 dB apart: mean 20.5, standard error 0.5, Student's t of one degree of freedom 12.706
+    results["lambda_5"].values["psnr"][1] += 1
+    band = sensitivity(curves_of(results)).axes[0].collections[0].get_paths()[0].vertices
+    assert band[band[:, 0] == 5, 1].min() == pytest.approx(20.5 - 12.706 * 0.5, abs=1e-3)
+    assert band[band[:, 0] == 5, 1].max() == pytest.approx(20.5 + 12.706 * 0.5, abs=1e-3)
+
+
+def test_sensitivity_without_a_second_value_is_not_drawn(varied):
+    assert sensitivity(curves_of({})) is None
+    assert sensitivity(curves_of({"lambda_5": varied("lambda_5", 20.0, lambda_=5.0)})) is None
+    assert sensitivity(curves_of({"gpstoken_m128": varied("gpstoken_m128", 20.0)})) is None
+
+
+def coded(study, row: str, psnr: float, tokens: int, channels: int, codebook: int | None):
+    result = read_result(study(row, num_tokens=tokens, levels={"psnr": psnr}, of=row))
+    result.record["evaluated"]["code"] = {"shape": [tokens], "channels": channels, "codebook_size": codebook}
+    return result
+
+
+def test_rates_by_hand(study):
+    assert rate_of(coded(study, "sdxl_vae", 20.0, 64, 4, None)) == (64, 4, None)
+    assert rate_of(coded(study, "sdxl_vae", 20.0, 64, 4, None)).numbers == 256
+    # an index of 1024 entries is one number of ten bits, whatever the width of an entry
+    assert rate_of(coded(study, "vqvae_f16", 20.0, 16, 256, 1024)) == (16, 1, 10)
+    # sigma, rho and mu beside 16 features
+    assert rate_of(read_result(study("old", num_tokens=16))).numbers == 16 * 21
+
+
+def test_rate_distortion_by_hand(study):
+    results = {"a": coded(study, "a", 20.0, 16, 21, None), "v": coded(study, "v", 15.0, 16, 256, 1024)}
+    half = coded(study, "half", 18.0, 8, 21, None)
+    declared = {"a": {"name": "A", "paper": "A of the paper"}, "v": {"name": "V"}}
+    published = [
+        {"method": "A of the paper", "tokens": "16x16", "psnr": "24.06", "lpips": "0.080"},
+        {"method": "other", "tokens": "128", "psnr": "23.25"},
+    ]
+    styles = looks(["a", "v"]) | {"gpstoken_m128": looks(["a"])["a"]}
+    figure = rate_distortion(declared, results, {"half": half, "a": results["a"]}, published, styles)
+    by_numbers, by_tokens, theirs = figure.axes[:3]
+    line = {"GPSToken-M128, other counts": [[168, 18.0], [336, 20.0]]}
+    assert dots(by_numbers) == {"A": [[336, 20.0]], "V": [[16, 15.0]]} | line
+    assert dots(by_tokens) == {
+        "A": [[16, 20.0]], "V": [[16, 15.0]], "GPSToken-M128, other counts": [[8, 18.0], [16, 20.0]]
+    }  # fmt: skip
+    assert dots(theirs) == {"A of the paper": [[256, 24.06]], "other": [[128, 23.25]]}
+    # LPIPS that the paper does not print is not drawn
+    assert dots(figure.axes[5]) == {"A of the paper": [[256, 0.080]]}
+    hollow = {bar.get_label(): bar[0].get_markerfacecolor() == "white" for bar in by_numbers.containers}
+    assert hollow == {"A": False, "V": True}
+    assert theirs.lines[0].get_color() == styles["a"].colour != theirs.lines[1].get_color()
+    assert rate_distortion(declared, {}, {}, published, styles) is None
+    check_readable(figure)
+
+
+@pytest.fixture
+def efficiency(tmp_path):
+    def write(row: str, counts: dict, **measured) -> None:
+        record = {"row": row, "group": "efficiency", "image_size": 256, "counts": counts, "measured": measured or None}
+        (tmp_path / f"{row}.json").write_text(json.dumps(record))
+
+    return write
+
+
+def test_speed_and_quality_by_hand(study, efficiency, tmp_path):
+    tokenizer = {"encoder": {"gmacs": 52.0}, "decoder": {"gmacs": 335.5}}
+    timed = {"device": "cpu", "batch_size": 4, "latency_ms": 2000.0, "latency_std_ms": 40.0}
+    efficiency("gpstoken_m128", tokenizer, **timed)
+    efficiency("dcae", tokenizer)
+    efficiency("layout", {"network": {"gmacs": 2.0}, "calls": 250})
+    efficiency("texture", {"network": {"gmacs": 118.0}, "calls": 250})
+    efficiency("grid", {"network": {"gmacs": 118.0}, "calls": None})
+    declared = {"gpstoken_m128": {"name": "M", "paper": "GPSToken-M128"}, "dcae": {"name": "D", "paper": "DCAE"}}
+    published = [{"method": "GPSToken-M128", "psnr": "24.06"}, {"method": "DCAE", "psnr": "23.62"}]
+    ours = {"gpstoken_m128": read_result(study("gpstoken_m128", levels={"psnr": 20.0}))}
+    drawn = panels(declared, ours, published, read_efficiency(tmp_path))
+    counted, measured, theirs, sampled, own = ([tuple(point) for point in panel.points] for panel in drawn)
+    assert counted == [("GPSToken-M128", 387.5, 24.06, 0), ("DCAE", 387.5, 23.62, 0)]
+    assert measured == [("GPSToken-M128", 500.0, 24.06, 10.0)]
+    # 44.56 images a second on the A100
+    assert theirs == [("GPSToken-M128", pytest.approx(22.44, abs=0.005), 24.06, 0)]
+    # 250 calls of 2 and of 118 GMACs are 30 T
+    assert sampled == [("GPSToken two-stage", 30.0, 1.64, 0)]
+    assert own == [("GPSToken-M128", 0.388347, 20.0, 0)]
+    labels = [panel.x_label + panel.y_label for panel in drawn]
+    assert ["measured by us" in label for label in labels] == [False, True, False, False, False]
+    assert [label.endswith("the paper's") for label in labels] == [True] * 4 + [False]
+    figure = speed_quality(drawn, looks(["GPSToken-M128", "DCAE"]))
+    assert dots(figure.axes[0]) == {"GPSToken-M128": [[387.5, 24.06]], "DCAE": [[387.5, 23.62]]}
+    check_readable(figure)
+
+
+def test_speed_without_counts_is_not_drawn(efficiency, tmp_path):
+    published = [{"method": "GPSToken-M128", "psnr": "24.06"}]
+    assert speed_quality(panels({}, {}, published, read_efficiency(tmp_path)), {}) is None
+    efficiency("dcae", {})
+    (tmp_path / "dcae.json").rename(tmp_path / "vavae.json")
+    with pytest.raises(ValueError, match=r"vavae\.json: holds the row 'dcae'"):
+        read_efficiency(tmp_path)
+
+
+def test_domains_by_hand(study):
+    few, many = study("few", levels={"psnr": 19.0}, photographs=2), study("many", levels={"psnr": 20.0}, photographs=4)
+    results = {"few": read_result(few), "many": read_result(many)}
+    declared = {
+        "title": "T",
+        "datasets": {"natural": {"paper": "COCO2017"}, "retina": {"paper": "STARE"}},
+        "ours": {"many": {"name": "M", "dataset": "natural"}, "few": {"name": "M", "dataset": "retina"}},
+    }
+    published = [{"dataset": "STARE", "method": "P", "psnr": "34.75", "lpips": "0.036"}]
+    figure = domains(declared, results, published, looks(["M"]))
+    ours, theirs = figure.axes[:2]
+    # M left of P in the place of each data set; without an interval where there are two photographs
+    assert [bar[0].get_xydata().tolist() for bar in ours.containers] == [[[-0.15, 20.0]]]
+    assert [line.get_xydata().tolist() for line in ours.lines if line.get_markerfacecolor() == "white"] == [
+        [[0.85, 19]]
+    ]
+    assert dots(theirs) == {"P": [[1.15, 34.75]]}
+    assert [label.get_text() for label in ours.get_xticklabels()] == ["natural\n(n = 4)", "retina\n(n = 2)"]
+    assert domains(declared, {}, published, {}) is None
+    check_readable(figure)
+
+
+def test_the_other_plots_are_readable(study, write_run, tmp_path):
+    sizes = {"small": 64, "large": 128}
+    results = {row: read_result(study(row, size, num_tokens=size // 4)) for row, size in sizes.items()}
+    name = "a row with rather a long name"
+    declared = {"title": "Resolution", "ours": {row: {"name": name} for row in sizes}, "figure": ["psnr", "ssim"]}
+    declared |= {"sizes_differ": True, "margins": {"psnr": 0.5, "ssim": 0.02}}
+    declared["claims"] = [{"from": "small", "to": "large", "kind": "no loss"}]
+    check_readable(arms(declared, results, looks(results)))
+    check_readable(tokens({"title": "T", "claims": []}, results, [{"tokens": "32", "psnr": "19.26"}]))
+    for row in results:
+        write_run(row)
+    check_readable(training(tmp_path / "runs" / "laptop" / "tokenizers", dict.fromkeys(results, name), looks(results)))
+
+
+def test_curves_of_generators_by_hand():
+    scores = {"kid_efficientnet_lite0": {"per_seed": [0.06, 0.062, 0.064]}}
+    early = {"kid_efficientnet_lite0": {"per_seed": [0.1, 0.2, 0.6]}}
+    record = {"scale": "laptop", "seeds": [0, 1, 2]}
+    record["curve"] = [{"step": 1200, "scores": scores}, {"step": 300, "scores": early}]
+    ours = {"two_stage": record, "one_stage": None, "grid": None}
+    figure = curves(ours)
+    left, right = figure.axes
+    # x1000: the mean of 100, 200 and 600 is 300; of 60, 62 and 64 it is 62
+    np.testing.assert_allclose(left.lines[0].get_xydata(), [[300, 300], [1200, 62]])
+    band = left.collections[0].get_paths()[0].vertices
+    assert {tuple(corner) for corner in band.round(6)} == {(300, 100), (300, 600), (1200, 60), (1200, 64)}
+    # FID after half a million and a million iterations, as the discussion has them
+    papers = [curve.get_xydata().tolist() for curve in right.lines]
+    assert papers == [[[0.5, 19.07], [1.0, 14.5]], [[0.5, 9.57], [1.0, 7.61]]]
+    assert left.get_ylabel().endswith("(no FID)")
+    check_readable(figure)
+    for point in record["curve"]:
+        point["scores"]["fid"] = {"per_seed": [50.0, 50.0, 53.0]}
+    assert curves(ours).axes[0].lines[0].get_ydata().tolist() == [51, 51]
+    assert curves(dict.fromkeys(ours)) is None
