@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
 import mlflow
 import pytest
+from PIL import Image
 
-from reports import publish
+from reports import mirrored, publish, registry
 
 # MLflow 3.17 against SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -52,6 +54,8 @@ def test_what_a_training_run_holds(store, write_run):
         "scale": "laptop",
         "seed": "2",
         "data": "datamodules.Embedded",
+        "group": "tokenizers",
+        "commit": "unknown",
     }
     assert expected.items() <= found.data.tags.items()
     assert found.data.params["trainer.callbacks.0.class_path"] == "gpstoken.training.StepProgress"
@@ -67,28 +71,50 @@ def test_what_a_training_run_holds(store, write_run):
 def test_what_an_evaluation_and_the_report_hold(store, arm, tmp_path):
     path = arm("uniform")
     (tmp_path / "results" / "laptop" / "published.json").write_text("{}")  # a stamp is no result
-    report = tmp_path / "reports" / "generated"
+    report = tmp_path / "reports" / "generated" / "tables"
     report.mkdir(parents=True)
-    (report / "ablation.md").write_text("# Spatial adaptivity\n")
+    for name, text in (("ablation.md", "# Spatial adaptivity\n"), ("claims.md", "# Claims\n"), ("ablation.tex", "%")):
+        (report / name).write_text(text)
+    (report.parent / "figures").mkdir()
+    Image.new("RGB", (8, 4)).save(report.parent / "figures" / "tokens.png")
+    (report.parent / "site").mkdir()
+    (report.parent / "site" / "index.html").write_text("not of the mirror")
     run()
     found = published(store)
     assert set(found) == {"uniform evaluation (tokenizers, laptop)", "report"}
     evaluation = found["uniform evaluation (tokenizers, laptop)"].data
     expected = {"kind": "evaluation", "row": "uniform", "scale": "laptop", "seed": "0 1", "commit": "0123456789ab"}
+    expected |= {"group": "tokenizers", "data": "datamodules.embedded.Embedded"}
     assert expected.items() <= evaluation.tags.items()
     record = json.loads(path.read_text())["metrics"]["psnr"]
     assert evaluation.metrics["test/psnr"] == record["mean"]
     assert evaluation.metrics["test/psnr_standard_error"] == record["standard_error"]
     assert evaluation.params["tokenizer.lambda_"] == "2.5"
-    assert found["report"].data.tags["mlflow.note.content"] == "# Spatial adaptivity\n"
-    assert "ablation.md" in {file.path for file in store.list_artifacts(found["report"].info.run_id)}
+    tags = found["report"].data.tags
+    assert tags["mlflow.note.content"] == "# Claims\n\n# Spatial adaptivity\n"  # the claims first
+    assert {name: tags[name] for name in mirrored.TAGS} == {
+        "row": "report",
+        "group": "report",
+        "scale": "laptop",
+        "seed": "0 1",
+        "commit": "0123456789ab",
+        "data": "datamodules.embedded.Embedded",
+    }
+    shown = {folder: {Path(file.path).name for file in store.list_artifacts(found["report"].info.run_id, folder)}
+             for folder in ("tables", "figures")}  # fmt: skip
+    assert shown == {"tables": {"ablation.md", "ablation.tex", "claims.md"}, "figures": {"tokens.png"}}
 
 
 def test_second_publish_adds_nothing_from_whichever_folder(store, write_run, arm, tmp_path, capsys):
     write_run("uniform", 0), write_run("uniform", 1), arm("uniform")
     run()
     first, stamp = published(store), (tmp_path / "stamp.json").read_text()
-    assert json.loads(stamp)["runs"] == 3
+    assert json.loads(stamp) == {
+        "runs": 3,
+        "published": {
+            name: {"key": found.data.tags["key"], "run_id": found.info.run_id} for name, found in sorted(first.items())
+        },
+    }
     run("--runs", "runs/laptop", "--results", "results/laptop")  # as the pipeline calls it
     assert {name: found.info.run_id for name, found in published(store).items()} == {
         name: found.info.run_id for name, found in first.items()
@@ -98,6 +124,119 @@ def test_second_publish_adds_nothing_from_whichever_folder(store, write_run, arm
         f"3 runs in sqlite:///{tmp_path}/mlruns.db, 3 of them new",
         f"3 runs in sqlite:///{tmp_path}/mlruns.db, 0 of them new",
     ]
+
+
+def test_a_sweep_is_tagged_with_its_parameter_and_value(store, write_run, arm, tmp_path):
+    folder = write_run("support_7", 1)
+    (folder / "origin.json").write_text('{"commit": "feedbeef0123"}')
+    shutil.move(tmp_path / "runs" / "laptop" / "tokenizers", tmp_path / "runs" / "laptop" / "sweeps")
+    config = tmp_path / "runs" / "laptop" / "sweeps" / "support_7" / "seed1" / "config.yaml"
+    config.write_text(config.read_text().replace("lambda_: 2.5", "support_factor: 7.0"))
+    arm("lambda_0.5", group="sweeps", tokenizer={"class_path": "gpstoken.GPSToken", "init_args": {"lambda_": 0.5}})
+    arm("lambda_like")  # no sweep by its name alone
+    run()
+    tags = {name: found.data.tags for name, found in published(store).items()}
+    training = tags["support_7 seed1 (sweeps, laptop)"]
+    assert (training["sweep"], training["sweep_value"]) == ("support_factor", "7.0")
+    assert (training["commit"], training["group"]) == ("feedbeef0123", "sweeps")
+    evaluation = tags["lambda_0.5 evaluation (sweeps, laptop)"]
+    assert (evaluation["sweep"], evaluation["sweep_value"]) == ("lambda_", "0.5")
+    assert "sweep" not in tags["lambda_like evaluation (tokenizers, laptop)"]
+
+
+def test_costs_and_profiles_are_runs_with_their_measured_numbers(store, tmp_path):
+    cost = {"training": {"layout": {"iterations_per_second": 13.5, "device": "cpu"}}, "commit": "0123456789ab"}
+    profile = {"row": "gpstoken_m128", "group": "efficiency", "scale": "laptop", "image_size": 256, "commit": "0123"}
+    profile |= {"counts": {"encoder": {"gmacs": 47.9}}, "paper_convention": None, "parameters": {"total": 127_800_000}}
+    profile |= {"measured": {"latency_ms": 12.5, "compile": False, "encode_ms": [12.0, 13.0], "peak_memory_mb": None}}
+    for place, record in (("cost/two_stage", cost), ("efficiency/gpstoken_m128", profile)):
+        path = tmp_path / "results" / "laptop" / f"{place}.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record))
+    run()
+    found = published(store)
+    assert set(found) == {"two_stage cost (cost, laptop)", "gpstoken_m128 profile (efficiency, laptop)"}
+    first, second = (
+        found["two_stage cost (cost, laptop)"].data,
+        found["gpstoken_m128 profile (efficiency, laptop)"].data,
+    )
+    assert first.metrics == {"cost/training.layout.iterations_per_second": 13.5}
+    assert first.params == {"training.layout.device": "cpu"}
+    assert second.metrics == {
+        "profile/counts.encoder.gmacs": 47.9,
+        "profile/parameters.total": 127_800_000,
+        "profile/measured.latency_ms": 12.5,
+    }
+    assert (second.params["image_size"], second.params["measured.compile"]) == ("256", "False")
+    assert set(mirrored.TAGS) <= first.tags.keys() & second.tags.keys()
+
+
+def test_a_curve_over_training_steps_charts(store, arm):
+    curve = [{"step": at, "scores": {"kid": {"mean": at / 1000, "standard_error": None}}} for at in (200, 400)]
+    arm("two_stage", group="generators", curve=curve)
+    run()
+    (found,) = published(store).values()
+    history = store.get_metric_history(found.info.run_id, "curve/kid")
+    assert [(point.step, point.value) for point in history] == [(200, 0.2), (400, 0.4)]
+
+
+def test_each_training_is_a_version_of_its_rows_model(store, write_run, tmp_path):
+    for seed in (1, 0):
+        (write_run("uniform", seed) / "last.ckpt").write_bytes(b"weights %d" % seed)
+    run(), run()
+    found = published(store)
+    (model,) = store.search_registered_models()
+    assert model.name == "uniform"
+    versions = {version.tags["seed"]: version for version in store.search_model_versions("name = 'uniform'")}
+    assert set(versions) == {"0", "1"} and len(store.search_model_versions("name = 'uniform'")) == 2
+    for seed, version in versions.items():
+        assert version.run_id == found[f"uniform seed{seed} (tokenizers, laptop)"].info.run_id
+        assert (version.tags["scale"], version.status) == ("laptop", "READY")
+        uri = f"{store.get_model_version_download_uri('uniform', version.version)}/last.ckpt"
+        assert Path(mlflow.artifacts.download_artifacts(uri)).read_bytes() == b"weights %s" % seed.encode()
+    assert store.get_model_version_by_alias("uniform", "laptop").tags["seed"] == "0"
+    assert store.get_model_version_by_alias("uniform", "laptop-seed1").tags["seed"] == "1"
+
+
+def test_a_new_training_is_a_new_version_and_the_old_one_stays(store, write_run):
+    folder = write_run("uniform", 0)
+    run()
+    mine = store.create_model_version("uniform", "s3://elsewhere/mine.ckpt", tags={"scale": "laptop"})
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("30,train/loss,0.25\n")
+    run()
+    found = {int(version.version) for version in store.search_model_versions("name = 'uniform'")}
+    assert found == {1, int(mine.version), 3}
+    assert int(store.get_model_version_by_alias("uniform", "laptop").version) == 3
+
+
+def test_a_version_that_a_kill_left_out_is_made_by_the_next_call(store, write_run, monkeypatch):
+    write_run("uniform", 0)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "create_model_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    run()
+    (found,) = published(store).values()
+    (version,) = store.search_model_versions("name = 'uniform'")
+    assert version.run_id == found.info.run_id
+
+
+def test_a_large_checkpoint_is_registered_by_its_path_and_hash(store, write_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "LARGEST_COPY", len(b"weights") - 1)
+    path = write_run("uniform", 0) / "last.ckpt"
+    run()
+    (version,) = store.search_model_versions("name = 'uniform'")
+    folder = Path(mlflow.artifacts.download_artifacts(store.get_model_version_download_uri("uniform", version.version)))
+    assert [each.name for each in folder.iterdir()] == ["last.ckpt.json"]
+    told = json.loads((folder / "last.ckpt.json").read_text())
+    # sha256sum of the seven letters
+    sha256 = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
+    assert told == {"path": str(path), "bytes": 7, "sha256": sha256}
 
 
 def test_interrupted_run_is_made_again_and_others_are_left(store, write_run, monkeypatch):
@@ -160,4 +299,4 @@ def test_environment_names_the_store(store, write_run, empty_store, tmp_path, mo
 
 def test_flatten_drops_only_the_level_of_constructor_arguments():
     nested = {"model": {"class_path": "M", "init_args": {"tokenizer": {"init_args": {"lambda_": 2.5}}}}, "list": [1, 2]}
-    assert publish.flatten(nested) == {"model.class_path": "M", "model.tokenizer.lambda_": 2.5, "list": [1, 2]}
+    assert mirrored.flatten(nested) == {"model.class_path": "M", "model.tokenizer.lambda_": 2.5, "list": [1, 2]}

@@ -1,0 +1,39 @@
+"""What a run is called in MLflow: the publisher gives the names, the site finds them again."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Folders of results/SCALE whose records are no evaluation.
+KINDS = {"efficiency": "profile", "cost": "cost"}
+# Rows of the sweeps are named PREFIX_VALUE; what the tokenizer calls that parameter.
+SWEPT = {"lambda": "lambda_", "support": "support_factor", "min_region": "min_region_size"}
+
+
+class Named(NamedTuple):
+    """Which row, in which group, at which scale, and what was done with it."""
+
+    row: str
+    kind: str
+    group: str
+    scale: str
+
+    def __str__(self) -> str:
+        """The name of the run."""
+        return f"{self.row} {self.kind} ({self.group}, {self.scale})"
+
+
+def named_result(path: Path, record: dict[str, Any]) -> Named:
+    """The names of a result file results/SCALE/GROUP/ROW.json; what the record itself says goes first."""
+    scale, group = path.resolve().parts[-3:-1]
+    group = record.get("group", group)
+    return Named(record.get("row", path.stem), KINDS.get(group, "evaluation"), group, record.get("scale", scale))
+
+
+def sweep_tags(named: Named, arguments: dict[str, Any]) -> dict[str, str]:
+    """{"sweep", "sweep_value"} of a row in the group `sweeps`, by the tokenizer's own `arguments`; else nothing."""
+    found = re.fullmatch(rf"({'|'.join(SWEPT)})_.+", named.row)
+    if named.group != "sweeps" or found is None:
+        return {}
+    parameter = SWEPT[found[1]]
+    return {"sweep": parameter, "sweep_value": str(arguments.get(parameter))}

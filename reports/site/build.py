@@ -1,0 +1,132 @@
+"""The pages, written as one folder that takes the place of the last one."""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.site.figures import key_figures, read_captions
+from reports.site.material import CLAIMS, Material
+from reports.site.origins import ResultFile, cell_origin, result_files
+from reports.site.rows import row_pages
+from reports.site.text import to_html
+from reports.site.verdicts import digits_of, interval_bar, verdict_class
+
+HERE = Path(__file__).parent
+ASSETS = ("site.css", "site.js")
+
+
+def build(material: Material, output: Path) -> int:
+    """Writes the site into `output` and returns its number of pages; the same material gives the same bytes.
+
+    Raises:
+        ValueError: if `output` is a folder of something else, which is left as it is.
+    """
+    if output.is_dir() and any(output.iterdir()) and not (output / ASSETS[0]).is_file():
+        raise ValueError(f"{output}: holds files and no site; name another folder with -o")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        pages = render(material)
+        for name, text in pages.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_text(text, encoding="utf-8")
+        _copy(material, part)
+        if output.is_dir():
+            shutil.rmtree(output)
+        os.replace(part, output)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return len(pages)
+
+
+def render(material: Material) -> dict[str, str]:
+    """Every page's HTML by its path in the site."""
+    files = result_files(material)
+    rows = row_pages(material, files)
+    captions = read_captions(material)
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "tables": material.tables,
+        "figures": material.figures,
+        "captions": captions,
+        "files": files,
+        "rows": rows,
+        "verdict_class": verdict_class,
+        "digits_of": digits_of,
+        "interval_bar": interval_bar,
+        "cell_origin": cell_origin,
+    }
+
+    def text(markdown: str, root: str) -> Markup:
+        """Markdown, with the pictures that the site has as figures."""
+        figure = environment.get_template("parts.html").module.figure
+        return to_html(markdown, lambda name, caption: figure(name, root, caption))
+
+    environment.filters["markdown"] = text
+
+    def page(template: str, root: str, **context: Any) -> str:
+        return environment.get_template(template).render(root=root, **context)
+
+    pages = {
+        "index.html": page(
+            "index.html",
+            "",
+            here="index",
+            key=key_figures(material),
+            training=_training(files),
+            scales=sorted({file.named.scale for file in files.values()}),
+            commits=sorted({file.commit for file in files.values()}),
+            verdicts=_verdicts(material),
+        ),
+        "figures.html": page("figures.html", "", here="figures"),
+    }
+    for name, table in material.tables.items():
+        forms = [path.name for path in material.forms[name]]
+        template = "claims.html" if name == CLAIMS else "table.html"
+        pages[f"tables/{name}.html"] = page(template, "../", here=name, table=table, forms=forms)
+    for name, row in rows.items():
+        pages[f"rows/{name}.html"] = page("row.html", "../", here=f"row {name}", row=row)
+    return pages
+
+
+def _training(files: dict[str, ResultFile]) -> list[str]:
+    """What our tokenizers were trained and measured with, once for each scale, size and budget."""
+    said = {}
+    for file in files.values():
+        if file.named.group == "tokenizers":
+            training, size = file.record["training"], file.record.get("evaluated", {}).get("image_size")
+            pixels = f"images of {size} px" if size else "images"
+            said[
+                f"{file.named.scale} scale: {training['steps']} training steps of {training['batch_size']} {pixels}, "
+                f"{len(file.record['seeds'])} seeds, measured on {file.record['data']['images']} held-out images; "
+                f"{file.machine}"
+            ] = None
+    return sorted(said)
+
+
+def _verdicts(material: Material) -> dict[str, int]:
+    """How often each verdict was given: by the claims' table where there is one, else by the tests of the tables."""
+    rows = material.tables.get(CLAIMS, {"rows": []})["rows"]
+    given = [row["cells"]["verdict"]["text"] for row in rows if "verdict" in row["cells"]]
+    given = given or [claim["verdict"] for table in material.tables.values() for claim in table["claims"]]
+    return dict(Counter(verdict.split(" (")[0] for verdict in given).most_common())
+
+
+def _copy(material: Material, site: Path) -> None:
+    copies = {name: HERE / name for name in ASSETS} | material.sources
+    copies |= {f"tables/{path.name}": path for forms in material.forms.values() for path in forms}
+    copies |= {f"figures/{path.name}": path for forms in material.figures.values() for path in forms.values()}
+    for name, path in copies.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, site / name)
