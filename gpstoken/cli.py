@@ -17,6 +17,7 @@ COMMANDS = {
     "generate-curve": "gpstoken.generate_curve",
     "evaluate-generator": "gpstoken.evaluate_generator",
     "cost": "gpstoken.training.cost",
+    "profile": "gpstoken.profiling.command",
 }
 
 
