@@ -15,6 +15,7 @@ import torch.nn.functional as F
 import yaml
 from torch import nn
 
+from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
 from gpstoken.profiling.counting import Counts, count, network_counts, parameter_counts
 from gpstoken.profiling.inputs import network_arguments, photographs, picture
@@ -40,9 +41,9 @@ def main(arguments: list[str]) -> int:
     """
     options = _parse(arguments)
     row = read_row(options.experiment)
+    device = _device(options.device)
     try:
         record = count_tokenizer(row, options) if row.kind == "tokenizer" else count_network(row, options)
-        device = _device(options.device)
         measured = None if options.count_only else measure_row(row, options, device)
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(str(row.path)) else f"{row.path}: {error}") from error
@@ -57,29 +58,32 @@ def main(arguments: list[str]) -> int:
 
 def count_tokenizer(row: Row, options: argparse.Namespace) -> dict[str, Any]:
     """The record of a tokenizer, but for what is measured."""
-    tokenizer, image = without_weights(row.build, row.arguments()), picture(1, options.image_size)
-    tokens, encoder, encoding = count(partial(tokenizer.encode, image))
-    _, decoder, decoding = count(partial(tokenizer.decode, tokens))
-    parameters = parameter_counts(tokenizer, encoding, decoding)
+    tokenizer = without_weights(row.build, row.arguments())
+    parameters, encoder, decoder = count_directions(tokenizer, options.image_size)
 
     images, batch = picture(INFERENCE_BATCH, options.image_size), picture(options.train_batch_size, options.image_size)
     inference = inference_bytes(tokenizer, lambda: tokenizer.decode(tokenizer.encode(images)), images)
     tokenizer.train()
     training = training_bytes(tokenizer, lambda: F.mse_loss(tokenizer(batch), batch))
-
-    convention = facts(options.row).get("convention")
     return {
         **_head(row, options),
         "parameters": {**parameters, "as_paper": _as_paper(options.row, parameters["total"])},
         "counts": {"encoder": _counts(encoder), "decoder": _counts(decoder)},
-        "paper_convention": convention
-        and {
-            "encoder_gmacs": _giga(convention["images"] * encoder.without(convention["encoder_without"])),
-            "decoder_gmacs": _giga(convention["images"] * decoder.without(convention["decoder_without"])),
-            **convention,
-        },
+        "paper_convention": paper_convention(options.row, encoder, decoder),
         "memory": _memory(training, options.train_batch_size, inference),
     }
+
+
+def count_directions(tokenizer: Tokenizer, size: int) -> tuple[dict[str, int], Counts, Counts]:
+    """Parameters by part, and the multiply-adds of encoding and of decoding one image of size x size pixels.
+
+    Args:
+        tokenizer: without weights (see `shapes`).
+        size: side of the image in pixels.
+    """
+    tokens, encoder, encoding = count(partial(tokenizer.encode, picture(1, size)))
+    _, decoder, decoding = count(partial(tokenizer.decode, tokens))
+    return parameter_counts(tokenizer, encoding, decoding), encoder, decoder
 
 
 def count_network(row: Row, options: argparse.Namespace) -> dict[str, Any]:
@@ -99,6 +103,19 @@ def count_network(row: Row, options: argparse.Namespace) -> dict[str, Any]:
         "paper_convention": None,
         "memory": _memory(training, options.train_batch_size, inference),
     }
+
+
+def paper_convention(row: str, encoder: Counts, decoder: Counts) -> dict[str, Any] | None:
+    """What the paper's table calls GFLOPs of a row, and how it comes to it (see `paper.yaml`); None of other rows."""
+    convention = facts(row).get("convention")
+    if convention is None:
+        return None
+    parts = {"encoder": encoder, "decoder": decoder}
+    gmacs = {
+        f"{name}_gmacs": _giga(convention["images"] * counts.without(convention[f"{name}_without"]))
+        for name, counts in parts.items()
+    }
+    return gmacs | convention
 
 
 def measure_row(row: Row, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
