@@ -9,7 +9,7 @@ from gpstoken import Gaussians, GPSToken, splat
 from gpstoken.base import Tokenizer
 from gpstoken.profiling.counting import count, parameter_counts
 from gpstoken.profiling.inputs import picture
-from gpstoken.profiling.shapes import without_weights
+from gpstoken.profiling.shapes import counting, without_weights
 
 
 @pytest.fixture(params=["without weights", "with weights"])
@@ -81,9 +81,10 @@ def test_an_attention_layer_in_evaluation_counted_by_hand(made, batch_first):
     )
 
 
-def test_torch_fast_path_is_on_again_after_counting():
+def test_torch_fast_path_which_hides_what_it_computes_is_off_while_counting_alone():
     assert torch.backends.mha.get_fastpath_enabled()
-    count(lambda: None)
+    with counting():
+        assert not torch.backends.mha.get_fastpath_enabled()
     assert torch.backends.mha.get_fastpath_enabled()
 
 
