@@ -19,6 +19,7 @@ COMMANDS = {
     "cost": "gpstoken.training.cost",
     "seeds": "gpstoken.seeds",
     "published": "gpstoken.training.published",
+    "profile": "gpstoken.profiling.command",
 }
 
 

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import torch
 import yaml
 from lightning import Callback, LightningModule, Trainer
-from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.devices import peak_memory_mb
 from gpstoken.generate import GROUP, group_images
 from gpstoken.generator import Generator
+from gpstoken.profiling.counting import network_counts
+from gpstoken.profiling.shapes import without_weights
 from gpstoken.provenance import commit, machine, versions
-from gpstoken.sit import SiT
 from gpstoken.training.run import RunCLI
 from gpstoken.writing import replacing
 
@@ -69,19 +70,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def multiply_adds(network: SiT) -> float:
-    """Billions of multiply-adds of the network for one sample, attention counted."""
-    config = network.config
-    with torch.device("meta"):  # where fused attention is counted, and nothing is computed
-        copy = SiT(**config)
-        given = [torch.zeros(1, *copy.sample_shape), torch.zeros(1), torch.zeros(1, dtype=torch.long)]
-        if config["layout_channels"]:
-            given.append(torch.zeros(1, *config["shape"], config["layout_channels"]))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        copy(*given)
-    return counter.get_total_flops() / 2e9
-
-
 class Stopwatch(Callback):
     """Times of the ends of training batches, for the median of what lies between."""
 
@@ -116,7 +104,7 @@ def _training(run: Path, iterations: int) -> dict[str, Any]:
         "batch_size": cli.datamodule.batch_size,
         "peak_memory_mb": peak_memory_mb(cli.model.device),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "gmacs": multiply_adds(network),
+        "gmacs": network_counts(without_weights(partial(type(network), **network.config), ())).total / 1e9,
         "device": machine(cli.model.device)["device"],
     }
 

@@ -1,0 +1,1 @@
+"""`gpstoken profile`: what a row costs at its published size: parameters, multiply-adds, memory, latency."""

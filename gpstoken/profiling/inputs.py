@@ -1,0 +1,65 @@
+"""What networks are given when they are counted and timed."""
+
+import csv
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gpstoken.photos import centre_square, read_photo
+
+PHOTOS = Path("data/embedded")
+
+
+def photographs(batch: int, size: int, folder: Path = PHOTOS) -> Tensor:
+    """The first natural test photographs, from the first again where they are too few.
+
+    Timing wants photographs: how long our partition takes, and the culled renderer, depends on what an image shows.
+
+    Args:
+        batch: how many.
+        size: side of the centre square in pixels.
+        folder: as `python -m datamodules.prepare` writes it.
+
+    Returns:
+        float[batch, 3, size, size] in [-1, 1].
+
+    Raises:
+        FileNotFoundError: if the folder is not there.
+        ValueError: if it has no such photograph, or a damaged one.
+    """
+    index = folder / "index.csv"
+    if not index.is_file():
+        raise FileNotFoundError(f"{index}: no photographs to time on; run `python -m datamodules.prepare -o {folder}`")
+    with index.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("domain") == "natural" and row.get("split") == "test"]
+    if not rows:
+        raise ValueError(f"{index}: lists no natural test photograph to time on")
+    photos = [np.array(centre_square(read_photo(folder / row["path"]), size)) for row in rows[:batch]]
+    levels = torch.from_numpy(np.stack(list(islice(cycle(photos), batch))))
+    return levels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def picture(batch: int, size: int) -> Tensor:
+    """Noise float[batch, 3, size, size] in [-1, 1], for counting: what it shows does not matter there."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return torch.rand(1, 3, size, size).mul_(2).sub_(1).expand(batch, -1, -1, -1).contiguous()
+
+
+def network_arguments(network: nn.Module, batch: int) -> tuple[Tensor, ...]:
+    """Arguments of one call of a generator's network: x, t, label, and a layout where it takes one.
+
+    Raises:
+        ValueError: if the network does not say the shape of its samples.
+    """
+    if not hasattr(network, "sample_shape"):
+        raise ValueError(f"{type(network).__name__}: has no sample_shape, so that no input can be made for it")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x, t = torch.randn(batch, *network.sample_shape), torch.rand(batch)
+        label = torch.zeros(batch, dtype=torch.long)
+        channels = getattr(network, "layout_channels", 0)
+        return (x, t, label, torch.rand(batch, *network.shape, channels)) if channels else (x, t, label)

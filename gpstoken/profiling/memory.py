@@ -1,0 +1,108 @@
+"""Memory that tensors take, counted on networks without weights: exact in eager mode, whatever the machine.
+
+It is that of tensors alone: what kernels use inside, the allocator's gaps and the libraries come on top.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gpstoken.profiling.shapes import counting
+
+MOMENTS = 2  # of Adam, each of a parameter's size
+
+
+def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, int]:
+    """What a training step of the network holds at the end of its forward pass and after its first update.
+
+    Args:
+        network: in training mode, without weights.
+        loss: a forward pass to a scalar. The loss's own networks (LPIPS, discriminator) are not part of it here.
+
+    Returns:
+        Bytes of "parameters", "gradients", "moments" (Adam) and "activations" (all that the forward pass saves for the
+        backward pass, its input included, each storage once).
+
+    Raises:
+        ValueError: if the network cannot run without weights.
+    """
+    own = _own_storages(network)
+    saved: dict[int, int] = {}
+    held = []  # a storage that is gone could lend its address to the next
+
+    def note(tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            saved[storage._cdata] = storage.nbytes()
+            held.append(storage)
+
+    with counting(), torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
+        loss()
+    trained = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
+    return {
+        "parameters": sum(own.values()),
+        "gradients": trained,
+        "moments": MOMENTS * trained,
+        "activations": sum(saved.values()),
+    }
+
+
+def inference_bytes(network: nn.Module, call: Callable[[], Any], *inputs: Tensor) -> dict[str, int]:
+    """What running the network holds.
+
+    Args:
+        network: without weights.
+        call: what is run, without gradients.
+        inputs: tensors that `call` is given and that live as long as it does.
+
+    Returns:
+        Bytes of "parameters" (with buffers) and of "activations", the largest sum of living tensors, inputs included.
+
+    Raises:
+        ValueError: if the network cannot run without weights.
+    """
+    own = _own_storages(network)
+    with counting(), torch.no_grad(), _LivingStorages(set(own)) as living:
+        living.note(inputs)
+        call()
+    return {"parameters": sum(own.values()), "activations": living.peak}
+
+
+class _LivingStorages(TorchDispatchMode):
+    """Adds up the storages of what operations return, from when they return it until it is freed."""
+
+    def __init__(self, leave_out: set[int]) -> None:
+        super().__init__()
+        self.known = leave_out
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.note(result)
+        return result
+
+    def note(self, tensors: Any) -> None:
+        for tensor in tree_leaves(tensors):
+            if not isinstance(tensor, Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.known:
+                self.known.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes())
+
+    def _freed(self, address: int, size: int) -> None:
+        self.known.discard(address)
+        self.now -= size
+
+
+def _own_storages(network: nn.Module) -> dict[int, int]:
+    """Address -> bytes of the storages of parameters and buffers."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}

@@ -1,0 +1,92 @@
+"""A row of `experiments/` as the network it names, at its published size, without the framework that trains it."""
+
+import importlib
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from gpstoken.base import Tokenizer
+
+KINDS = {"tokenizer": "tokenizer", "network": "generator"}  # argument of the row's module -> kind of the row
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row's YAML names.
+
+    Attributes:
+        path: the YAML.
+        kind: "tokenizer" or "generator".
+        class_path: of the tokenizer or of the generator's network, as the YAML has it.
+        init_args: its arguments, as the YAML has them.
+    """
+
+    path: Path
+    kind: str
+    class_path: str
+    init_args: dict[str, Any]
+
+    def build(self, **overrides: Any) -> nn.Module:
+        """An untrained tokenizer or network.
+
+        Args:
+            overrides: arguments that differ from the row's.
+
+        Raises:
+            ValueError: if the class is not one of this package and of that kind, or refuses the arguments.
+        """
+        try:
+            return self.class_()(**self.init_args | overrides)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.path}: {self.class_path}: {' '.join(str(error).split())}") from error
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor, its defaults spelt out."""
+        parameters = signature(self.class_()).parameters.values()
+        return {one.name: one.default for one in parameters if one.default is not one.empty} | self.init_args
+
+    def class_(self) -> type[nn.Module]:
+        """The class that is named.
+
+        Raises:
+            ValueError: if there is none in this package, or it is of another kind.
+        """
+        module, _, name = self.class_path.rpartition(".")
+        if module.split(".")[0] != "gpstoken":  # a file from elsewhere must not choose what is imported
+            raise ValueError(f"names {self.class_path}, which is no class of this package")
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"names {self.class_path}, which cannot be imported ({error})") from error
+        wanted = Tokenizer if self.kind == "tokenizer" else nn.Module
+        if not isinstance(found, type) or not issubclass(found, wanted):
+            raise ValueError(f"names {self.class_path}, which is no {wanted.__name__}")
+        return found
+
+
+def read_row(path: Path) -> Row:
+    """Reads what a row trains; nothing but that part of the file matters.
+
+    Args:
+        path: a YAML of experiments/tokenizers or experiments/generators.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no YAML, or names neither a tokenizer nor a network.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such row; those there are lie in experiments/tokenizers and /generators")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        arguments = content["model"]["init_args"]
+        kind = next(kind for kind in KINDS if kind in arguments)
+        part = arguments[kind]
+        return Row(path, KINDS[kind], str(part["class_path"]), dict(part.get("init_args") or {}))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ValueError(f"{path}: no row: expected model.init_args.tokenizer or .network with a class_path") from error

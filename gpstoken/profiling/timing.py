@@ -1,0 +1,93 @@
+"""Latency and its spread, and the peak of memory of a CUDA device."""
+
+import time
+from collections.abc import Callable
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpstoken.devices import peak_memory_mb
+
+
+def timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+    """Runs `call`.
+
+    Returns:
+        (its result, milliseconds until it was there; on a CUDA device by events around its work).
+    """
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        result = call()
+        end.record()
+        end.synchronize()
+        return result, start.elapsed_time(end)
+    begin = time.perf_counter()
+    result = call()
+    return result, 1000 * (time.perf_counter() - begin)
+
+
+def measure(parts: dict[str, Callable[[Any], Any]], start: Any, repeats: int, device: torch.device) -> dict[str, Any]:
+    """Times calls that follow each other, each given what the one before returned; one round goes before, uncounted.
+
+    Args:
+        parts: name -> call.
+        start: what the first call is given, a tensor float[B, ...].
+        repeats: rounds.
+        device: where it runs.
+
+    Returns:
+        `summary` of the rounds, "<name>_ms" of every part and round, and "peak_memory_mb" on a CUDA device, else None.
+    """
+    rounds: dict[str, list[float]] = {name: [] for name in parts}
+    with torch.no_grad():
+        for index in range(1 + repeats):
+            if index == 1 and device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            value = start
+            for name, call in parts.items():
+                value, milliseconds = timed(lambda call=call, value=value: call(value), device)
+                if index:
+                    rounds[name].append(milliseconds)
+    return {
+        **{f"{name}_ms": [round(value, 3) for value in values] for name, values in rounds.items()},
+        **summary(rounds, len(start)),
+        "peak_memory_mb": peak_memory_mb(device) if device.type == "cuda" else None,
+    }
+
+
+def summary(rounds: dict[str, list[float]], batch_size: int) -> dict[str, float | None]:
+    """Mean and deviation of the rounds, all parts together, and the images a second.
+
+    Args:
+        rounds: milliseconds of every part in every round.
+        batch_size: images in a round.
+
+    Returns:
+        "latency_ms" of a batch, its standard deviation "latency_std_ms" over rounds (n - 1; None of a single round) and
+        "throughput_per_s".
+    """
+    totals = [sum(parts) for parts in zip(*rounds.values(), strict=True)]
+    latency = mean(totals)
+    return {
+        "latency_ms": round(latency, 3),
+        "latency_std_ms": round(stdev(totals), 3) if len(totals) > 1 else None,
+        "throughput_per_s": round(1000 * batch_size / latency, 4),
+    }
+
+
+def training_peak_mb(network: nn.Module, forward: Callable[[], Tensor], target: Tensor) -> float | None:
+    """Peak in MiB of two training steps (squared error, Adam) on a CUDA device; None where its memory is too small."""
+    optimiser = torch.optim.Adam([parameter for parameter in network.parameters() if parameter.requires_grad])
+    torch.cuda.reset_peak_memory_stats(target.device)
+    try:
+        for _ in range(2):  # the moments come with the first
+            optimiser.zero_grad()
+            F.mse_loss(forward().float(), target).backward()
+            optimiser.step()
+    except torch.cuda.OutOfMemoryError:
+        return None
+    return peak_memory_mb(target.device)
