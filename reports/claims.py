@@ -125,14 +125,14 @@ def _each(
     if "sweep" not in claim or base is None:
         yield claim
         return
-    of_base = sweep_of(declared, claim["sweep"], base)
+    of_base = sweep_of(claim["sweep"], base)
     low, high = claim["between"]
     values = {
         row: value
         for row, result in ours.items()
         if result is not None
-        and row.startswith(f"{claim['sweep']}_")
-        and low <= (value := sweep_of(declared, claim["sweep"], result)) <= high
+        and row.startswith(f"{claim['sweep']}=")
+        and low <= (value := sweep_of(claim["sweep"], result)) <= high
     }
     for row, value in sorted(values.items(), key=lambda each: each[1]):
         yield claim | {"to": row, "text": claim["text"].format(value=f"{value:g}", base=f"{of_base:g}")}

@@ -10,7 +10,7 @@ from reports.claims import Tested, judge_all
 from reports.columns import DASH
 from reports.cost_claims import NOT_TESTABLE, judge_cost, judge_counts
 from reports.efficiency_table import read_efficiency
-from reports.generation_results import ROWS, read_generators
+from reports.generation_results import COMPARED, read_generators
 from reports.rows import HERE, every_table, read_table
 from reports.table import Cell, Claim, Head, Row, Table, finished
 from reports.verdicts import BY_IMAGE, EQUIVALENCE, NOTE, as_claims, whole
@@ -81,7 +81,7 @@ class _Material:
     def _judge(self, name: str) -> tuple[Tested, dict[str, Path | None], dict[str, str]]:
         declared = self.tables[name]
         if declared.get("reader") == "generators":
-            files = {row: self.results / "generators" / f"{row}.json" for row in ROWS}
+            files = {row: self.results / "generators" / f"{row}.json" for row in COMPARED}
             commits = {row: record["commit"] for row, record in self.generators.items() if record is not None}
             return generation_claims.judge_all(declared, self.generators), files, commits
         ours, _ = read_table(declared, self.results)

@@ -1,6 +1,7 @@
 """Result files of generators as `gpstoken evaluate-generator` writes them, and the paper's tables beside them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ ROWS = {
     "two_stage": ("GPSToken two-stage", "GPSToken two-stage"),
     "one_stage": ("GPSToken one-stage", "GPSToken one-stage"),
     "grid": ("SiT on a grid of KL latents", "SiT-XL/2"),
+    "small_layout": ("GPSToken two-stage, smaller layout network", ""),
+    "small_texture": ("GPSToken two-stage, smaller texture network", ""),
+    "large_layout": ("GPSToken two-stage, larger layout network", ""),
 }
+COMPARED = ("two_stage", "one_stage", "grid")  # what the paper compares, under one budget
 
 
-def read_generators(results: Path) -> dict[str, Record | None]:
-    """The result of every row in results/SCALE/generators, None where there is none.
+def read_generators(results: Path, rows: Sequence[str] = COMPARED) -> dict[str, Record | None]:
+    """The results of rows in results/SCALE/generators with their costs beside them; None where there is none.
 
     Raises:
         ValueError: if a file is not what its name says, or two of them cannot be compared with each other.
     """
-    ours = {row: _read(results / "generators" / f"{row}.json") for row in ROWS}
+    ours = {row: _read(results / "generators" / f"{row}.json") for row in rows}
     found = [record for record in ours.values() if record is not None]
     for record in found[1:]:
         first, other = _origin(found[0]), _origin(record)
@@ -46,6 +51,9 @@ def _read(path: Path) -> Record | None:
     if not path.is_file():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
+    cost = path.parent.with_name("cost") / path.name
+    if cost.is_file():
+        record["cost"] = json.loads(cost.read_text(encoding="utf-8"))
     if (record.get("group"), record.get("row")) != ("generators", path.stem):
         raise ValueError(f"{path}: holds the row {record.get('row')!r} of the group {record.get('group')!r}")
     curve = [(f"step {point['step']}, ", point["scores"]) for point in record.get("curve", [])]

@@ -13,7 +13,6 @@ from reports.results import check_scale
 from reports.table import Cell, Head, Row, Table, finished, heads
 from reports.verdicts import NOTE, as_claims, in_words
 
-PAPER = "paper, ImageNet 256 px"
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}
 BY_SEED = (
     "Two-stage minus the other row, seed by seed; Student's t, a degree of freedom less than seeds: few seeds make it "
@@ -35,25 +34,26 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
     """Fills the table of generators from results/SCALE of every scale, with its sections on classes and copies."""
     rows, introduction, captions, claims, sections, said = [], [], [], [], [], []
     for scale in scales:
-        ours = read_generators(results / scale)
+        ours = read_generators(results / scale, declared["rows"])
         found = [record for record in ours.values() if record is not None]
         if scale != scales[0] and not found:
             continue
-        files = {row: results / scale / "generators" / f"{row}.json" for row in ROWS}
+        files = {row: results / scale / "generators" / f"{row}.json" for row in ours}
         for record in found:
             check_scale(files[record["row"]], record, scale)
-        rows += [_our_row(row, ours[row], files[row]) for row in ROWS if scale == scales[0] or ours[row] is not None]
+        rows += [_our_row(row, ours[row], files[row]) for row in ours if scale == scales[0] or ours[row] is not None]
         tested = judge_all(declared, ours)
         at = f"At {scale} scale: " if len(scales) > 1 else ""
-        introduction += [origin(found), at + in_words(declared["claimed"], tested)]
+        introduction += [origin(found)]
+        introduction += [at + in_words(declared["claimed"], tested)] if "claimed" in declared else []
         captions.append(_caption(found))
         claims += as_claims(tested, files, scale)
         said += notes(found)
-        if found:
+        if found and declared.get("sections"):
             at = f", at {scale} scale" if len(scales) > 1 else ""
             sections += [f"## Can the class of a sample be told{at}?", classifier_section(found)]
             sections += [f"## Are they copies of training images{at}?", memorisation_section(found)]
-    rows += _paper_rows()
+    rows += [row for table in declared["published"] for row in _paper_rows(table["file"], table["source"])]
     columns, rows = finished([*HEADS, *heads(list(SCORES))], rows)
     return Table(
         name=name,
@@ -73,7 +73,7 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
 
 def _our_row(name: str, record: Record | None, file: Path) -> Row:
     method, papers_row = ROWS[name]
-    cells = {"kind": Cell("diffusion"), "method": Cell(method), "papers_row": Cell(papers_row)}
+    cells = {"kind": Cell("diffusion"), "method": Cell(method), **({"papers_row": Cell(papers_row)} if papers_row else {})}
     if record is None:
         return Row("ours, not measured", cells, ours=True, row=name)
     stages = list(record["generator"]["stages"].values())
@@ -98,9 +98,9 @@ def _our_row(name: str, record: Record | None, file: Path) -> Row:
     )
 
 
-def _paper_rows() -> list[Row]:
+def _paper_rows(file: str, paper: str) -> list[Row]:
     rows = []
-    for printed in read_published("generation_imagenet256.csv"):
+    for printed in read_published(file):
         cells = {"kind": Cell(KINDS[printed["group"]]), "method": Cell(printed["method"])}
         if printed["tokens"]:
             cells["tokens"] = _tokens(printed["tokens"])
@@ -109,7 +109,7 @@ def _paper_rows() -> list[Row]:
             if parts:
                 cells[name] = _millions(parts, "g")
         cells |= {name: Cell(printed[name], float(printed[name])) for name in INCEPTION_SCORES if printed[name]}
-        rows.append(Row(PAPER, cells))
+        rows.append(Row(paper, cells))
     return rows
 
 

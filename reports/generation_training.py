@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.generation_costs import costs, hours, memory, positions, samples_per_second, stage_hours, stages
-from reports.generation_results import ROWS, Record, read_generators, read_published, source
+from reports.generation_results import COMPARED, ROWS, Record, read_generators, read_published, source
 from reports.table import Cell, Head, Row, Table, finished
 
 PAPER = "paper, SiT-XL/2 at ImageNet 256 px"
@@ -37,7 +37,7 @@ def training_table(name: str, declared: dict[str, Any], results: Path, scales: l
         measured = costs(ours)
         if scale != scales[0] and not measured:
             continue
-        for row in ROWS:
+        for row in COMPARED:
             if (record := ours[row]) is not None:
                 rows += _our_rows(row, record, results / scale / "generators" / f"{row}.json")
             elif scale == scales[0]:

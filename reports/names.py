@@ -1,13 +1,10 @@
 """What a run is called in MLflow: the publisher gives the names, the site finds them again."""
 
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 # Folders of results/SCALE whose records are no evaluation.
 KINDS = {"efficiency": "profile", "cost": "cost"}
-# Rows of the sweeps are named PREFIX_VALUE; what the tokenizer calls that parameter.
-SWEPT = {"lambda": "lambda_", "support": "support_factor", "min_region": "min_region_size"}
 
 
 class Named(NamedTuple):
@@ -31,9 +28,8 @@ def named_result(path: Path, record: dict[str, Any]) -> Named:
 
 
 def sweep_tags(named: Named, arguments: dict[str, Any]) -> dict[str, str]:
-    """{"sweep", "sweep_value"} of a row in the group `sweeps`, by the tokenizer's own `arguments`; else nothing."""
-    found = re.fullmatch(rf"({'|'.join(SWEPT)})_.+", named.row)
-    if named.group != "sweeps" or found is None:
+    """{"sweep", "sweep_value"} of a row ARGUMENT=VALUE in the group `sweeps`, by the tokenizer's `arguments`; or nothing."""
+    parameter, equals, _ = named.row.partition("=")
+    if named.group != "sweeps" or not equals:
         return {}
-    parameter = SWEPT[found[1]]
     return {"sweep": parameter, "sweep_value": str(arguments.get(parameter))}

@@ -75,32 +75,31 @@ def read_sweeps(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resu
     base = read_result(results / "tokenizers" / f"{declared['base']}.json") if "sweeps" in declared else None
     for sweep in declared.get("sweeps", {}):
         values = []
-        for path in sorted((results / "sweeps").glob(f"{sweep}_*.json")):
+        for path in sorted((results / "sweeps").glob(f"{sweep}=*.json")):
             result = read_result(path)
             try:
                 if base is None:
                     raise ValueError(f"no result of {declared['base']} to compare it with")
                 check_same_origin([base, result])
-                _check_one_change(base, result, declared["sweeps"][sweep]["argument"])
+                _check_one_change(base, result, sweep)
             except ValueError as difference:
                 otherwise.append(f"{path.stem}: {difference}")
                 continue
-            values.append((sweep_of(declared, sweep, result), path.stem, result))
+            values.append((sweep_of(sweep, result), path.stem, result))
         found |= {row: result for _, row, result in sorted(values, key=lambda each: each[:2])}
     return found, otherwise
 
 
-def sweep_of(declared: dict[str, Any], sweep: str, result: Result) -> float:
+def sweep_of(argument: str, result: Result) -> float:
     """The value of a swept argument that a result was measured with.
 
     Raises:
         ValueError: if its tokenizer has no such argument.
     """
-    argument = declared["sweeps"][sweep]["argument"]
     try:
         return float(result.record["tokenizer"]["init_args"][argument])
     except KeyError:
-        raise ValueError(f"{result.path}: its tokenizer has no {argument}; is it a sweep of {sweep}?") from None
+        raise ValueError(f"{result.path}: its tokenizer has no {argument}; is it a sweep of it?") from None
 
 
 def _check_one_change(base: Result, result: Result, argument: str) -> None:

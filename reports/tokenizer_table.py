@@ -131,12 +131,12 @@ def _code(evaluated: dict[str, Any]) -> dict[str, Cell]:
 def _swept(declared: dict[str, Any], name: str, result: Result) -> dict[str, Cell]:
     """Which argument a row of a sweep varies and its value; of the base row all of them."""
     sweeps = declared.get("sweeps", {})
-    values = {sweep: sweep_of(declared, sweep, result) for sweep in sweeps}
+    values = {sweep: sweep_of(sweep, result) for sweep in sweeps}
     if sweeps and name == declared["base"]:
         return {"value": Cell(", ".join(f"{sweeps[sweep]['symbol']} = {value:g}" for sweep, value in values.items()))}
     label = declared["ours"].get(name, {})
     for sweep, value in values.items():
-        if name.startswith(f"{sweep}_") or label.get("sweep") == sweep:
+        if name.startswith(f"{sweep}=") or label.get("sweep") == sweep:
             return {"parameter": Cell(sweeps[sweep]["symbol"]), "value": Cell(f"{value:g}", value)}
     return {}
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reports.figures.style import STYLE, WIDTH, looks, page
 from reports.generation_cells import SCORES
-from reports.generation_results import ROWS, Record, read_published
+from reports.generation_results import COMPARED, ROWS, Record, read_published
 
 CURVES = ("fid", "kid_efficientnet_lite0")  # the first that every point has is drawn
 MOST_CLASSES, MOST_SAMPLES = 10, 8
@@ -28,7 +28,7 @@ def curves(ours: dict[str, Record | None]) -> Figure | None:
         return None
     figure = page(3.2)
     left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
-    styles = looks(ROWS)
+    styles = looks(COMPARED)
     for row, record in found.items():
         points = sorted(record["curve"], key=lambda point: point["step"])
         seeds = np.array([point["scores"][metric]["per_seed"] for point in points]) * SCORES[metric].factor

@@ -53,7 +53,7 @@ def test_arms_mark_both_sides_of_no_difference(study):
     declared = {"title": "T", "ours": {"small": {"name": "S"}, "large": {"name": "L"}}, "figure": ["psnr", "ssim"]}
     # a claim's own margins before those of the table
     claim = {"from": "small", "to": "large", "kind": "no difference", "margins": {"psnr": 0.25, "ssim": 0.01}}
-    declared |= {"claims": [claim, {"from": "small", "sweep": "lambda"}], "margins": {"psnr": 9, "ssim": 9}}
+    declared |= {"claims": [claim, {"from": "small", "sweep": "lambda_"}], "margins": {"psnr": 9, "ssim": 9}}
     figure = intervals.arms(declared, results, dict.fromkeys(results, LOOK))
     for axes, margin in zip(figure.axes[2:], (0.25, 0.01), strict=True):
         assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [-margin, margin]

@@ -77,8 +77,8 @@ def test_sensitivity_by_hand(varied):
     results = {
         "gpstoken_m128": varied("gpstoken_m128", 20.0),
         "uniform_refined": varied("uniform_refined", 19.0, lambda_=0.0),
-        "lambda_5": varied("lambda_5", 20.5, lambda_=5.0),
-        "support_1": varied("support_1", 15.0, support_factor=1.0),
+        "lambda_=5": varied("lambda_=5", 20.5, lambda_=5.0),
+        "support_factor=1": varied("support_factor=1", 15.0, support_factor=1.0),
         "both": varied("both", 1.0, support_factor=7.0, lambda_=7.0),
     }
     figure = sensitivity(curves_of(results))
@@ -97,9 +97,9 @@ def test_sensitivity_by_hand(varied):
 
 
 def test_the_band_is_the_interval(varied):
-    results = {"gpstoken_m128": varied("gpstoken_m128", 20.0), "lambda_5": varied("lambda_5", 20.0, lambda_=5.0)}
+    results = {"gpstoken_m128": varied("gpstoken_m128", 20.0), "lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)}
     # Two seeds 1 dB apart: mean 20.5, standard error 0.5, Student's t of one degree of freedom 12.706
-    results["lambda_5"].values["psnr"][1] += 1
+    results["lambda_=5"].values["psnr"][1] += 1
     band = sensitivity(curves_of(results)).axes[0].collections[0].get_paths()[0].vertices
     assert band[band[:, 0] == 5, 1].min() == pytest.approx(20.5 - 12.706 * 0.5, abs=1e-3)
     assert band[band[:, 0] == 5, 1].max() == pytest.approx(20.5 + 12.706 * 0.5, abs=1e-3)
@@ -107,7 +107,7 @@ def test_the_band_is_the_interval(varied):
 
 def test_sensitivity_without_a_second_value_is_not_drawn(varied):
     assert sensitivity(curves_of({})) is None
-    assert sensitivity(curves_of({"lambda_5": varied("lambda_5", 20.0, lambda_=5.0)})) is None
+    assert sensitivity(curves_of({"lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)})) is None
     assert sensitivity(curves_of({"gpstoken_m128": varied("gpstoken_m128", 20.0)})) is None
 
 

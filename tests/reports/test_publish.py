@@ -127,21 +127,21 @@ def test_second_publish_adds_nothing_from_whichever_folder(store, write_run, arm
 
 
 def test_a_sweep_is_tagged_with_its_parameter_and_value(store, write_run, arm, tmp_path):
-    folder = write_run("support_7", 1)
+    folder = write_run("support_factor=7", 1)
     (folder / "origin.json").write_text('{"commit": "feedbeef0123"}')
     shutil.move(tmp_path / "runs" / "laptop" / "tokenizers", tmp_path / "runs" / "laptop" / "sweeps")
-    config = tmp_path / "runs" / "laptop" / "sweeps" / "support_7" / "seed1" / "config.yaml"
+    config = tmp_path / "runs" / "laptop" / "sweeps" / "support_factor=7" / "seed1" / "config.yaml"
     config.write_text(config.read_text().replace("lambda_: 2.5", "support_factor: 7.0"))
-    arm("lambda_0.5", group="sweeps", tokenizer={"class_path": "gpstoken.GPSToken", "init_args": {"lambda_": 0.5}})
-    arm("lambda_like")  # no sweep by its name alone
+    arm("lambda_=0.5", group="sweeps", tokenizer={"class_path": "gpstoken.GPSToken", "init_args": {"lambda_": 0.5}})
+    arm("lambda_=like")  # no sweep by its name alone
     run()
     tags = {name: found.data.tags for name, found in published(store).items()}
-    training = tags["support_7 seed1 (sweeps, laptop)"]
+    training = tags["support_factor=7 seed1 (sweeps, laptop)"]
     assert (training["sweep"], training["sweep_value"]) == ("support_factor", "7.0")
     assert (training["commit"], training["group"]) == ("feedbeef0123", "sweeps")
-    evaluation = tags["lambda_0.5 evaluation (sweeps, laptop)"]
+    evaluation = tags["lambda_=0.5 evaluation (sweeps, laptop)"]
     assert (evaluation["sweep"], evaluation["sweep_value"]) == ("lambda_", "0.5")
-    assert "sweep" not in tags["lambda_like evaluation (tokenizers, laptop)"]
+    assert "sweep" not in tags["lambda_=like evaluation (tokenizers, laptop)"]
 
 
 def test_costs_and_profiles_are_runs_with_their_measured_numbers(store, tmp_path):

@@ -37,16 +37,16 @@ def ours(pages) -> dict[str, tuple[str, str]]:
 
 
 def test_every_value_is_a_row_in_order(base, sweep, pages, cells):
-    sweep("lambda_10", 19.0, lambda_=10.0), sweep("lambda_5", 19.9, lambda_=5.0)
-    sweep("support_1", 16.0, support_factor=1.0), sweep("min_region_8", 20.1, min_region_size=8)
+    sweep("lambda_=10", 19.0, lambda_=10.0), sweep("lambda_=5", 19.9, lambda_=5.0)
+    sweep("support_factor=1", 16.0, support_factor=1.0), sweep("min_region_size=8", 20.1, min_region_size=8)
     written = pages()
     # a value that nobody declared is there too
     assert ours(written) == {
         "gpstoken_m128": ("default", "λ = 2.5, s = 3, s_min = 4"),
-        "lambda_5": ("λ", "5"),
-        "lambda_10": ("λ", "10"),
-        "support_1": ("s", "1"),
-        "min_region_8": ("s_min", "8"),
+        "lambda_=5": ("λ", "5"),
+        "lambda_=10": ("λ", "10"),
+        "support_factor=1": ("s", "1"),
+        "min_region_size=8": ("s_min", "8"),
     }
     page = written["sensitivity.md"]
     assert cells(page, OURS, "s_min", "8")["PSNR (dB) ↑"] == "**20.10 ± 0.25**"
@@ -66,16 +66,16 @@ def test_every_value_is_a_row_in_order(base, sweep, pages, cells):
     ],
 )
 def test_a_value_measured_otherwise_is_left_out_and_told(base, sweep, pages, changes, why):
-    sweep("lambda_5", 30.0, lambda_=5.0, **changes)
+    sweep("lambda_=5", 30.0, lambda_=5.0, **changes)
     written = pages()
     assert set(ours(written)) == {"gpstoken_m128"}
     note = next(line for line in written["sensitivity.md"].splitlines() if line.startswith("- Left out"))
-    assert note.startswith("- Left out, at laptop scale: lambda_5: ") and why in note
+    assert note.startswith("- Left out, at laptop scale: lambda_=5: ") and why in note
 
 
 def test_a_sweep_without_its_base_row_is_left_out(sweep, pages):
-    sweep("lambda_5", 30.0, lambda_=5.0)
-    assert "lambda_5: no result of gpstoken_m128 to compare it with." in pages()["sensitivity.md"]
+    sweep("lambda_=5", 30.0, lambda_=5.0)
+    assert "lambda_=5: no result of gpstoken_m128 to compare it with." in pages()["sensitivity.md"]
 
 
 def verdicts(page: str, metric: str = "PSNR (dB) ↑") -> dict[str, list[str]]:
@@ -86,11 +86,11 @@ def verdicts(page: str, metric: str = "PSNR (dB) ↑") -> dict[str, list[str]]:
 def test_verdicts_by_hand(base, study, sweep, pages):
     study("uniform_refined", group="tokenizers", of="uniform_refined", levels={"psnr": 19.5})
     # every image has one number, so that every interval is a point
-    sweep("lambda_5", 19.8, lambda_=5.0)
-    sweep("support_1", 17.0, support_factor=1.0)
-    sweep("support_5", 20.2, support_factor=5.0), sweep("support_7", 20.5, support_factor=7.0)
+    sweep("lambda_=5", 19.8, lambda_=5.0)
+    sweep("support_factor=1", 17.0, support_factor=1.0)
+    sweep("support_factor=5", 20.2, support_factor=5.0), sweep("support_factor=7", 20.5, support_factor=7.0)
     sweep("support_9", 12.0, support_factor=9.0)  # beyond what the paper speaks of
-    sweep("min_region_8", 19.8, min_region_size=8), sweep("min_region_16", 19.7, min_region_size=16)
+    sweep("min_region_size=8", 19.8, min_region_size=8), sweep("min_region_size=16", 19.7, min_region_size=16)
     page = pages()["sensitivity.md"]
     collapse = "collapse at s = 1: the default s better by more than half of the paper's loss"
     # margins of tables.yaml: 0.27 dB; a collapse is 3.25 dB
