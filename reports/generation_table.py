@@ -73,7 +73,9 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
 
 def _our_row(name: str, record: Record | None, file: Path) -> Row:
     method, papers_row = ROWS[name]
-    cells = {"kind": Cell("diffusion"), "method": Cell(method), **({"papers_row": Cell(papers_row)} if papers_row else {})}
+    cells = {"kind": Cell("diffusion"), "method": Cell(method)}
+    if papers_row:
+        cells["papers_row"] = Cell(papers_row)
     if record is None:
         return Row("ours, not measured", cells, ours=True, row=name)
     stages = list(record["generator"]["stages"].values())
