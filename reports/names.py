@@ -28,7 +28,7 @@ def named_result(path: Path, record: dict[str, Any]) -> Named:
 
 
 def sweep_tags(named: Named, arguments: dict[str, Any]) -> dict[str, str]:
-    """{"sweep", "sweep_value"} of a row ARGUMENT=VALUE in the group `sweeps`, by its tokenizer's `arguments`; else {}."""
+    """{"sweep", "sweep_value"} of a row ARGUMENT=VALUE in the group `sweeps`, by `arguments` of its tokenizer."""
     parameter, equals, _ = named.row.partition("=")
     if named.group != "sweeps" or not equals:
         return {}

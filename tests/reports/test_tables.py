@@ -109,7 +109,7 @@ def test_csv_has_every_digit_and_both_sources(reconstruction):
 
 TABLES = {
     "reconstruction", "ablation", "sensitivity", "domains", "tokens", "resolution", "resolution_slides", "focus",
-    "efficiency", "generation", "generation_training", "claims",
+    "efficiency", "generation", "generation_sizes", "generation_training", "claims",
 }  # fmt: skip
 
 
