@@ -1,5 +1,7 @@
 """The deep compression autoencoder DC-AE (Chen et al. 2025), the paper's DCAE."""
 
+from itertools import pairwise
+
 from diffusers import AutoencoderDC
 from torch import Tensor
 
@@ -30,7 +32,8 @@ class DCAutoencoder(GridTokenizer):
 
         Args:
             latent_channels: channels of the grid; divide the last width.
-            block_out_channels: width of each level, finest first; each level but the last halves the sides.
+            block_out_channels: width of each level, finest first, dividing four times that of the level before (of a
+                2x2 square); each level but the last halves the sides.
             encoder_layers: blocks of each level; a finest level of 0 is but the first convolution, at half the sides.
             decoder_layers: the same of the decoder.
             attention_levels: so many of the coarsest levels are of attention, with RMS norms and SiLU in the decoder;
@@ -47,6 +50,10 @@ class DCAutoencoder(GridTokenizer):
             raise ValueError(f"block_out_channels: has {levels} levels, the layers and attention_levels need as many")
         if widths[-1] % latent_channels:
             raise ValueError(f"latent_channels: {latent_channels} does not divide the last width, {widths[-1]}")
+        # A finest level without blocks has no shortcut, nor a part of its own.
+        for finer, coarser in list(pairwise(widths))[0 if encoder_layers[0] else 1 :]:
+            if 4 * finer % coarser:
+                raise ValueError(f"block_out_channels: {coarser} does not divide four times its neighbour, {finer}")
         plain = levels - attention_levels
         if odd := [width for width in widths[plain:] if width % attention_head_dim]:
             raise ValueError(f"block_out_channels: attention_head_dim={attention_head_dim} does not divide {odd[0]}")

@@ -75,9 +75,8 @@ class VQAutoencoder(GridTokenizer):
             ValueError: for sides that are not multiples of `factor`.
         """
         shape = self.code((image.shape[-2], image.shape[-1])).shape
-        # In half precision the nearest of a thousand entries would be a matter of rounding.
-        latent = self.autoencoder.encode(image).latents.float()
-        entries, loss, (_, _, indices) = self.autoencoder.quantize(latent)
+        # The library measures distances in float32, whatever the precision around it.
+        entries, loss, (_, _, indices) = self.autoencoder.quantize(self.autoencoder.encode(image).latents)
         return entries, loss, indices.unflatten(0, (-1, *shape))
 
     def encode(self, image: Tensor) -> Tensor:

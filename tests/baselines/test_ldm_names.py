@@ -47,10 +47,7 @@ def test_vq_weights_compute_the_same(ldm):
     ours.autoencoder.load_state_dict(to_diffusers(theirs.state_dict()))
     indices = theirs.encode(image(64))
     assert len(indices.unique()) > 3  # else the next line says little
-    # The latents agree to float32, in which the nearest entry is looked for: of 256 none is that near to two.
-    ours.autoencoder.quantize.float()
     assert torch.equal(ours.encode(image(64)), indices)
-    ours.autoencoder.quantize.double()
     torch.testing.assert_close(ours.decode(indices), theirs.decode(indices), rtol=0, atol=1e-11)
 
 
