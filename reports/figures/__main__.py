@@ -21,9 +21,9 @@ from reports.figures.sensitivity import curves_of, sensitivity
 from reports.figures.speed import panels, read_efficiency, speed_quality
 from reports.figures.style import STYLE, looks, save
 from reports.figures.training import training
-from reports.generation_results import read_generators
-from reports.results import Result
-from reports.rows import declarations, read_table
+from reports.tables.generation_results import read_generators
+from reports.tables.results import Result
+from reports.tables.rows import declarations, read_table
 
 Draw = Callable[[], Figure | None]
 PICTURED = "gpstoken_m128"  # the row that figures of pictures show

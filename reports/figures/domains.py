@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from gpstoken.metrics import summarise
 from reports.figures.intervals import interval, title
 from reports.figures.style import Look, grey_looks, headline, legend_below, page
-from reports.results import Result
+from reports.tables.results import Result
 
 METRICS = {"psnr": "psnr", "lpips_alexnet": "lpips"}
 FEW = 3  # photographs up to which an interval would say nothing

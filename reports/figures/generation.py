@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reports.figures.style import STYLE, WIDTH, looks, page
-from reports.generation_cells import SCORES
-from reports.generation_results import COMPARED, ROWS, Record, read_published
+from reports.tables.generation_cells import SCORES
+from reports.tables.generation_results import COMPARED, ROWS, Record, read_published
 
 CURVES = ("fid", "kid_efficientnet_lite0")  # the first that every point has is drawn
 MOST_CLASSES, MOST_SAMPLES = 10, 8

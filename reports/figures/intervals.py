@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpstoken.metrics import Estimate, summarise
-from reports.claims import judge
-from reports.columns import COLUMNS
 from reports.figures.style import INK, PAPER, Look, headline, page
-from reports.results import Result
+from reports.tables.claims import judge
+from reports.tables.columns import COLUMNS
+from reports.tables.results import Result
 
 UNITS = {"psnr": " (dB)", "psnr_inside": " (dB)", "psnr_outside": " (dB)"}
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from gpstoken.metrics import Estimate, summarise
 from reports.figures.intervals import interval, title
 from reports.figures.style import Look, grey_looks, headline, legend_below, page
-from reports.results import Result
+from reports.tables.results import Result
 
 COUNTED = "gpstoken_m128"  # the row of the studies of token counts
 METRICS = {"psnr": "psnr", "lpips_alexnet": "lpips"}  # ours, and the paper's nearest

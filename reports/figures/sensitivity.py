@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpstoken.metrics import summarise
-from reports.columns import COLUMNS
 from reports.figures.intervals import title
 from reports.figures.style import INK, PAPER, headline, page
-from reports.generation_results import read_published
-from reports.results import Result
+from reports.tables.columns import COLUMNS
+from reports.tables.generation_results import read_published
+from reports.tables.results import Result
 
 BASE = "gpstoken_m128"  # the row of the defaults
 METRICS = ("psnr", "lpips_alexnet")

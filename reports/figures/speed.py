@@ -12,8 +12,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from gpstoken.metrics import summarise
 from reports.figures.intervals import title
 from reports.figures.style import Look, grey_looks, headline, legend_below, page
-from reports.generation_results import ROWS, read_published
-from reports.results import Result
+from reports.tables.generation_results import ROWS, read_published
+from reports.tables.results import Result
 
 # A generator of the paper's table -> the networks that a sample runs through, as experiments/generators names them.
 NETWORKS = {"two_stage": ("layout", "texture"), "one_stage": ("one_stage",), "grid": ("grid",)}

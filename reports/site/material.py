@@ -46,7 +46,10 @@ def read_material(tables: Path, figures: Path, results: Path, stamps: list[Path]
     found = {path.stem: _table(path) for path in sorted(tables.glob("*.json"))}
     if not found:
         raise FileNotFoundError(f"{tables}: no table; python -m reports.tables writes them")
-    order = [CLAIMS, *yaml.safe_load(Path(__file__).parents[1].joinpath("tables.yaml").read_text(encoding="utf-8"))]
+    order = [
+        CLAIMS,
+        *yaml.safe_load(Path(__file__).parents[1].joinpath("tables", "tables.yaml").read_text(encoding="utf-8")),
+    ]
     names = sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
     drawn: dict[str, dict[str, Path]] = {}
     for path in sorted(figures.glob("*")):

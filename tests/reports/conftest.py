@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from reports import tables
+from reports.tables import __main__ as tables
 
 # Read by MLflow when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

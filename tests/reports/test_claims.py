@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from reports.claims import judge
-from reports.results import read_result
+from reports.tables.claims import judge
+from reports.tables.results import read_result
 
 SAME = np.full((2, 4), 0.5)
 ZERO = dict.fromkeys(("psnr", "ssim", "lpips_alexnet", "lpips_vgg16"), (0.0, 0.0))

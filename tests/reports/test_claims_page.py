@@ -6,9 +6,9 @@ import re
 import pytest
 import yaml
 
-from reports.claims import judge_all
-from reports.cost_claims import judge_cost
-from reports.rows import HERE, every_table, read_published
+from reports.tables.claims import judge_all
+from reports.tables.cost_claims import judge_cost
+from reports.tables.rows import HERE, every_table, read_published
 
 
 def read(written: dict[str, str]) -> dict[str, dict]:

@@ -5,7 +5,7 @@ from PIL import Image
 from reports.figures.__main__ import main
 from reports.figures.style import COLOURS, MARKERS, grey_looks, headline, looks, page
 from reports.figures.training import read_curves, running_mean
-from reports.rows import declarations
+from reports.tables.rows import declarations
 
 
 @pytest.fixture

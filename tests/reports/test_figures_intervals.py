@@ -4,7 +4,7 @@ import pytest
 from gpstoken.metrics import summarise
 from reports.figures import intervals
 from reports.figures.style import Look
-from reports.results import read_result
+from reports.tables.results import read_result
 
 LOOK = Look("black", "-", "s")
 

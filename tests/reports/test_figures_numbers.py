@@ -15,7 +15,7 @@ from reports.figures.sensitivity import curves_of, sensitivity
 from reports.figures.speed import panels, read_efficiency, speed_quality
 from reports.figures.style import STYLE, looks
 from reports.figures.training import training
-from reports.results import read_result
+from reports.tables.results import read_result
 
 LPIPS = {"lpips_alexnet": 0.25}
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from reports.generation_claims import judge
+from reports.tables.generation_claims import judge
 
 KID, PRECISION, RECALL = "kid_efficientnet_lite0", "precision_efficientnet_lite0", "recall_efficientnet_lite0"
 STAGES = {

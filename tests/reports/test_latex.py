@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from reports.render_latex import escape, latex
-from reports.table import Cell, Head, Row, Table, finished
+from reports.tables.render_latex import escape, latex
+from reports.tables.table import Cell, Head, Row, Table, finished
 
 COMPILER = next(filter(shutil.which, ("pdflatex", "tectonic")), None)
 COLUMNS = [Head("method", "a & b"), Head("psnr", "PSNR", "number", True, "dB")]

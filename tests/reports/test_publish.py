@@ -6,7 +6,8 @@ import mlflow
 import pytest
 from PIL import Image
 
-from reports import mirrored, publish, registry
+from reports.publish import __main__ as publish
+from reports.publish import mirrored, registry
 
 # MLflow 3.17 against SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

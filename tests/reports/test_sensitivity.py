@@ -110,7 +110,7 @@ def test_verdicts_by_hand(base, study, sweep, pages):
 
 
 def test_the_margins_are_parts_of_the_papers_figures():
-    from reports.rows import every_table, read_published
+    from reports.tables.rows import every_table, read_published
 
     declared = every_table()["sensitivity"]
     uniform, _, ours = read_published("ablation_adaptivity_imagenet256.csv")

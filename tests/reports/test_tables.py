@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from reports.render_markdown import pipe_table
+from reports.tables.render_markdown import pipe_table
 
 LEVEL = {"psnr": 20.0, "ssim": 0.5, "lpips_alexnet": 0.25, "lpips_vgg16": 0.5}
 VALUES = {name: np.full((2, 4), value) for name, value in LEVEL.items()}

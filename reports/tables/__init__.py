@@ -1,0 +1,1 @@
+"""The tables of tables.yaml: what fills them, and what writes them."""

@@ -1,0 +1,57 @@
+"""`python -m reports.tables`: every table of tables.yaml as Markdown, CSV, LaTeX and JSON, ours beside the paper's."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gpstoken.writing import replacing
+from reports.tables.claims_table import claims_table
+from reports.tables.efficiency_table import efficiency_table
+from reports.tables.generation_table import generation_table
+from reports.tables.generation_training import training_table
+from reports.tables.render_data import as_csv, as_json
+from reports.tables.render_latex import latex
+from reports.tables.render_markdown import markdown
+from reports.tables.rows import every_table
+from reports.tables.table import Table
+from reports.tables.tokenizer_table import tokenizer_table
+
+READERS = {
+    "tokenizers": tokenizer_table,
+    "efficiency": efficiency_table,
+    "generators": generation_table,
+    "costs": training_table,
+    "claims": claims_table,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes every declared table; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m reports.tables", description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"), help="holds a folder a scale")
+    parser.add_argument("--scale", default="laptop", help="whose rows the tables have, measured or not")
+    parser.add_argument("--beside", nargs="*", default=[], help="scales whose rows stand beside, where there are any")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    scales = list(dict.fromkeys([options.scale, *options.beside]))
+    beside = f" --beside {' '.join(scales[1:])}" * (len(scales) > 1)
+    command = f"python -m reports.tables --results {options.results} --scale {options.scale}{beside}"
+    for table in all_tables(options.results, scales):
+        texts = {"md": markdown(table, options.output), "csv": as_csv(table), "json": as_json(table)}
+        for form, text in (texts | {"tex": latex(table, command)}).items():
+            with replacing(options.output / f"{table.name}.{form}") as part:
+                part.write_text(text, encoding="utf-8")
+    return 0
+
+
+def all_tables(results: Path, scales: list[str]) -> list[Table]:
+    """Every table of tables.yaml, filled from results/SCALE; rows of the first scale are there measured or not."""
+    return [
+        READERS[declared.get("reader", "tokenizers")](name, declared, results, scales)
+        for name, declared in every_table().items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

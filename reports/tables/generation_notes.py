@@ -1,0 +1,63 @@
+"""What stands around the table of generators: where our numbers come from, and what to know of the rows."""
+
+from reports.tables.generation_results import ROWS, SAME_BUDGET, Record, budget, samples_per_seed
+
+
+def origin(found: list[Record]) -> str:
+    """Where our numbers of one scale come from, in words."""
+    if not found:
+        return "Ours: not measured yet."
+    first = found[0]
+    training, data, real = first["training"], first["data"], first["reference"]
+    counted = budget(first)
+    spent = f"{training['steps']:,} training steps of {training['batch_size']} samples"
+    if counted is not None:
+        spent = f"training of about {counted / 1000:.2f} T multiply-adds (forward)"
+    commits = ", ".join(sorted({record["commit"] for record in found}))
+    devices = ", ".join(sorted({"{device} ({processor})".format(**record["machine"]) for record in found}))
+    images = " and ".join(f"{part['images']:,} real {name} images" for name, part in real.items())
+    return (
+        f"Scale **{first['scale']}**: n = {samples_per_seed(first):,} samples a seed of "
+        f"{len(first['classifier']['classes'])} classes; seeds {', '.join(map(str, first['seeds']))}; "
+        f"{spent} a row. Scored against {images} of "
+        f"{data['class_path']}, fingerprint {data['fingerprint'][:12]}. Commit {commits}. Device {devices}, torch "
+        f"{first['versions']['torch']}."
+    )
+
+
+def notes(found: list[Record]) -> list[str]:
+    """What to know of our rows of one scale."""
+    said = []
+    for record in found:
+        sampling, (low, high) = record["sampling"], record["sampling"]["guidance_interval"]
+        trained = " and ".join(
+            f"{stage['steps']:,} steps of {stage['batch_size']} ({name.replace('_', '-')})"
+            for name, stage in record["generator"]["stages"].items()
+        )
+        said.append(
+            f"{ROWS[record['row']][0]}, {record['scale']} scale: {sampling['sampler'].upper()} sampler "
+            f"({sampling['method']}), {sampling['steps']} steps, guidance {sampling['guidance']:g} where "
+            f"{low:g} ≤ t ≤ {high:g} (t = 0: noise); trained for {trained}."
+        )
+    spent = {ROWS[record["row"]][0]: budget(record) for record in found}
+    if spent and None not in spent.values():
+        told = ", ".join(f"{name} {value / 1000:.2f} T" for name, value in spent.items())
+        same = max(spent.values()) <= (1 + SAME_BUDGET) * min(spent.values())
+        kind = "One budget" if same else "**Not one budget**"
+        said.append(
+            f"{kind} at {found[0]['scale']} scale: multiply-adds of training, forward, all networks of a row together: "
+            f"{told}."
+        )
+    if found:
+        chances = " or ".join(f"{100 * chance:.1f} %" for chance in sorted({r["classifier"]["chance"] for r in found}))
+        said.append(f"Class accuracy by chance, at {found[0]['scale']} scale: {chances}.")
+        said.append(
+            "±: one standard error; of distances of sets, precision and recall it is between seeds, of the class "
+            "accuracy over samples and seeds. In brackets: 95 % interval. Samples: seeds x samples of each."
+        )
+        said.append(
+            "KID, FD, precision and recall bear the name of the network that they are of, and are no FID; FID, sFID "
+            "and IS are of Inception. All are against the real training images. FD is left out where the samples are "
+            "fewer than twice the width of the network's features."
+        )
+    return said

@@ -1,0 +1,94 @@
+"""Result files of generators as `gpstoken evaluate-generator` writes them, and the paper's tables beside them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reports.tables.columns import ACCURACY, INCEPTION_SCORES, SCORES
+from reports.tables.rows import read_published as read_published
+
+Record = dict[str, Any]
+SAME_BUDGET = 0.02  # steps are whole numbers, and networks of one size differ by their first and last layers
+# Result file -> how tables call it, and the row of the paper's table that it stands for.
+ROWS = {
+    "two_stage": ("GPSToken two-stage", "GPSToken two-stage"),
+    "one_stage": ("GPSToken one-stage", "GPSToken one-stage"),
+    "grid": ("SiT on a grid of KL latents", "SiT-XL/2"),
+    "small_layout": ("GPSToken two-stage, smaller layout network", ""),
+    "small_texture": ("GPSToken two-stage, smaller texture network", ""),
+    "large_layout": ("GPSToken two-stage, larger layout network", ""),
+}
+COMPARED = ("two_stage", "one_stage", "grid")  # what the paper compares, under one budget
+
+
+def read_generators(results: Path, rows: Sequence[str] = COMPARED) -> dict[str, Record | None]:
+    """The results of rows in results/SCALE/generators with their costs beside them; None where there is none.
+
+    Raises:
+        ValueError: if a file is not what its name says, or two of them cannot be compared with each other.
+    """
+    ours = {row: _read(results / "generators" / f"{row}.json") for row in rows}
+    found = [record for record in ours.values() if record is not None]
+    for record in found[1:]:
+        first, other = _origin(found[0]), _origin(record)
+        for name in first:
+            if first[name] != other[name]:
+                rows = f"{found[0]['row']} and {record['row']}"
+                raise ValueError(f"{rows}: measured with different {name}, {first[name]} and {other[name]}")
+    return ours
+
+
+def budget(record: Record) -> float | None:
+    """Billions of multiply-adds of all training samples, forward, in all networks of a row; None if not counted."""
+    networks, stages = record.get("cost", {}).get("training", {}), record["generator"]["stages"]
+    if not all("gmacs" in networks.get(name, {}) for name in stages):
+        return None
+    return sum(stage["steps"] * stage["batch_size"] * networks[name]["gmacs"] for name, stage in stages.items())
+
+
+def _read(path: Path) -> Record | None:
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    cost = path.parent.with_name("cost") / path.name
+    if cost.is_file():
+        record["cost"] = json.loads(cost.read_text(encoding="utf-8"))
+    if (record.get("group"), record.get("row")) != ("generators", path.stem):
+        raise ValueError(f"{path}: holds the row {record.get('row')!r} of the group {record.get('group')!r}")
+    curve = [(f"step {point['step']}, ", point["scores"]) for point in record.get("curve", [])]
+    for place, scores in [("", record["scores"]), *curve]:
+        for name, score in scores.items():
+            if name not in SCORES:
+                raise ValueError(f"{path}: {place}score {name!r} has no column in reports/tables/columns.py")
+            # A distance of another network must never pass for an FID.
+            network = "inception" if name in INCEPTION_SCORES else name.partition("_")[2]
+            if name != ACCURACY and network not in record["networks"]:
+                raise ValueError(f"{path}: {place}score {name!r} is of the network {network}, which was not used")
+            if len(score["per_seed"]) != len(record["seeds"]):
+                held, seeds = len(score["per_seed"]), len(record["seeds"])
+                raise ValueError(f"{path}: {place}score {name!r} has {held} numbers for {seeds} seeds")
+    return record
+
+
+def _origin(record: Record) -> dict[str, Any]:
+    """What rows of one table share, in words as an error names it."""
+    return {
+        "scale": record["scale"],
+        "seeds": record["seeds"],
+        "batch size": record["training"]["batch_size"],
+        "images": f"fingerprint {record['data']['fingerprint'][:12]}",
+        "real images": {name: part["sha256"][:12] for name, part in record["reference"].items()},
+        "numbers of samples": sorted({score["count"] for score in record["scores"].values()}),
+    }
+
+
+def source(record: Record) -> str:
+    """Where a row of ours comes from: "ours, laptop scale, 64 px"."""
+    side = record["data"].get("init_args", {}).get("image_size")
+    return f"ours, {record['scale']} scale" + (f", {side} px" if side else "")
+
+
+def samples_per_seed(record: Record) -> int:
+    """How many samples of each seed were scored."""
+    return max(score["count"] for score in record["scores"].values())

@@ -1,0 +1,120 @@
+"""The tables of tables.yaml that are of images reconstructed: our result files beside the paper's numbers."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reports.tables.results import Result, check_same, check_same_origin, read_result
+
+HERE = Path(__file__).parent
+
+
+def every_table() -> dict[str, dict[str, Any]]:
+    """Every table of tables.yaml by name."""
+    return yaml.safe_load((HERE / "tables.yaml").read_text(encoding="utf-8"))
+
+
+def declarations() -> dict[str, dict[str, Any]]:
+    """The tables of tables.yaml whose rows are results of tokenizers, which `read_table` reads."""
+    return {name: declared for name, declared in every_table().items() if "reader" not in declared}
+
+
+def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Result | None], list[dict[str, str]]]:
+    """The result files that a table names (None where there is none), its sweeps, and the published rows.
+
+    Args:
+        declared: the table.
+        results: results/SCALE.
+
+    Returns:
+        Our rows by name, and the paper's: what is printed, with the "source" that tables.yaml words.
+
+    Raises:
+        ValueError: if the files are of different scales, seeds or training budgets, those of one data set are of
+            different images, or a study evaluated another row than its name says.
+    """
+    ours = {row: _read(results, row, label) for row, label in declared["ours"].items()}
+    found = {row: result for row, result in ours.items() if result is not None}
+    of_data_set: dict[Any, list[Result]] = {}
+    for row, result in found.items():
+        label = declared["ours"][row]
+        if (of := label.get("of", row)) != result.evaluated["row"]:
+            raise ValueError(f"{results}: the file of {row} evaluated the row {result.evaluated['row']!r}, not {of!r}")
+        for name in ("scale", "seeds", "training"):
+            check_same(next(iter(found.values())), result, name)
+        of_data_set.setdefault(label.get("dataset"), []).append(result)
+    for group in of_data_set.values():
+        check_same_origin(group, declared.get("sizes_differ", False))
+    return ours | read_sweeps(declared, results)[0], published(declared)
+
+
+def published(declared: dict[str, Any]) -> list[dict[str, str]]:
+    """The rows of the paper's tables, as printed, with the "source" that tables.yaml words."""
+    rows = []
+    for table in declared["published"]:
+        for printed in read_published(table["file"]):
+            named = {"source": table["source"].format(**printed)}
+            rows.append({"method": table.get("method", "")} | printed | named)
+    return rows
+
+
+def read_published(name: str) -> list[dict[str, str]]:
+    """The rows of a table in reports/published, as printed."""
+    with (HERE.with_name("published") / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read_sweeps(declared: dict[str, Any], results: Path) -> tuple[dict[str, Result], list[str]]:
+    """Every value of a swept argument that was measured as the base row was, and in words what was measured otherwise.
+
+    Values that nobody declared are found too; in the order of the sweeps and of their values.
+    """
+    found, otherwise = {}, []
+    base = read_result(results / "tokenizers" / f"{declared['base']}.json") if "sweeps" in declared else None
+    for sweep in declared.get("sweeps", {}):
+        values = []
+        for path in sorted((results / "sweeps").glob(f"{sweep}=*.json")):
+            result = read_result(path)
+            try:
+                if base is None:
+                    raise ValueError(f"no result of {declared['base']} to compare it with")
+                check_same_origin([base, result])
+                _check_one_change(base, result, sweep)
+            except ValueError as difference:
+                otherwise.append(f"{path.stem}: {difference}")
+                continue
+            values.append((sweep_of(sweep, result), path.stem, result))
+        found |= {row: result for _, row, result in sorted(values, key=lambda each: each[:2])}
+    return found, otherwise
+
+
+def sweep_of(argument: str, result: Result) -> float:
+    """The value of a swept argument that a result was measured with.
+
+    Raises:
+        ValueError: if its tokenizer has no such argument.
+    """
+    try:
+        return float(result.record["tokenizer"]["init_args"][argument])
+    except KeyError:
+        raise ValueError(f"{result.path}: its tokenizer has no {argument}; is it a sweep of it?") from None
+
+
+def _check_one_change(base: Result, result: Result, argument: str) -> None:
+    first, other = base.record["tokenizer"]["init_args"], result.record["tokenizer"]["init_args"]
+    more = [name for name in first | other if first.get(name) != other.get(name) and name != argument]
+    if more:
+        raise ValueError(f"other arguments differ from those of {base.record['row']} too: {', '.join(more)}")
+
+
+def _read(results: Path, row: str, label: dict[str, str]) -> Result | None:
+    if "of" not in label:
+        return read_result(results / "tokenizers" / f"{row}.json")
+    result = read_result(results / "studies" / f"{row}.json")
+    if result is None and "dataset" in label:
+        itself = read_result(results / "tokenizers" / f"{label['of']}.json")
+        if itself is not None and itself.record["data"].get("dataset") == label["dataset"]:
+            return itself
+    return result
