@@ -46,10 +46,8 @@ def read_material(tables: Path, figures: Path, results: Path, stamps: list[Path]
     found = {path.stem: _table(path) for path in sorted(tables.glob("*.json"))}
     if not found:
         raise FileNotFoundError(f"{tables}: no table; python -m reports.tables writes them")
-    order = [
-        CLAIMS,
-        *yaml.safe_load(Path(__file__).parents[1].joinpath("tables", "tables.yaml").read_text(encoding="utf-8")),
-    ]
+    declared = Path(__file__).parents[1] / "tables" / "tables.yaml"
+    order = [CLAIMS, *yaml.safe_load(declared.read_text(encoding="utf-8"))]
     names = sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
     drawn: dict[str, dict[str, Path]] = {}
     for path in sorted(figures.glob("*")):
@@ -75,8 +73,8 @@ def _table(path: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path}: no {missing[0]!r}; python -m reports.tables writes it anew")
     for name in [table["name"], *(row["row"] for row in table["rows"] if row["row"])]:
-        if not re.fullmatch(r"\w[\w.+-]*", name):
-            raise ValueError(f"{path}: {name!r} cannot name a page; letters, digits and _ . + - can")
+        if not re.fullmatch(r"\w[\w.+=-]*", name):
+            raise ValueError(f"{path}: {name!r} cannot name a page; letters, digits and _ . + = - can")
     return table
 
 
