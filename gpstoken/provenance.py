@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 PACKAGES = (
-    "gpstoken", "torch", "torchvision", "lightning", "torchmetrics", "torch-fidelity", "lpips", "numba", "numpy",
-    "pillow", "scipy",
+    "gpstoken", "torch", "torchvision", "lightning", "torchmetrics", "torch-fidelity", "lpips", "diffusers", "timm",
+    "numba", "numpy", "pillow", "scipy",
 )  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def measure_row(row: Row, options: argparse.Namespace, device: torch.device) -> 
         network = to_device(row.build().eval(), str(device))
     precision = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
     if options.compile:
-        called = getattr(network, "networks", network.children)() if row.kind == "tokenizer" else [network]
+        called = network.networks() if row.kind == "tokenizer" else [network]
         for one in called:
             one.compile()
 
