@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import matplotlib as mpl
+import torch
 from matplotlib.figure import Figure
 
 from gpstoken import GPSToken
@@ -127,4 +128,5 @@ def _samples(results: Path, row: str, record: dict | None) -> Figure | None:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # sums in another order end in other bytes of the pictures
     sys.exit(main())
