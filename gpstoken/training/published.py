@@ -68,6 +68,6 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
         part.write_text(cli.parser.dump(config, skip_check=True, skip_none=False))
     with replacing(output / ORIGIN_FILE) as part:
         part.write_text(json.dumps(origin, indent=1) + "\n")
-    with replacing(output / CHECKPOINT_FILE) as part:
-        torch.save(checkpoint, part)
+    with replacing(output / CHECKPOINT_FILE) as part, part.open("wb") as file:
+        torch.save(checkpoint, file)
     print(f"{output}: {len(state)} tensors of {file}")

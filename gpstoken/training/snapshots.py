@@ -24,5 +24,6 @@ class Snapshots(Occasions):
             return
         weights = {f"{AVERAGED}{name}": tensor for name, tensor in pl_module.averaged.module.state_dict().items()}
         checkpoint = {"generator": pl_module.described, "state_dict": weights, "global_step": step}
-        with replacing(self.file(trainer, "snapshots", step, "ckpt")) as part:
-            torch.save(checkpoint, part)
+        # Through an open file: torch writes a file's name into it, and this one's is another in every run.
+        with replacing(self.file(trainer, "snapshots", step, "ckpt")) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)
