@@ -92,8 +92,7 @@ class GPSToken(Tokenizer):
         self.num_tokens, self.image_size, self.grid_size = num_tokens, image_size, grid_size
         self.lambda_, self.min_region_size = lambda_, min_region_size
         self.sigma_rule, self.support_factor, self.refine_geometry = sigma_rule, support_factor, refine_geometry
-        self.tile_decoding = tile_decoding
-        self.partition_backend, self.splat_backend = partition_backend, splat_backend
+        self.partition_backend, self.splat_backend, self.tile_decoding = partition_backend, splat_backend, tile_decoding
         self.refine = Refine(feature_channels, width, depth, heads, roi_size, stem_channels, norm_groups)
         self.decoder = Decoder(
             feature_channels, decoder_channels, tuple(decoder_multipliers), decoder_blocks, norm_groups, norm
