@@ -66,6 +66,7 @@ def render(material: Material) -> dict[str, str]:
         "digits_of": digits_of,
         "interval_bar": interval_bar,
         "cell_origin": cell_origin,
+        "full_heading": full_heading,
     }
 
     def text(markdown: str, root: str) -> Markup:
@@ -98,6 +99,13 @@ def render(material: Material) -> dict[str, str]:
     for name, row in rows.items():
         pages[f"rows/{name}.html"] = page("row.html", "../", here=f"row {name}", row=row)
     return pages
+
+
+def full_heading(column: dict[str, Any]) -> str:
+    """The heading with its unit, and an arrow to where the better numbers are."""
+    unit = f" ({column['unit']})" if column["unit"] and column["unit"] not in column["heading"] else ""
+    arrow = {True: " ↑", False: " ↓", None: ""}[column["more_is_better"]]
+    return column["heading"] + unit + (arrow if arrow.strip() not in column["heading"] else "")
 
 
 def _training(files: dict[str, ResultFile]) -> list[str]:

@@ -53,7 +53,7 @@ RECONSTRUCTION = table(
         column("method", "method", "text"),
         column("tokens", "tokens", "text"),
         column("psnr", "PSNR ↑", more_is_better=True),
-        column("lpips", "LPIPS ↓", more_is_better=False),
+        column("lpips", "LPIPS", more_is_better=False),
     ],
     [
         line("Narrow", "narrow", True, tokens={"text": "8x8"}, psnr=number(9.5, 0.25), lpips=number(0.5, 0.125)),
