@@ -1,47 +1,53 @@
 import importlib.util
 import json
-import threading
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
 import pytest
 from PIL import Image
-from werkzeug.serving import make_server
 
 from reports import publish
 
 _spec = importlib.util.spec_from_file_location("chrome", Path(__file__).with_name("chrome.py"))
 chrome = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(chrome)
-pytestmark = [
-    pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome"),
-    # MLflow 3.17 against SQLAlchemy 2.1 and against Starlette 1.
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
-    pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi is deprecated"),
-]
+pytestmark = pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome")
+
+
+# What `mlflow server` serves, without its further processes, each of which imports MLflow anew.
+SERVER = """
+import os
+import sys
+from mlflow.server import app, constants
+from werkzeug.serving import make_server
+folder = sys.argv[1]
+os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{folder}/server.db"
+os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
+os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = f"file://{folder}/artifacts"
+os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+serving = make_server("127.0.0.1", 0, app, threaded=True)
+print("port", serving.server_port, flush=True)
+serving.serve_forever()
+"""
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """What `mlflow server` serves, in a thread: its command needs three processes and as many imports."""
-    from mlflow.server import constants
-
-    monkeypatch.setenv(constants.BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{tmp_path}/server.db")
-    monkeypatch.setenv(constants.ARTIFACT_ROOT_ENV_VAR, "mlflow-artifacts:/")
-    monkeypatch.setenv(constants.ARTIFACTS_DESTINATION_ENV_VAR, (tmp_path / "artifacts").as_uri())
-    monkeypatch.setenv(constants.SERVE_ARTIFACTS_ENV_VAR, "true")
-    from mlflow.server import app, handlers
-
-    # One store a process: those of an earlier test would be taken.
-    monkeypatch.setattr(handlers, "_tracking_store", None)
-    monkeypatch.setattr(handlers, "_model_registry_store", None)
-    mlflow.MlflowClient(f"sqlite:///{tmp_path}/server.db").search_experiments()
-    serving = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=serving.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{serving.server_port}"
-    serving.shutdown(), thread.join()
-    serving.server_close()
+def server(tmp_path):
+    # A process of its own: a server takes the stores of the one it runs in.
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    try:
+        said = next((line for line in process.stdout if line.startswith("port ")), None)
+        assert said, (tmp_path / "server.log").read_text()
+        yield f"http://127.0.0.1:{said.split()[1]}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run, arm, tmp_path, monkeypatch):
