@@ -91,7 +91,7 @@ CLAIMS = table(
     [column("claim", "claim", "text"), column("verdict", "verdict", "text")],
     [
         line("", None, True, claim={"text": "Width helps"}, verdict={"text": "holds"}),
-        line("", None, True, claim={"text": "Speed doubles"}, verdict={"text": "not testable at this scale (no GPU)"}),
+        line("", None, True, claim={"text": "Speed doubles"}, verdict={"text": "not testable at this scale: no GPU"}),
         line("", None, True, claim={"text": "Two beat one"}, verdict={"text": "does not hold"}),
         line("", None, True, claim={"text": "Zero hurts"}, verdict={"text": "not resolved"}),
     ],
