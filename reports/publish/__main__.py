@@ -22,6 +22,9 @@ from reports.publish.registry import log_checkpoint, register
 
 EXPERIMENT = "gpstoken"
 SQLITE = "sqlite:///"
+ORDER = ("training", "evaluation", "profile", "cost", "report")
+# Else the UI takes the experiment for one of prompts and traces, and opens that side of itself.
+TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,6 +64,9 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
         Path(uri.removeprefix(SQLITE)).resolve().with_name("mlartifacts").as_uri() if uri.startswith(SQLITE) else None
     )
     identity = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifact_location=place)
+    if experiment is None or TRAINING.keys() - experiment.tags.keys():
+        for name, value in TRAINING.items():
+            client.set_experiment_tag(identity, name, value)
     names, known = {run.name for run in wanted}, {}
     for run in mlflow.search_runs([identity], output_format="list"):
         if "key" in run.data.tags:
@@ -68,14 +74,15 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
         elif run.info.run_name in names and "kind" in run.data.tags:
             client.delete_run(run.info.run_id)
     published, new = {}, 0
-    for run in sorted(wanted, key=lambda run: run.name):
+    # The UI shows the newest first, and charts the first ten: the trainings, with their curves.
+    for run in sorted(wanted, key=lambda run: (ORDER.index(run.tags["kind"]), run.name), reverse=True):
         key = run.key
         if key not in known:
             known[key], new = _create(client, identity, run, key), new + 1
         if run.checkpoint:
             register(client, run, known[key])
         published[run.name] = {"key": key, "run_id": known[key]}
-    return published, new
+    return dict(sorted(published.items())), new
 
 
 def _create(client: mlflow.MlflowClient, experiment: str, run: Published, key: str) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -114,8 +113,9 @@ def evaluations(results: Path) -> Iterator[Published]:
 
 
 def _is_measured(name: str, value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return is_number and name.split(".")[0] in MEASURED
+    # Whole numbers are settings (batch sizes, repeats), all but the counts of parameters.
+    part = name.split(".")[0]
+    return part in MEASURED and (isinstance(value, float) or (part == "parameters" and isinstance(value, int)))
 
 
 def _scores(record: dict[str, Any]) -> Iterator[tuple[str, float, int]]:

@@ -14,7 +14,7 @@ from reports.site.material import CLAIMS, Material
 from reports.site.origins import ResultFile, cell_origin, result_files
 from reports.site.rows import row_pages
 from reports.site.text import to_html
-from reports.site.verdicts import digits_of, interval_bar, verdict_class
+from reports.site.verdicts import CLASSES, digits_of, interval_bar, verdict_alone, verdict_class
 
 HERE = Path(__file__).parent
 ASSETS = ("site.css", "site.js")
@@ -62,10 +62,12 @@ def render(material: Material) -> dict[str, str]:
         "captions": captions,
         "files": files,
         "rows": rows,
+        "verdict_alone": verdict_alone,
         "verdict_class": verdict_class,
         "digits_of": digits_of,
         "interval_bar": interval_bar,
         "cell_origin": cell_origin,
+        "full_heading": full_heading,
     }
 
     def text(markdown: str, root: str) -> Markup:
@@ -100,6 +102,13 @@ def render(material: Material) -> dict[str, str]:
     return pages
 
 
+def full_heading(column: dict[str, Any]) -> str:
+    """The heading with its unit, and an arrow to where the better numbers are."""
+    unit = f" ({column['unit']})" if column["unit"] and column["unit"] not in column["heading"] else ""
+    arrow = {True: " ↑", False: " ↓", None: ""}[column["more_is_better"]]
+    return column["heading"] + unit + (arrow if arrow.strip() not in column["heading"] else "")
+
+
 def _training(files: dict[str, ResultFile]) -> list[str]:
     """What our tokenizers were trained and measured with, once for each scale, size and budget."""
     said = {}
@@ -120,7 +129,9 @@ def _verdicts(material: Material) -> dict[str, int]:
     rows = material.tables.get(CLAIMS, {"rows": []})["rows"]
     given = [row["cells"]["verdict"]["text"] for row in rows if "verdict" in row["cells"]]
     given = given or [claim["verdict"] for table in material.tables.values() for claim in table["claims"]]
-    return dict(Counter(verdict.split(" (")[0] for verdict in given).most_common())
+    order = [*CLASSES.values(), "other"]
+    counted = Counter(map(verdict_alone, given))
+    return dict(sorted(counted.items(), key=lambda pair: (order.index(verdict_class(pair[0])), pair[0])))
 
 
 def _copy(material: Material, site: Path) -> None:

@@ -1,6 +1,7 @@
 """Verdicts as a word and a shape, intervals as a bar: no meaning is in the colour alone."""
 
 import math
+import re
 
 from markupsafe import Markup
 
@@ -21,6 +22,11 @@ HALF, HEIGHT = 60, 14
 def verdict_class(verdict: str) -> str:
     """The name of the shape and colour of a verdict: holds, against, unresolved, untested or other."""
     return next((name for start, name in CLASSES.items() if verdict.startswith(start)), "other")
+
+
+def verdict_alone(verdict: str) -> str:
+    """The verdict without the reason that may follow it."""
+    return re.split(r" \(|: ", verdict)[0]
 
 
 def digits_of(interval: list[float] | None) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# A page that takes longer is broken, even on a machine with other work to do.
-PATIENCE = 60
+# A page that takes longer is broken, even on a machine with much other work: MLflow's took over a minute on one.
+PATIENCE = 180
 
 
 class Chrome:

@@ -53,7 +53,7 @@ RECONSTRUCTION = table(
         column("method", "method", "text"),
         column("tokens", "tokens", "text"),
         column("psnr", "PSNR ↑", more_is_better=True),
-        column("lpips", "LPIPS ↓", more_is_better=False),
+        column("lpips", "LPIPS", more_is_better=False),
     ],
     [
         line("Narrow", "narrow", True, tokens={"text": "8x8"}, psnr=number(9.5, 0.25), lpips=number(0.5, 0.125)),
@@ -91,7 +91,7 @@ CLAIMS = table(
     [column("claim", "claim", "text"), column("verdict", "verdict", "text")],
     [
         line("", None, True, claim={"text": "Width helps"}, verdict={"text": "holds"}),
-        line("", None, True, claim={"text": "Speed doubles"}, verdict={"text": "not testable at this scale (no GPU)"}),
+        line("", None, True, claim={"text": "Speed doubles"}, verdict={"text": "not testable at this scale: no GPU"}),
         line("", None, True, claim={"text": "Two beat one"}, verdict={"text": "does not hold"}),
         line("", None, True, claim={"text": "Zero hurts"}, verdict={"text": "not resolved"}),
     ],

@@ -182,9 +182,9 @@ def test_a_curve_over_training_steps_charts(store, arm):
 
 
 def test_each_training_is_a_version_of_its_rows_model(store, write_run, tmp_path):
-    for seed in (1, 0):
+    for seed in (0, 1):
         (write_run("uniform", seed) / "last.ckpt").write_bytes(b"weights %d" % seed)
-    run(), run()
+        run(), run()
     found = published(store)
     (model,) = store.search_registered_models()
     assert model.name == "uniform"

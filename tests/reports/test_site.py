@@ -153,13 +153,16 @@ def test_the_start_page_warns_of_the_scale_and_counts_the_verdicts(pages):
     titles = re.findall(r'<li><a href="tables/(\w+)\.html">', text.split('class="cards"')[1])
     assert titles == ["reconstruction", "small"]  # the paper's order, then what tables.yaml does not know
     assert "2 of 3 rows of ours measured; 1 of the paper" in text
+    assert re.findall(r"<strong>(\d)</strong>.*?</svg>([a-z ]+)</span>", text, flags=re.DOTALL) == [
+        ("1", "holds"), ("1", "does not hold"), ("1", "not resolved"), ("1", "not testable at this scale"),
+    ]  # fmt: skip
     assert text.count('class="verdict holds"') == 2 and text.count('class="verdict untested"') == 2
 
 
 def test_the_claims_are_told_in_words_with_the_tests_of_every_table(pages):
     _, document = read(pages, "tables/claims.html")
     assert [row[1] for row in document.tables[0][1:]] == [
-        "holds", "not testable at this scale (no GPU)", "does not hold", "not resolved",
+        "holds", "not testable at this scale: no GPU", "does not hold", "not resolved",
     ]  # fmt: skip
     assert document.tables[1][1][:4] == ["wide over narrow", "PSNR ↑", "holds", "+0.75"]
 
