@@ -8,7 +8,7 @@ import mlflow
 import pytest
 from PIL import Image
 
-from reports import publish
+from reports.publish import __main__ as publish
 
 _spec = importlib.util.spec_from_file_location("chrome", Path(__file__).with_name("chrome.py"))
 chrome = importlib.util.module_from_spec(_spec)
