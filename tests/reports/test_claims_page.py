@@ -43,7 +43,7 @@ def test_every_claim_chooses_tests_that_a_table_declares():
 def test_the_papers_figures_are_those_of_its_tables():
     printed = {
         float(number)
-        for path in (HERE / "published").glob("*.csv")
+        for path in HERE.with_name("published").glob("*.csv")
         for row in read_published(path.name)
         for cell in row.values()
         for number in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", cell or "")

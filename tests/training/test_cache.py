@@ -52,6 +52,9 @@ class Grid(Tokenizer):
     def decode(self, tokens):
         raise NotImplementedError
 
+    def code(self, size, num_tokens=None):
+        raise NotImplementedError
+
     @property
     def last_layer(self):
         return self.weight

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from gpstoken.baselines.kl import KLAutoencoder
+from gpstoken.params import compose
 from gpstoken.training.generator_module import GeneratorModule
 from gpstoken.training.run import RunCLI
+from reports.tables.generation_results import ROWS
 
 REPOSITORY = Path(__file__).parents[2]
 # Millions of parameters: the paper's 33 and 675, SiT-XL/2's 675 and what the texture stage's layout slot adds.
 PAPER = {"layout": 32.902, "texture": 676.335, "one_stage": 674.999, "grid": 675.130}
-PARAMS = [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "experiments/_scale").glob("*.params.yaml"))]
+SCALES = sorted(path.name.split(".")[0] for path in (REPOSITORY / "experiments/_scale").glob("*.params.yaml"))
 
 
 def build(monkeypatch, *arguments: str) -> RunCLI:
@@ -57,12 +58,13 @@ def test_the_grids_autoencoder_at_paper_scale(monkeypatch):
     assert cli.model.tokenizer.config["kl_weight"] == 1e-6
 
 
-@pytest.mark.parametrize("scale", ["laptop", "smoke"])
-@pytest.mark.parametrize("stage", PAPER)
-def test_stage_as_the_pipeline_trains_it(monkeypatch, stage, scale):
-    params = yaml.safe_load((REPOSITORY / f"experiments/_scale/{scale}.params.yaml").read_text())
+@pytest.mark.parametrize("stage", [*PAPER, "layout_small", "texture_small"])
+def test_stage_as_the_pipeline_trains_it(monkeypatch, stage):
+    monkeypatch.chdir(REPOSITORY)
+    params = compose("laptop")
     overlay = f"experiments/_scale/{params['config']}_generators.yaml"
-    flags = shlex.split(params["generation"]["stages"][stage])
+    trained = params["generation"]["stages"][stage]
+    flags, stage = shlex.split(trained["flags"]), trained["network"]
     cli = build(monkeypatch, "-c", f"experiments/generators/{stage}.yaml", "-c", overlay, *flags)
     network = cli.model.network
     cells = (8, 8) if stage == "grid" else (16,)
@@ -74,16 +76,19 @@ def test_stage_as_the_pipeline_trains_it(monkeypatch, stage, scale):
         assert network(torch.randn(shape), torch.rand(2), torch.tensor([0, 5]), layout).shape == shape
 
 
-def test_the_networks_and_rows_of_every_scale_are_those_of_the_folder():
+def test_the_networks_and_rows_of_every_scale_are_those_of_the_folder(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
     stages = {path.stem for path in (REPOSITORY / "experiments/generators").glob("*.yaml")} - {"kl_autoencoder"}
     assert stages == set(PAPER)
-    for path in PARAMS:
-        generation = yaml.safe_load(path.read_text())["generation"]
-        assert set(generation["stages"]) == stages, path.name
-        assert set(generation["rows"]) == {"two_stage", "one_stage", "grid"}, path.name
+    assert len(SCALES) > 3
+    for scale in SCALES:
+        generation = compose(scale)["generation"]
+        assert {trained["network"] for trained in generation["stages"].values()} == stages, scale
+        assert stages <= set(generation["stages"]), scale
+        assert {"two_stage", "one_stage", "grid"} < set(generation["rows"]) <= set(ROWS), scale
         for row in generation["rows"].values():
-            assert row["stage"] in stages, path.name
-            assert row["tokens"] in generation["caches"], path.name
-            assert f"data/cache/{path.name.split('.')[0]}" in " ".join(generation["stages"].values()) or (
-                path.name == "params.yaml"
-            ), path.name
+            assert {row["stage"], row["layout"]} <= set(generation["stages"]), scale
+            assert row["tokens"] in generation["caches"], scale
+            layout = f"runs/{scale}/generators/{row['layout']}"
+            assert f"--layout {layout}/seedSEED" in row["options"] or row["layout"] == row["stage"], scale
+            assert f"--layout {layout}/seed0" in row["cost"] or row["layout"] == row["stage"], scale

@@ -9,6 +9,7 @@ import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpstoken.params import compose
 from gpstoken.tokenizer import Tokenizer
 from gpstoken.training import TokenizerModule
 from gpstoken.training.run import RunCLI
@@ -26,7 +27,7 @@ TOKENS = "--model.init_args.tokenizer.init_args.num_tokens"
 OURS = [row for row in ROWS if row.stem not in BASELINES]
 
 LAPTOP = REPOSITORY / "experiments/_scale/laptop.yaml"
-PARAMS = [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "experiments/_scale").glob("*.params.yaml"))]
+SCALES = sorted(path.name.split(".")[0] for path in (REPOSITORY / "experiments/_scale").glob("*.params.yaml"))
 
 
 def build(monkeypatch, *configs: str, flags: str = "") -> RunCLI:
@@ -103,12 +104,14 @@ def test_the_list_of_rows_is_the_folder(monkeypatch):
     with torch.device("meta"):
         num_tokens = {row.stem: build(monkeypatch, row).model.tokenizer.num_tokens for row in OURS}
     assert {row.stem for row in ROWS} == num_tokens.keys() | BASELINES.keys()
-    assert len(PARAMS) > 3
-    for path in PARAMS:
-        params = yaml.safe_load(path.read_text())
-        assert params["tokens"].keys() == num_tokens.keys(), path.name
-        assert params["baselines"].keys() == BASELINES.keys(), path.name
+    assert len(SCALES) > 3
+    for scale in SCALES:
+        params = compose(scale)
+        assert params["tokens"].keys() == num_tokens.keys(), scale
+        assert params["baselines"].keys() == BASELINES.keys(), scale
+        experiments = {name.split("/")[1] for name in params["profiles"].values() if name.startswith("tokenizers/")}
+        assert experiments == {"gpstoken_s64", "gpstoken_m128", "gpstoken_l256", *BASELINES}, scale
         # A scale divides the token counts of all rows by one number; the paper's by 1.
         ratios = {num_tokens[row] / tokens for row, tokens in params["tokens"].items()}
-        assert len(ratios) == 1, path.name
+        assert len(ratios) == 1, scale
         assert params["config"] != "paper" or ratios == {1}
