@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt tools/install.py
 # The store is made once, before several processes write to it: made by two at a time, all but one die.
 repro: install
 	mlflow db upgrade "$$MLFLOW_TRACKING_URI" 2>/dev/null
-	python tools/warm.py dvc repro
+	python tools/warm.py tools/lanes
 	@echo "tables and figures: reports/generated   runs: make ui"
 
 # Every stage and every table once, by one seed and a few steps, in a copy: nothing here changes.
