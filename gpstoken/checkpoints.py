@@ -61,10 +61,7 @@ def read_released(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str,
     Raises:
         ValueError: for an unreadable file, or naming the first missing, unknown or misshapen tensor.
     """
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    tensors = read_safetensors(path)
     averaged = below("ema_model.", tensors)
     return check(path, {rename_released(name): tensor for name, tensor in (averaged or tensors).items()}, expected)
 
@@ -115,11 +112,32 @@ def read_official(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str,
     """
     # Training runs of DiT and SiT keep their arguments as a Namespace, a bag of plain data, beside the weights.
     with torch.serialization.safe_globals([argparse.Namespace]):
-        content = read_plain(path)
-    weights = content.get("ema", content) if isinstance(content, dict) else None
+        return check(path, read_state_dict(path, "ema"), expected)
+
+
+def read_state_dict(path: str | Path, key: str) -> dict[str, Tensor]:
+    """A file of torch's that holds a state dict, itself or under `key`.
+
+    Raises:
+        ValueError: for an unreadable file, or one of something else.
+    """
+    content = read_plain(path)
+    weights = content.get(key, content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under 'ema'")
-    return check(path, weights, expected)
+        raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under {key!r}")
+    return weights
+
+
+def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        ValueError: for an unreadable file.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def read_plain(path: str | Path) -> Any:

@@ -96,13 +96,3 @@ class DCAutoencoder(GridTokenizer):
         """
         self.code((image.shape[-2], image.shape[-1]))
         return self.autoencoder.encode(image).latent
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        """Latents float[B, C, h, w] to float[B, 3, factor h, factor w], about [-1, 1] and not clamped.
-
-        Raises:
-            ValueError: for latents of another shape.
-        """
-        if tokens.dim() != 4 or tokens.shape[1] != self.channels:
-            raise ValueError(f"latent: expected float[B, {self.channels}, h, w], got {list(tokens.shape)}")
-        return self.autoencoder.decode(tokens).sample

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from gpstoken.base import Code, Tokenizer
 
@@ -36,6 +36,21 @@ class GridTokenizer(Tokenizer):
             raise ValueError(f"num_tokens: {type(self).__name__} has {cell}, cannot make {num_tokens}; leave it out")
         shape = (height // self.factor, width // self.factor)
         return Code(shape[0] * shape[1], shape, self.channels, self.codebook_size)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution."""
+        return self.autoencoder.decoder.conv_out.weight
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Latents float[B, C, h, w] to float[B, 3, factor h, factor w], about [-1, 1] and not clamped.
+
+        Raises:
+            ValueError: for latents of another shape.
+        """
+        if tokens.dim() != 4 or tokens.shape[1] != self.channels:
+            raise ValueError(f"latent: expected float[B, {self.channels}, h, w], got {list(tokens.shape)}")
+        return self.autoencoder.decode(tokens).sample
 
     def networks(self) -> list[nn.Module]:
         """The library's autoencoder is never called itself, only its parts are."""

@@ -58,11 +58,6 @@ class KLAutoencoder(GridTokenizer):
         self.autoencoder = AutoencoderKL(latent_channels=latent_channels, **blocks)
         self.divergence: Tensor | None = None
 
-    @property
-    def last_layer(self) -> Tensor:
-        """Weight of the decoder's last convolution."""
-        return self.autoencoder.decoder.conv_out.weight
-
     def posterior(self, image: Tensor) -> DiagonalGaussianDistribution:
         """Mean and variance of the latent of float[B, 3, H, W], in float32.
 
@@ -76,16 +71,6 @@ class KLAutoencoder(GridTokenizer):
     def encode(self, image: Tensor) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to the posterior's mean float[B, C, H / factor, W / factor]."""
         return self.posterior(image).mean
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        """Latents float[B, C, h, w] to float[B, 3, factor h, factor w], about [-1, 1] and not clamped.
-
-        Raises:
-            ValueError: for latents of another shape.
-        """
-        if tokens.dim() != 4 or tokens.shape[1] != self.channels:
-            raise ValueError(f"latent: expected float[B, {self.channels}, h, w], got {list(tokens.shape)}")
-        return self.autoencoder.decode(tokens).sample
 
     def forward(self, image: Tensor) -> Tensor:
         """Reconstructs float[B, 3, H, W]: from the posterior's mean, in training from a sample of it."""

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from gpstoken.baselines.ldm_names import to_diffusers
-from gpstoken.checkpoints import below, check, read_plain
+from gpstoken.checkpoints import below, check, read_safetensors, read_state_dict
 
 # Beside the autoencoder: its losses, and VAVAE's alignment with DINOv2.
 DROPPED = ("loss.", "foundation_model.", "linear_proj.")
@@ -57,16 +55,9 @@ def read_published(path: str | Path, autoencoder: ModelMixin) -> dict[str, Tenso
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        return read_safetensors(path)
     with torch.serialization.safe_globals(OLD_CALLBACKS):
-        content = read_plain(path)
-    weights = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under 'state_dict'")
-    return weights
+        return read_state_dict(path, "state_dict")
 
 
 def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:

@@ -56,11 +56,6 @@ class VQAutoencoder(GridTokenizer):
         )
         self.codebook_loss: Tensor | None = None
 
-    @property
-    def last_layer(self) -> Tensor:
-        """Weight of the decoder's last convolution."""
-        return self.autoencoder.decoder.conv_out.weight
-
     def quantise(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The nearest entries of the codebook.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from reports.tables.results import check_scale
 from reports.tables.rows import published
-from reports.tables.table import Cell, Head, Row, Table, finished
+from reports.tables.table import Cell, Head, Row, Table, assembled, finished
 
 Record = dict[str, Any]
 HEADS = [
@@ -62,17 +62,7 @@ def efficiency_table(name: str, declared: dict[str, Any], results: Path, scales:
     rows += [_paper_row(printed) for printed in papers.values()]
     # bold by kind: a call of a generator is no picture of a tokenizer
     columns, rows = finished(HEADS, sorted(rows, key=lambda row: ("tokenizer", "generator").index(row.group)))
-    return Table(
-        name=name,
-        title=declared["title"],
-        paper=declared["paper"],
-        introduction="\n\n".join(introduction),
-        columns=columns,
-        rows=rows,
-        origin=" ".join(captions),
-        notes=declared["notes"],
-        figures=declared.get("figures", []),
-    )
+    return assembled(name, declared, introduction, captions, columns, rows)
 
 
 def read_efficiency(declared: dict[str, Any], results: Path) -> dict[str, Record | None]:

@@ -10,7 +10,7 @@ from reports.tables.generation_notes import notes, origin
 from reports.tables.generation_results import ROWS, Record, read_generators, read_published, samples_per_seed, source
 from reports.tables.generation_sections import classifier_section, memorisation_section
 from reports.tables.results import check_scale
-from reports.tables.table import Cell, Head, Row, Table, finished, heads
+from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
 from reports.tables.verdicts import NOTE, as_claims, in_words
 
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}
@@ -55,18 +55,16 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
             sections += [f"## Are they copies of training images{at}?", memorisation_section(found)]
     rows += [row for table in declared["published"] for row in _paper_rows(table["file"], table["source"])]
     columns, rows = finished([*HEADS, *heads(list(SCORES))], rows)
-    return Table(
-        name=name,
-        title=declared["title"],
-        paper=declared["paper"],
-        introduction="\n\n".join(introduction),
-        columns=columns,
-        rows=rows,
-        origin=" ".join(captions),
+    return assembled(
+        name,
+        declared,
+        introduction,
+        captions,
+        columns,
+        rows,
         notes=[*dict.fromkeys(said), *declared["notes"]],
         claims=claims,
         claims_note=NOTE + BY_SEED if claims else "",
-        figures=declared["figures"],
         sections=sections,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from reports.tables.generation_costs import costs, hours, memory, positions, samples_per_second, stage_hours, stages
 from reports.tables.generation_results import COMPARED, ROWS, Record, read_generators, read_published, source
-from reports.tables.table import Cell, Head, Row, Table, finished
+from reports.tables.table import Cell, Head, Row, Table, assembled, finished
 
 PAPER = "paper, SiT-XL/2 at ImageNet 256 px"
 WHOLE = "whole generator"
@@ -48,17 +48,7 @@ def training_table(name: str, declared: dict[str, Any], results: Path, scales: l
         captions.append(told if measured else "Ours: not measured.")
         introduction.append(comparison(declared["claimed"], measured))
     columns, rows = finished(HEADS, rows + _paper_rows())
-    return Table(
-        name=name,
-        title=declared["title"],
-        paper=declared["paper"],
-        introduction="\n\n".join(introduction),
-        columns=columns,
-        rows=rows,
-        origin=" ".join(captions),
-        notes=declared["notes"],
-        figures=declared.get("figures", []),
-    )
+    return assembled(name, declared, introduction, captions, columns, rows)
 
 
 def _origin(scale: str, measured: dict[str, Record]) -> str:

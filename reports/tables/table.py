@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reports.tables.columns import DASH, column_of
 
@@ -135,6 +136,31 @@ class Table:
     claims_note: str = ""
     figures: list[str] = field(default_factory=list)
     sections: list[str] = field(default_factory=list)
+
+
+def assembled(
+    name: str,
+    declared: dict[str, Any],
+    introduction: list[str],
+    captions: list[str],
+    columns: list[Head],
+    rows: list[Row],
+    **more: Any,
+) -> Table:
+    """The table that a reader has filled: what tables.yaml declares of it, and a paragraph and a caption a scale.
+
+    Args:
+        name: of the table.
+        declared: its entry; its notes stand unless `more` has others.
+        introduction: paragraphs.
+        captions: lines of `origin`.
+        columns: of `finished`.
+        rows: of `finished`.
+        more: other attributes of the table.
+    """
+    words = {"title": declared["title"], "paper": declared["paper"], "figures": declared.get("figures", [])}
+    words |= {"introduction": "\n\n".join(introduction), "origin": " ".join(captions)}
+    return Table(name=name, columns=columns, rows=rows, **{**words, "notes": declared.get("notes", []), **more})
 
 
 def heads(names: Sequence[str]) -> list[Head]:

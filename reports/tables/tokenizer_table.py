@@ -8,7 +8,7 @@ from reports.tables.claims import judge_all
 from reports.tables.columns import COLUMNS, number
 from reports.tables.results import Result, check_scale, clusters
 from reports.tables.rows import published, read_sweeps, read_table, sweep_of
-from reports.tables.table import Cell, Head, Row, Table, finished, heads
+from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
 from reports.tables.tokenizer_notes import FEW_PHOTOGRAPHS, caption, notes, origin
 from reports.tables.verdicts import BY_IMAGE, EQUIVALENCE, NOTE, as_claims, in_words
 
@@ -55,18 +55,16 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
     rows.sort(key=lambda row: places.get(row.group, 0))
     columns, rows = finished([*(HEADS[column] for column in declared["columns"]), *heads(list(COLUMNS))], rows)
     equivalence = EQUIVALENCE * any(claim.claimed.startswith("within") for claim in claims)
-    return Table(
-        name=name,
-        title=declared["title"],
-        paper=declared["paper"],
-        introduction="\n\n".join(introduction),
-        columns=columns,
-        rows=rows,
-        origin=" ".join(captions),
+    return assembled(
+        name,
+        declared,
+        introduction,
+        captions,
+        columns,
+        rows,
         notes=[*notes(declared, found), *said],
         claims=claims,
         claims_note=NOTE + BY_IMAGE + equivalence if claims else "",
-        figures=declared.get("figures", []),
     )
 
 
