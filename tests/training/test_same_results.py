@@ -25,6 +25,8 @@ def twice(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(ROOT)
             patch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
+            # pytest-xdist may run this fixture in two workers at once, and the scratch folder follows the configuration
+            patch.setattr("gpstoken.training.run.SCRATCH", folder / "scratch")
             run, out = str(folder / "runs/row/seed0"), folder / "results"
             fit = ["fit", "-c", "experiments/tokenizers/gpstoken_m128.yaml", "-c", "experiments/_scale/laptop.yaml"]
             fit += ["--model.init_args.tokenizer.init_args.num_tokens", "16", "--seed_everything", "0", "--output", run]
