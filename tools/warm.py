@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -30,8 +31,10 @@ def main(command: list[str]) -> int:
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     sys.path[0] = str(ROOT)
     cli = importlib.import_module("gpstoken.cli")
-    for module in {*cli.COMMANDS.values(), "gpstoken.training.run", "datamodules"}:
-        importlib.import_module(module)
+    importlib.import_module("datamodules")
+    for module in pkgutil.walk_packages(sys.modules["gpstoken"].__path__, "gpstoken."):
+        with contextlib.suppress(ImportError):  # of a package that is not installed, such as numba
+            importlib.import_module(module.name)
     # An interrupt from the terminal reaches the forks and the command; this process waits for them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:

@@ -162,7 +162,7 @@ def test_speed_and_quality_by_hand(study, efficiency, tmp_path):
     timed = {"device": "cpu", "batch_size": 4, "latency_ms": 2000.0, "latency_std_ms": 40.0}
     efficiency("gpstoken_m128", tokenizer, **timed)
     efficiency("dcae", tokenizer)
-    efficiency("layout", {"network": {"gmacs": 2.0}, "calls": 250})
+    efficiency("layout", {"network": {"gmacs": 2.0}, "calls": None})
     efficiency("texture", {"network": {"gmacs": 118.0}, "calls": 250})
     efficiency("grid", {"network": {"gmacs": 118.0}, "calls": None})
     declared = {"gpstoken_m128": {"name": "M", "paper": "GPSToken-M128"}, "dcae": {"name": "D", "paper": "DCAE"}}
@@ -174,11 +174,15 @@ def test_speed_and_quality_by_hand(study, efficiency, tmp_path):
     assert measured == [("GPSToken-M128", 500.0, 24.06, 10.0)]
     # 44.56 images a second on the A100
     assert theirs == [("GPSToken-M128", pytest.approx(22.44, abs=0.005), 24.06, 0)]
-    # 250 calls of 2 and of 118 GMACs are 30 T
-    assert sampled == [("GPSToken two-stage", 30.0, 1.64, 0)]
+    # 250 calls of 2 and of 118 GMACs are 30 T; as many are taken where the paper tells none
+    assert sampled == [("GPSToken two-stage", 30.0, 1.64, 0), ("SiT-XL/2", 29.5, 2.06, 0)]
+    assert "250 calls" in drawn[3].x_label
     assert own == [("GPSToken-M128", 0.388347, 20.0, 0)]
     assert ["measured by us" in panel.x_label for panel in drawn] == [False, True, False, False, False]
     assert [panel.y_label.endswith("the paper's") for panel in drawn] == [True] * 4 + [False]
+    efficiency("gpstoken_m128", tokenizer, **timed | {"latency_ms": 8000.0})
+    slow = panels(declared, ours, published, read_efficiency(tmp_path))[1]
+    assert (slow.x_label.split()[0], *slow.points[0]) == ("s", "GPSToken-M128", 2.0, 24.06, 0.01)
     figure = speed_quality(drawn, looks(["GPSToken-M128", "DCAE"]))
     assert dots(figure.axes[0]) == {"GPSToken-M128": [[387.5, 24.06]], "DCAE": [[387.5, 23.62]]}
     check_readable(figure)
