@@ -34,7 +34,7 @@ class Tokenizer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, image: Tensor) -> Any:
-        """float[B, 3, H, W] in [-1, 1] to tokens."""
+        """float[B, 3, H, W] in [-1, 1] to tokens; indices long[B, ...] where `code` names a codebook."""
 
     @abstractmethod
     def decode(self, tokens: Any) -> Tensor:

@@ -91,6 +91,8 @@ def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
     first = seeds[0]
     names = [name for name in METRICS if name in first.columns]
     values = {name: np.stack([each.columns[name] for each in seeds]) for name in names}
+    usage = {name: summarise_seeds([each.codebook[name] for each in seeds]) for name in first.codebook}
+    size = {"codebook_size": first.described["evaluated"]["code"]["codebook_size"]}
     seconds = {stage: round(sum(each.seconds[stage] for each in seeds), 1) for stage in first.seconds}
     result = {
         "row": output.stem,
@@ -103,6 +105,7 @@ def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
             name: summarise_seeds([each.scores[name] for each in seeds]) | {"count": len(first.sources)}
             for name in first.scores
         },
+        **({"codebook": size | usage} if usage else {}),
         "trained_at": sorted({each.trained_at for each in seeds}),
         "commit": commit(),
         "versions": versions(),

@@ -16,6 +16,7 @@ from torch import nn
 
 from gpstoken.checkpoints import check
 from gpstoken.metrics import METRICS
+from gpstoken.metrics.codebook import codebook_usage
 from gpstoken.metrics.distributions import paired_scores
 from gpstoken.metrics.focus import disc
 from gpstoken.metrics.weights import weights_record
@@ -56,6 +57,7 @@ class Evaluated:
         sources: the photograph of each image.
         columns: float[images] of every metric.
         scores: distribution scores by name.
+        codebook: its usage, see `codebook_usage`; empty where there is no codebook.
         seconds: time of each stage.
         trained_at: commit of the training.
         device: that it ran on.
@@ -69,6 +71,7 @@ class Evaluated:
     sources: list[str]
     columns: dict[str, np.ndarray]
     scores: dict[str, float]
+    codebook: dict[str, float]
     seconds: dict[str, float]
     trained_at: str
     device: torch.device
@@ -136,7 +139,7 @@ def evaluate_run(
     trainer = Trainer(
         accelerator=cli.config.trainer.accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto",
         logger=False, enable_checkpointing=False, enable_model_summary=False, default_root_dir=run,
-        callbacks=[Recorder(parts, networks, SIDES if images_of is None else SIDES[1:])],
+        callbacks=[Recorder(parts, networks, SIDES if images_of is None else SIDES[1:], bool(code.codebook_size))],
     )  # fmt: skip
     images.trainer = trainer  # whose devices share the images
     if len(done) < len(sources):
@@ -152,6 +155,7 @@ def evaluate_run(
     sides = dict(zip(SIDES, ((images_of or parts).read, parts.read), strict=True))
     scores = paired_scores(sides, layers, protocol.statistics, trainer.global_rank, trainer.world_size)
     columns = parts.sorted([name for name in METRICS if name in parts.columns()])
+    usage = codebook_usage(parts.sorted(["codes"])["codes"]) if code.codebook_size else {}
     trainer.strategy.barrier()  # the first process deletes the parts when it has written the result
     stages = np.diff([started, prepared, tested, perf_counter()]).tolist()
     origin = run / ORIGIN_FILE
@@ -161,6 +165,7 @@ def evaluate_run(
         sources=sources,
         columns=columns,
         scores=scores,
+        codebook=usage,
         seconds=dict(zip(("prepare", "reconstruct and compare", "distribution scores"), stages, strict=True)),
         trained_at=json.loads(origin.read_text())["commit"] if origin.is_file() else "unknown",
         device=module.device,

@@ -18,17 +18,19 @@ IMAGES_A_FILE = 256  # at most 8 MB of Inception features of both sides
 class Recorder(Callback):
     """Writes the columns of every tested image to `parts`, and its features by every network.
 
-    Columns: "index"; the metrics that `test_step` returns; "<network>.<layer>.<side>" of features.
+    Columns: "index"; the metrics that `test_step` returns; "codes" of the tokens, where they are indices of a codebook;
+    "<network>.<layer>.<side>" of features.
 
     Args:
         parts: where to.
         networks: feature networks by name, uint8[B, 3, H, W] to {layer: float32[B, d]}.
         sides: "image" and "reconstruction", or the latter alone where the images' features are known.
+        codes: whether the tokens are indices of a codebook.
     """
 
-    def __init__(self, parts: Parts, networks: dict[str, nn.Module], sides: tuple[str, ...] = SIDES) -> None:
+    def __init__(self, parts: Parts, networks: dict[str, nn.Module], sides: tuple[str, ...], codes: bool) -> None:
         """See the class."""
-        self.parts, self.networks, self.sides = parts, networks, sides
+        self.parts, self.networks, self.sides, self.codes = parts, networks, sides, codes
         self._pending: list[dict[str, np.ndarray]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,6 +44,8 @@ class Recorder(Callback):
     ) -> None:
         """Adds a batch; `outputs` is what `TokenizerModule.test_step` returns."""
         columns: dict[str, Tensor] = {"index": batch["index"], **outputs["columns"]}
+        if self.codes:
+            columns["codes"] = outputs["tokens"].flatten(1)
         for side in self.sides:
             pixels = to_uint8(outputs[side])
             for name, network in self.networks.items():

@@ -217,17 +217,18 @@ class TokenizerModule(LightningModule):
         """All metrics of each image, averaged in the log.
 
         Returns:
-            {"image", "reconstruction": float[B, 3, H, W], "columns": {metric: float[B]}}.
+            {"image", "reconstruction": float[B, 3, H, W], "tokens": of `encode`, "columns": {metric: float[B]}}.
         """
         image = batch["image"]
-        reconstruction = self.tokenizer.decode(self.tokenizer.encode(image, **self.encoding))
+        tokens = self.tokenizer.encode(image, **self.encoding)
+        reconstruction = self.tokenizer.decode(tokens)
         distances = {name: network for name, network in self._frozen.items() if name.startswith("lpips_")}
         columns = reconstruction_metrics(reconstruction, image, distances)
         if self.focus is not None:
             columns |= region_psnr(to_uint8(reconstruction), to_uint8(image), self.focus)
         means = {f"test/{name}": values.mean() for name, values in columns.items()}
         self.log_dict(means, batch_size=len(image), sync_dist=True)
-        return {"image": image, "reconstruction": reconstruction, "columns": columns}
+        return {"image": image, "reconstruction": reconstruction, "tokens": tokens, "columns": columns}
 
     def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Reconstructions float[B, 3, H, W]."""

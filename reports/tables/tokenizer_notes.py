@@ -80,3 +80,20 @@ def notes(declared: dict[str, Any], found: list[Result]) -> list[str]:
             f"source{several}, not values across."
         )
     return [*said, f"**Bold**: best of its source{several}. {paper}{caution}", *declared.get("notes", [])]
+
+
+def codes_used(declared: dict[str, Any], ours: dict[str, Result | None], scale: str) -> list[str]:
+    """How many codes of its codebook each seed of a row uses; nothing where no row of the scale has recorded it."""
+    rows = []
+    for row, result in ours.items():
+        if result is not None and (codebook := result.record.get("codebook")):
+            used = ", ".join(map(str, codebook["codes_used"]["per_seed"]))
+            tokens = result.record["data"]["images"] * result.evaluated["num_tokens"]
+            name = declared["ours"].get(row, {"name": row})["name"]  # a value of a sweep has no other
+            rows.append(f"{name} {used} of {codebook['codebook_size']:,} (in {tokens:,} tokens)")
+    if not rows:
+        return []
+    return [
+        f"Codes of its codebook that each seed uses on the test images, at {scale} scale: {'; '.join(rows)}. Where "
+        "they are few the codebook has collapsed, and the row tells little of the architecture."
+    ]

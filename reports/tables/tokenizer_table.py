@@ -9,7 +9,7 @@ from reports.tables.columns import COLUMNS, number
 from reports.tables.results import Result, check_scale, clusters
 from reports.tables.rows import published, read_sweeps, read_table, sweep_of
 from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
-from reports.tables.tokenizer_notes import FEW_PHOTOGRAPHS, caption, notes, origin
+from reports.tables.tokenizer_notes import FEW_PHOTOGRAPHS, caption, codes_used, notes, origin
 from reports.tables.verdicts import BY_IMAGE, EQUIVALENCE, NOTE, as_claims, in_words
 
 HEADS = {
@@ -48,6 +48,7 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
             at = f"At {scale} scale: " if len(scales) > 1 else ""
             introduction.append(at + in_words(declared["claimed"], tested))
         claims += as_claims(tested, {row: each and each.path for row, each in ours.items()}, scale)
+        said += codes_used(declared, ours, scale)
         said += [f"Left out, at {scale} scale: {text}." for text in read_sweeps(declared, results / scale)[1]]
     rows += [_published_row(declared, printed) for printed in published(declared)]
     # ours of a data set stand before the paper's of its kind

@@ -231,6 +231,23 @@ def test_grids_and_codebooks_have_their_shape_and_their_numbers(write_result, pa
     assert [row["cells"]["numbers"]["value"] for row in rows if "numbers" in row["cells"]] == [336, 256, 160]
 
 
+def test_codes_used_are_told_below_the_table_where_a_result_has_them(write_result, pages):
+    code = {"shape": [4, 4], "channels": 1, "codebook_size": 1024}
+    of_a_grid = {"evaluated": {"row": "vqvae_f16", "image_size": 64, "num_tokens": 16, "code": code}}
+    write_result("gpstoken_m128", S64, VALUES)
+    write_result("vqvae_f16", S64, VALUES, **of_a_grid)  # as results were before codes were counted
+    without = pages()["reconstruction.md"]
+    used = {"mean": 16.5, "standard_error": 7.5, "per_seed": [24, 9]}
+    write_result("vqvae_f16", S64, VALUES, **of_a_grid, codebook={"codebook_size": 1024, "codes_used": used})
+    page = pages()["reconstruction.md"]
+    added = set(page.splitlines()) - set(without.splitlines())
+    # four images of 16 tokens
+    assert added == {
+        "- Codes of its codebook that each seed uses on the test images, at laptop scale: VQVAE-f16 24, 9 of 1,024 (in "
+        "64 tokens). Where they are few the codebook has collapsed, and the row tells little of the architecture."
+    }
+
+
 KNOBS = {"lambda_": 2.5, "support_factor": 3.0, "min_region_size": 4}
 KNOWN = {"class_path": "gpstoken.tokenizer.GPSToken", "init_args": {"num_tokens": 16, "image_size": 64, **KNOBS}}
 

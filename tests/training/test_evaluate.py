@@ -87,6 +87,11 @@ def test_numbers_are_those_of_the_checkpoint_and_say_where_they_come_from(tiny_r
     assert result["evaluated"] == {"row": "row", "image_size": 32, "num_tokens": 8, "code": code, "focus": None}
     assert set(result["scores"]) == {"rfd_efficientnet_lite0", "kid_efficientnet_lite0"}
     assert set(result["metrics"]) == {"psnr", "ssim", "lpips_alexnet", "lpips_vgg16"}
+    # a tokenizer without a codebook: its result says nothing of one
+    assert list(result) == [
+        "row", "group", "scale", "seeds", "tokenizer", "parameters", "data", "evaluated", "training", "networks",
+        "metrics", "scores", "trained_at", "commit", "versions", "machine", "seconds",
+    ]  # fmt: skip
     assert len(result["networks"]["efficientnet_lite0"]["sha256"]) == 64
     assert (result["seeds"], result["scale"], result["machine"]["processes"]) == ([0, 1], "tiny", 1)
     assert result["trained_at"] == [json.loads((tiny_runs[0] / "origin.json").read_text())["commit"]]

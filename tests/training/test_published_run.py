@@ -1,6 +1,8 @@
 """`gpstoken published`: weights from elsewhere through `gpstoken evaluate`, end to end."""
 
 import json
+import math
+from collections import Counter
 
 import pytest
 import torch
@@ -46,9 +48,10 @@ def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tm
     code, run, network = published("-c", str(tmp_path / "tiny.yaml"))
     assert code == 0 and {path.name for path in run.iterdir()} == {"config.yaml", "origin.json", "last.ckpt"}
     loaded = load_tokenizer(run / "last.ckpt")
-    image = Embedded("data/embedded", "faces", image_size=32, working_size=48).dataset("test")[3]["image"][None]
+    samples = Embedded("data/embedded", "faces", image_size=32, working_size=48).dataset("test")
+    images = torch.stack([samples[index]["image"] for index in range(40)])
     with torch.no_grad():
-        assert torch.equal(loaded(image), network.eval()(image))
+        assert torch.equal(loaded(images[3:4]), network.eval()(images[3:4]))
     output = tmp_path / "results" / "vqvae_f16.json"
     evaluate = ["evaluate", str(run), "-o", str(output), "--scale", "tiny", "--networks"]
     assert run_cli(evaluate) == 0
@@ -59,6 +62,20 @@ def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tm
     }  # fmt: skip
     assert result["training"]["steps"] == 0 and result["trained_at"] == ["published"]
     assert result["metrics"].keys() == {"psnr", "ssim"} and result["metrics"]["psnr"]["mean"] > 0
+    with torch.no_grad():
+        codes = Counter(network.encode(images).flatten().tolist())
+    assert 2 < len(codes) < 30 and codes.total() == 40 * 256
+    # exp(- sum p log p) is the product of p^-p over the shares p of the codes
+    perplexity = math.prod((count / codes.total()) ** (-count / codes.total()) for count in codes.values())
+    assert result["codebook"] == {
+        "codebook_size": 30,
+        "codes_used": {"mean": len(codes), "standard_error": None, "per_seed": [len(codes)]},
+        "perplexity": {
+            "mean": pytest.approx(perplexity),
+            "standard_error": None,
+            "per_seed": [pytest.approx(perplexity)],
+        },
+    }
 
     capsys.readouterr()
     assert run_cli([*evaluate, "--num-tokens", "16"]) == 2
