@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compose(scale: str) -> dict[str, Any]:
-    """What params.yaml holds at a scale: its file over the one it is `like`, `{scale}` filled in, and `evaluations`.
+    """What params.yaml holds at a scale: its file over the one it is `like`, with `{scale}`, costs and evaluations.
 
     Raises:
         ValueError: for a study of a row that there is not.
@@ -41,6 +41,7 @@ def compose(scale: str) -> dict[str, Any]:
         like = (SCALES / f"{params.pop('like')}.params.yaml").read_text().replace("{scale}", scale)
         params = _over(yaml.safe_load(like), params)
     params = {"scale": scale, **params}
+    params["generation"]["costs"] = costs(params["generation"])
     return params | {"evaluations": evaluations(params, source)}
 
 
@@ -72,6 +73,19 @@ def evaluations(params: dict[str, Any], source: Path) -> dict[str, dict[str, str
             raise ValueError(f"{source}: {key} is a row and a study")
         found[key] = {"group": "studies", **study}
     return found
+
+
+def costs(generation: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What `gpstoken cost` is called for: the rows that `costs` names, each by its first seed.
+
+    Returns:
+        Row -> its last stage, its first, and the flags.
+    """
+    rows = {name: generation["rows"][name] for name in generation["costs"]}
+    return {
+        name: {"stage": row["stage"], "layout": row["layout"], "options": row["options"].replace("SEED", "0")}
+        for name, row in rows.items()
+    }
 
 
 if __name__ == "__main__":

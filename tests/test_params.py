@@ -48,6 +48,7 @@ def test_no_path_of_one_scale_is_of_another(scales, scale):
 def test_evaluations_are_the_rows_and_then_the_studies(scales):
     (scales / "tiny.params.yaml").write_text(
         "tokens: {ours: 8}\nbaselines: {theirs: ''}\nstudies: {half: {row: ours, options: --num-tokens 4}}\n"
+        "generation: {rows: {}, costs: []}\n"
     )
     assert params.compose("tiny")["evaluations"] == {
         "ours": {"group": "tokenizers", "row": "ours", "options": ""},
@@ -56,11 +57,20 @@ def test_evaluations_are_the_rows_and_then_the_studies(scales):
     }
 
 
+def test_costs_are_of_the_rows_named_and_of_their_first_seed():
+    row = {"stage": "texture", "layout": "layout", "tokens": "gpstoken", "options": "--layout runs/x/seedSEED"}
+    assert params.costs({"rows": {"two": row, "other": row}, "costs": ["two"]}) == {
+        "two": {"stage": "texture", "layout": "layout", "options": "--layout runs/x/seed0"}
+    }
+
+
 @pytest.mark.parametrize(
     ("study", "why"),
     [("half: {row: other, options: ''}", "study half is of other"), ("ours: {row: ours, options: ''}", "a row and a")],
 )
 def test_a_study_that_cannot_be_is_refused(scales, study, why):
-    (scales / "tiny.params.yaml").write_text(f"tokens: {{ours: 8}}\nbaselines: {{}}\nstudies: {{{study}}}\n")
+    (scales / "tiny.params.yaml").write_text(
+        f"tokens: {{ours: 8}}\nbaselines: {{}}\nstudies: {{{study}}}\ngeneration: {{rows: {{}}, costs: []}}\n"
+    )
     with pytest.raises(ValueError, match=why):
         params.compose("tiny")
