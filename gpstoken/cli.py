@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "gpstoken.training.evaluate",
     "cache": "gpstoken.training.cache",
     "images": "gpstoken.training.real_images",
+    "features": "gpstoken.features",
     "generate": "gpstoken.generate",
     "generate-curve": "gpstoken.generate_curve",
     "evaluate-generator": "gpstoken.evaluate_generator",

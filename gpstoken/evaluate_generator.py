@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gpstoken.features import BATCH, NETWORK, features_of
 from gpstoken.metrics.classifier import (
     accuracy,
     accuracy_on_real,
@@ -41,7 +42,6 @@ from gpstoken.metrics.weights import weights_record
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.writing import replacing
 
-NETWORK = "efficientnet_lite0"
 PAGE = 8  # samples a class that are kept for the report to draw
 
 
@@ -112,11 +112,7 @@ def evaluate(
     output.parent.mkdir(parents=True, exist_ok=True)
     network = load_features(NETWORK).to(device)
     seconds: dict[str, float] = {}
-
-    def features(path: Path, title: str) -> FeatureSet:
-        return extract(path, network, 64, title, seconds)
-
-    real, held_out = features(train.path, "train"), features(test.path, "test").pool
+    real, held_out = (features_of(each.path, network, each.path.stem, seconds) for each in (train, test))
     with stage(seconds, "classifier"):
         pictures, tested = train.images, test.images
         classify = fit_classifier(thumbnails(pictures), train.labels)
@@ -127,7 +123,7 @@ def evaluate(
     for step, files in sets.items():
         judged[step] = {}
         for seed, each in files.items():
-            generated = features(each.path, f"step {step}, seed {seed}")
+            generated = extract(each.path, network, BATCH, f"step {step}, seed {seed}", seconds)
             with stage(seconds, "scores"):
                 judged[step][seed] = judge(generated, real, classify(thumbnails(each.images)), labels)
     curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
@@ -137,7 +133,7 @@ def evaluate(
             nearest_images(each.images, of_final[seed].pool, pictures, real.pool)
             for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
         ]
-        of_test = nearest_images(tested, held_out, pictures, real.pool)
+        of_test = nearest_images(tested, held_out.pool, pictures, real.pool)
     near = {name: memorisation(torch.cat([each[name] for each in columns]), of_test[name]) for name in COLUMNS[1::2]}
     score = curve[-1]["scores"]["class_accuracy"]
     told = np.stack([each.predicted == labels for each in of_final.values()])

@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from gpstoken import evaluate_generator
+from gpstoken import evaluate_generator, features
 from gpstoken.metrics import load_features
 from gpstoken.metrics.generation import FeatureSet, Statistics
 from gpstoken.metrics.labelled import read_images, read_sets
@@ -255,6 +255,20 @@ def test_the_last_step_alone_gives_the_same_result(result, root, tmp_path):
     one, other = (json.loads(path.read_text()) for path in (result, again))
     assert one["scores"] == other["scores"] and one["memorisation"] == other["memorisation"]
     assert one["curve"][1:] == other["curve"]
+
+
+def test_features_beside_the_real_images_are_taken_if_they_are_of_them(result, root, tmp_path):
+    copy, again = shutil.copytree(root, tmp_path / "copy"), tmp_path / "generators/two_stage.json"
+    assert features.main([str(copy / "train.npz"), str(copy / "test.npz")]) == 0
+    of_train, of_test = (copy / f"{name}.features.safetensors" for name in ("train", "test"))
+    for content, extracted in ((of_train.read_bytes(), set()), (of_test.read_bytes(), {"network on train"})):
+        of_train.write_bytes(content)
+        run(copy, again, "--reconstructions", copy / "decoded.npz")
+        for suffix in (".csv", ".samples.npz"):
+            assert again.with_suffix(suffix).read_bytes() == result.with_suffix(suffix).read_bytes()
+        one, other = (json.loads(path.read_text()) for path in (result, again))
+        assert {"network on train", "network on test"} & other.pop("seconds").keys() == extracted
+        assert one.items() >= other.items()
 
 
 @pytest.mark.parametrize("count", [5, 6])
