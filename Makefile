@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# What Python has compiled is kept, whatever the shell says: without it every start compiles all it imports, half its time.
+export PYTHONDONTWRITEBYTECODE :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlruns.db
 
 .PHONY: install repro repro-quick test lint ui bench clean
