@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 1 << 20  # bytes of a request: arguments and environment
@@ -30,11 +31,6 @@ def main(command: list[str]) -> int:
     # Before numpy and torch are imported: a process that has threads must not fork. Each fork sets its own number.
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     sys.path[0] = str(ROOT)
-    cli = importlib.import_module("gpstoken.cli")
-    importlib.import_module("datamodules")
-    for module in pkgutil.walk_packages(sys.modules["gpstoken"].__path__, "gpstoken."):
-        with contextlib.suppress(ImportError):  # of a package that is not installed, such as numba
-            importlib.import_module(module.name)
     # An interrupt from the terminal reaches the forks and the command; this process waits for them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
@@ -43,6 +39,7 @@ def main(command: list[str]) -> int:
         environment["GPSTOKEN_WARM"] = listener.getsockname()
         environment["PATH"] = f"{ROOT / 'tools' / 'bin'}{os.pathsep}{environment.get('PATH', os.defpath)}"
         process = subprocess.Popen(command, env=environment, preexec_fn=_hear_interrupts)
+        cli = _import_everything()  # beside what the command begins with; who asks early waits
         waiting: list[int] = []
         while process.poll() is None:
             if select.select([listener], [], [], PAUSE)[0]:
@@ -54,6 +51,16 @@ def main(command: list[str]) -> int:
                 waiting.append(pid)
             waiting = [pid for pid in waiting if os.waitpid(pid, os.WNOHANG) == (0, 0)]
         return process.returncode
+
+
+def _import_everything() -> ModuleType:
+    """Imports what any subcommand may need; returns `gpstoken.cli`."""
+    cli = importlib.import_module("gpstoken.cli")
+    importlib.import_module("datamodules")
+    for module in pkgutil.walk_packages(sys.modules["gpstoken"].__path__, "gpstoken."):
+        with contextlib.suppress(ImportError):  # of a package that is not installed, such as numba
+            importlib.import_module(module.name)
+    return cli
 
 
 def _serve(connection: socket.socket, run) -> int:
