@@ -20,9 +20,7 @@ $(STAMP): pyproject.toml constraints.txt tools/install.py
 	$(VENV)/bin/python tools/install.py -c $(CONSTRAINTS) -e '.[pipeline,dev]'
 	touch $(STAMP)
 
-# The store is made once, before several processes write to it: made by two at a time, all but one die.
 repro: install
-	mlflow db upgrade "$$MLFLOW_TRACKING_URI" 2>/dev/null
 	python tools/warm.py tools/lanes
 	@echo "tables and figures: reports/generated   runs: make ui"
 
