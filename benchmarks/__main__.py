@@ -1,7 +1,8 @@
-"""`python -m benchmarks [NAME ...] [--json FILE]`, run from the root of the repository.
+"""`python -m benchmarks [NAME ...] [--device cuda] [--json FILE]`, run from the root of the repository.
 
 A benchmark is a module of this folder, named in MODULES, with a function `run()` that returns a list of rows: dicts of
-text and numbers, at least case, variant and reference; `benchmarks.timing.compare` makes them.
+text and numbers, at least case, variant and reference; `benchmarks.timing.compare` makes them. Those of ON_GPU take a
+device.
 """
 
 import argparse
@@ -10,9 +11,12 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+import torch
+
 from benchmarks.timing import machine
 
-MODULES = ("partition", "splat", "evaluation", "calibrate")
+ON_GPU = ("partition", "splat", "networks")
+MODULES = (*ON_GPU, "evaluation", "calibrate")
 
 
 def table(rows: list[dict]) -> str:
@@ -34,12 +38,21 @@ def main() -> None:
     """Runs the benchmarks that are named, or all, prints their table and writes it as JSON if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODULES)}; all by default")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=f"cuda: of {', '.join(ON_GPU)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the machine there")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in MODULES:
             parser.error(f"no benchmark {name!r}; there are: {', '.join(MODULES)}")
-    rows = [row for name in arguments.names or MODULES for row in import_module(f"benchmarks.{name}").run()]
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no CUDA device")
+    names = arguments.names or (MODULES if arguments.device == "cpu" else ON_GPU)
+    rows = []
+    for name in names:
+        run = import_module(f"benchmarks.{name}").run
+        if arguments.device == "cuda" and name not in ON_GPU:
+            parser.error(f"{name} is not for --device cuda; those are: {', '.join(ON_GPU)}")
+        rows += run(arguments.device) if name in ON_GPU else run()
     record = machine()
     print(table(rows))
     print("\n".join(f"{key}: {value}" for key, value in record.items()))

@@ -1,5 +1,6 @@
 """The partition of photographs: compiled, and in torch, against the released algorithm."""
 
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,13 +23,30 @@ def photographs() -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
-def run() -> list[dict]:
+def run(device: str = "cpu") -> list[dict]:
     """Rows for 64, 128 and 256 tokens on one thread, then for a batch in two threads against one.
+
+    On a GPU: a batch of 64 images that lie there, by the CPU and by Triton, which is the wall time of a training step.
 
     Returns:
         Rows as `benchmarks.timing.compare` makes them.
     """
     images = photographs()
+    if device == "cuda":
+        batch = images.repeat(-(-64 // len(images)), 1, 1, 1)[:64].to(device)
+
+        def split(backend: str, num_tokens: int) -> None:
+            partition(batch, num_tokens, backend=backend)
+            torch.cuda.synchronize()
+
+        return [
+            row
+            for num_tokens in (64, 128, 256)
+            for row in compare(
+                f"partition, {num_tokens} tokens, 64 images on the GPU",
+                {name: partial(split, name, num_tokens) for name in ("cpu", "triton")}, clock="wall", images=64,
+            )
+        ]  # fmt: skip
     threads, opencv_threads = torch.get_num_threads(), cv2.getNumThreads()
     rows = []
     try:

@@ -1,8 +1,11 @@
 """The residual block and the group norm that the stem of `refine` and the `decoder` share."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 EPSILON = 1e-6
 
@@ -37,8 +40,28 @@ class TiledGroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
         """Normalises float[B, C, rows * h, columns * w] with the statistics of rows x columns tiles."""
-        if tiles == (1, 1) and self.form == "plain":
-            return super().forward(x)
+        if tiles != (1, 1):
+            return self.interpolated(x, tiles)
+        return super().forward(x) if self.form == "plain" else self._at_once(x)
+
+    def _at_once(self, x: Tensor) -> Tensor:
+        """The released form of one tile: what is different for each channel is found before the map is gone over."""
+        shape, wide = (len(x), self.num_groups, -1), torch.promote_types(x.dtype, torch.float32)
+        if torch.is_grad_enabled():
+            variance, mean = torch.var_mean(x.reshape(shape).to(wide), -1, correction=0)
+            deviation = variance.sqrt()
+        else:  # by torch's own norm, which is faster, but passes no gradient through what it measured
+            counts = len(x), x.shape[1], x.shape[2:].numel(), self.num_groups
+            _, mean, inverse = torch.native_group_norm(x.to(wide), None, None, *counts, 0.0)
+            deviation = 1 / inverse
+        each = x.shape[1] // self.num_groups
+        mean, scale = (value.repeat_interleave(each, 1)[..., None, None] for value in (mean, deviation + self.eps))
+        gain = self.weight[:, None, None] / scale
+        # The mean goes first: a shift by mean * gain would lose the digits of a group that is nearly constant.
+        return torch.addcmul(self.bias[:, None, None].to(wide), x - mean, gain).to(x.dtype)
+
+    def interpolated(self, x: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
+        """The same as `forward`, for one tile too by statistics in full size, as released: slow there."""
         rows, columns = tiles
         cells = x.unflatten(1, (self.num_groups, -1)).unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1))
         # [B, groups, channels, rows, h, columns, w]: statistics over channels, h and w
@@ -53,9 +76,12 @@ class TiledGroupNorm(nn.GroupNorm):
     @staticmethod
     def _resize(statistic: Tensor, size: torch.Size) -> Tensor:
         """[B, groups, rows, columns] to something that broadcasts over [B, groups, channels, H, W]."""
-        if statistic.shape[-2:] != (1, 1):
-            statistic = F.interpolate(statistic, size=tuple(size), mode="bicubic", align_corners=False)
-        return statistic[:, :, None]
+        return F.interpolate(statistic, size=tuple(size), mode="bicubic", align_corners=False)[:, :, None]
+
+
+def swish(x: Tensor) -> Tensor:
+    """The activation x sigmoid(x), written over x where no gradient needs it."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResidualBlock(nn.Module):
@@ -72,9 +98,16 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
         """float[B, in_channels, H, W] to float[B, out_channels, H, W]."""
-        hidden = self.conv1(F.silu(self.norm1(x, tiles)))
-        hidden = self.conv2(F.silu(self.norm2(hidden, tiles)))
+        hidden = self.conv1(swish(self.norm1(x, tiles)))
+        hidden = self.conv2(swish(self.norm2(hidden, tiles)))
         return self.shortcut(x) + hidden
+
+
+def recomputed(block: nn.Module, *inputs: Any, when: bool) -> Tensor:
+    """block(*inputs), keeping only the inputs for the backward pass, which computes the block again, `when` is true."""
+    if when and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 def fold_tiles(image: Tensor, tiles: tuple[int, int]) -> Tensor:

@@ -1,9 +1,10 @@
 """Feature map to image: the decoder of a latent-diffusion autoencoder, aware of tiles."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpstoken.blocks import EPSILON, ResidualBlock, TiledGroupNorm, fold_tiles, unfold_tiles
+from gpstoken.blocks import EPSILON, ResidualBlock, TiledGroupNorm, fold_tiles, recomputed, swish, unfold_tiles
 
 
 class SpatialAttention(nn.Module):
@@ -23,29 +24,57 @@ class SpatialAttention(nn.Module):
     def forward(self, x: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
         """float[B, C, rows * h, columns * w] to the same shape; tiles do not see each other."""
         normal = self.norm(fold_tiles(x, tiles))
+        # Contiguous: else torch finds no fused attention for them and makes the matrix of all pairs of positions.
         query, key, value = (
-            layer(normal).flatten(2).transpose(1, 2)[:, None] for layer in (self.query, self.key, self.value)
+            layer(normal).flatten(2).transpose(1, 2)[:, None].contiguous()
+            for layer in (self.query, self.key, self.value)
         )
         mixed = F.scaled_dot_product_attention(query, key, value)[:, 0].transpose(1, 2).reshape(normal.shape)
         return x + unfold_tiles(self.out(mixed), tiles)
 
 
+class Upsample(nn.Conv2d):
+    """Nearest neighbours x2, then a convolution 3 x 3; both at once as a transposed convolution.
+
+    Of the nine products of an output pixel, several meet the same input pixel: their weights are summed beforehand,
+    which leaves four. `fused` chooses.
+    """
+
+    def __init__(self, channels: int, fused: bool) -> None:
+        """Makes the layer."""
+        super().__init__(channels, channels, 3, padding=1)
+        self.fused = fused
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[B, channels, h, w] to float[B, channels, 2 h, 2 w]."""
+        if not self.fused:
+            return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        kernel = self.weight.transpose(0, 1)
+        for axis in (2, 3):
+            # Output 2 i sees inputs i - 1, i, i through a kernel of three, output 2 i + 1 sees i, i, i + 1.
+            first, second, third = kernel.unbind(axis)
+            kernel = torch.stack([third, second + third, first + second, first], axis)
+        return F.conv_transpose2d(x, kernel.contiguous(), self.bias, stride=2, padding=1)
+
+
 class Level(nn.Module):
     """The residual blocks of one resolution, then x2 up (nearest + conv 3x3) unless it is the last."""
 
-    def __init__(self, in_channels: int, channels: int, blocks: int, upsample: bool, groups: int, norm: str) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, blocks: int, upsample: bool, groups: int, norm: str, fused: bool
+    ) -> None:
         """Makes the level."""
         super().__init__()
         self.blocks = nn.ModuleList(
             ResidualBlock(in_channels if index == 0 else channels, channels, groups, norm) for index in range(blocks)
         )
-        self.upsample = nn.Conv2d(channels, channels, 3, padding=1) if upsample else None
+        self.upsample = Upsample(channels, fused) if upsample else None
 
-    def forward(self, x: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
+    def forward(self, x: Tensor, tiles: tuple[int, int] = (1, 1), recompute: bool = False) -> Tensor:
         """float[B, in_channels, h, w] to float[B, channels, 2 h, 2 w], or h x w on the last level."""
         for block in self.blocks:
-            x = block(x, tiles)
-        return x if self.upsample is None else self.upsample(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = recomputed(block, x, tiles, when=recompute)
+        return x if self.upsample is None else self.upsample(x)
 
 
 class Decoder(nn.Module):
@@ -59,6 +88,8 @@ class Decoder(nn.Module):
         residual_blocks: int = 3,
         norm_groups: int = 32,
         norm: str = "plain",
+        fused: bool = True,
+        recompute: bool = False,
     ) -> None:
         """Makes the decoder.
 
@@ -69,15 +100,18 @@ class Decoder(nn.Module):
             residual_blocks: residual blocks a level.
             norm_groups: groups of every norm; must divide every width.
             norm: "released" or "plain", see `TiledGroupNorm`.
+            fused: see `Upsample`.
+            recompute: keep no activations inside residual blocks for the backward pass, which computes them again.
         """
         super().__init__()
+        self.recompute = recompute
         widths = [channels * multiplier for multiplier in multipliers]
         self.conv_in = nn.Conv2d(feature_channels, widths[-1], 3, padding=1)
         self.middle1 = ResidualBlock(widths[-1], widths[-1], norm_groups, norm)
         self.attention = SpatialAttention(widths[-1], norm_groups)
         self.middle2 = ResidualBlock(widths[-1], widths[-1], norm_groups, norm)
         self.levels = nn.ModuleList(
-            Level(coarser, width, residual_blocks, index > 0, norm_groups, norm)
+            Level(coarser, width, residual_blocks, index > 0, norm_groups, norm, fused)
             for index, (width, coarser) in enumerate(zip(widths, [*widths[1:], widths[-1]], strict=True))
         )
         self.norm_out = TiledGroupNorm(norm_groups, widths[0], norm)
@@ -93,9 +127,10 @@ class Decoder(nn.Module):
         Returns:
             float[B, 3, rows * h * f, columns * w * f], about [-1, 1], f = 2 ** (levels - 1).
         """
-        x = self.conv_in(feature_map)
+        # Channels last: else the transposed convolutions copy there and back.
+        x = self.conv_in(feature_map.contiguous(memory_format=torch.channels_last))
         x = self.middle2(self.attention(self.middle1(x, tiles), tiles), tiles)
         for level in reversed(self.levels):
-            x = level(x, tiles)
+            x = level(x, tiles, self.recompute)
         # The last norm sees the image as one tile, as released: with tile statistics there the seams would show.
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(swish(self.norm_out(x)))

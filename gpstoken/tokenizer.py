@@ -51,6 +51,8 @@ class GPSToken(Tokenizer):
         tile_decoding: str = "merged",
         partition_backend: str = "auto",
         splat_backend: str = "auto",
+        fused: bool = True,
+        recompute: bool = False,
     ) -> None:
         """Makes an untrained tokenizer.
 
@@ -77,26 +79,26 @@ class GPSToken(Tokenizer):
             tile_decoding: "merged" decodes the tiles of a large image together, "separate" each alone (released L256).
             partition_backend: see `partition`.
             splat_backend: see `splat`.
+            fused: the networks' exact rewrites (`Refine.pool_at_once`, `Upsample`); False: step by step as released.
+            recompute: activation checkpointing of the residual blocks, for training in less memory and more time.
 
         Raises:
             ValueError: for an unknown `tile_decoding`, `sigma_rule` or `norm`.
         """
         super().__init__()
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        if tile_decoding not in ("merged", "separate"):
-            raise ValueError(f"tile_decoding: expected 'merged' or 'separate', got {tile_decoding!r}")
-        if sigma_rule not in ("released", "paper"):
-            raise ValueError(f"sigma_rule: expected 'released' or 'paper', got {sigma_rule!r}")
-        config["decoder_multipliers"] = tuple(decoder_multipliers)
-        self.config = config
+        for name, known in {"tile_decoding": ("merged", "separate"), "sigma_rule": ("released", "paper")}.items():
+            if config[name] not in known:
+                raise ValueError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {config[name]!r}")
+        self.config = config | {"decoder_multipliers": tuple(decoder_multipliers)}
         self.num_tokens, self.image_size, self.grid_size = num_tokens, image_size, grid_size
         self.lambda_, self.min_region_size = lambda_, min_region_size
         self.sigma_rule, self.support_factor, self.refine_geometry = sigma_rule, support_factor, refine_geometry
         self.partition_backend, self.splat_backend, self.tile_decoding = partition_backend, splat_backend, tile_decoding
-        self.refine = Refine(feature_channels, width, depth, heads, roi_size, stem_channels, norm_groups)
-        self.decoder = Decoder(
-            feature_channels, decoder_channels, tuple(decoder_multipliers), decoder_blocks, norm_groups, norm
-        )
+        networks = {"norm_groups": norm_groups, "fused": fused, "recompute": recompute}
+        self.refine = Refine(feature_channels, width, depth, heads, roi_size, stem_channels, **networks)
+        levels = (decoder_channels, tuple(decoder_multipliers), decoder_blocks)
+        self.decoder = Decoder(feature_channels, *levels, norm=norm, **networks)
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> "GPSToken":
@@ -198,8 +200,7 @@ class GPSToken(Tokenizer):
         tile_size = (size[0] // tiles[0], size[1] // tiles[1])
         if regions is None:
             count, backend = self.code(size, num_tokens).tokens, self.partition_backend
-            with torch.no_grad():
-                regions = partition(image, count, self.lambda_, self.min_region_size, bias, backend, self.image_size)
+            regions = partition(image, count, self.lambda_, self.min_region_size, bias, backend, self.image_size)
         regions = split_regions(regions, tiles, tile_size)
         layout = Gaussians.from_regions(regions, tile_size, self.sigma_rule)
         # RoIAlign gets the last pixel, not the one after it, as released (half a pixel up and left, one short).
@@ -230,10 +231,9 @@ class GPSToken(Tokenizer):
     def decode(self, tokens: Tokens) -> Tensor:
         """Tokens to float[B, 3, H, W], about [-1, 1] and not clamped."""
         tiles = self.tiles(tokens.size or (self.image_size, self.image_size))
-        feature_map = self.render(tokens)
         if self.tile_decoding == "separate" and tiles != (1, 1):
-            return unfold_tiles(self.decoder(fold_tiles(feature_map, tiles)), tiles)
-        return self.decoder(feature_map, tiles)
+            return unfold_tiles(self.decoder(fold_tiles(self.render(tokens), tiles)), tiles)
+        return self.decoder(self.render(tokens), tiles)
 
     def tiles(self, size: tuple[int, int]) -> tuple[int, int]:
         """(rows, columns) of tiles an image of `size` (H, W) is cut into; (1, 1) is the image as a whole.
@@ -243,8 +243,8 @@ class GPSToken(Tokenizer):
         """
         height, width = size
         if min(size) < 1 or (height * self.grid_size) % self.image_size or (width * self.grid_size) % self.image_size:
-            step = self.image_size // self.grid_size
-            raise ValueError(f"image: sides must be multiples of {step} pixels, got {height}x{width}")
+            step = f"{self.image_size // self.grid_size} pixels"
+            raise ValueError(f"image: sides must be multiples of {step}, got {height}x{width}")
         if height % self.image_size or width % self.image_size:
             return 1, 1
         return height // self.image_size, width // self.image_size

@@ -1,7 +1,13 @@
 """What tests of several packages share."""
 
+import os
+
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported, as the next line does
+
 from torch_fidelity import feature_extractor_inceptionv3
 
 

@@ -53,7 +53,8 @@ def partition(
         lambda_: exponent of the entropy in Eq. 4, at least 0; 0 weighs regions by area alone.
         min_region_size: pixels; a region whose sides are both at most this plus one stays whole. The release has 8.
         bias: real[H, W] or [B, H, W], a map that steers tokens: its sum over a region is added to the complexity.
-        backend: "reference" (torch, the equation), "cpu" (numba, fast), or "auto": cpu where numba is installed.
+        backend: "reference" (torch, the equation), "cpu" (numba, fast), "triton" (for images on a GPU, square tiles of
+            2^k pixels; never timed on a GPU yet, so not chosen by itself), or "auto": cpu where numba is installed.
         tile_size: side of a tile in pixels; None: the image is always one whole.
 
     Returns:
@@ -64,9 +65,23 @@ def partition(
     Raises:
         ValueError: if an argument is out of range or of a wrong shape, holds NaN or infinity, or num_tokens cannot be
             met: more than the image splits into, or no multiple of the tiles.
-        ImportError: if backend is "cpu" and numba is missing.
+        ImportError: if backend is "cpu" and numba is missing, or "triton" and Triton is.
     """
     _check_image(image)
+    return _partition(image.detach(), num_tokens, lambda_, min_region_size, bias, backend, tile_size)
+
+
+@torch.library.custom_op("gpstoken::partition", mutates_args=())
+def _partition(
+    image: Tensor,
+    num_tokens: int,
+    lambda_: float,
+    min_region_size: int,
+    bias: Tensor | None,
+    backend: str,
+    tile_size: int | None,
+) -> Tensor:
+    """`partition` as one operator of torch: its loops and checks depend on values, which torch.compile cannot trace."""
     batch, _, height, width = image.shape
     tile_height, tile_width = _tile_shape(height, width, tile_size)
     rows, columns = height // tile_height, width // tile_width
@@ -87,6 +102,11 @@ def partition(
     boxes = boxes.to(image.device).reshape(batch, rows * columns, num_tokens // (rows * columns), 4)
     boxes = boxes + offsets[:, None]
     return boxes.reshape(batch, num_tokens, 4)
+
+
+@_partition.register_fake
+def _(image, num_tokens, lambda_, min_region_size, bias, backend, tile_size):
+    return image.new_empty(len(image), num_tokens, 4, dtype=torch.long)
 
 
 def _checked_grey(image: Tensor) -> Tensor:
@@ -111,10 +131,14 @@ def _tile_shape(height: int, width: int, tile_size: int | None) -> tuple[int, in
 
 def _backend(name: str) -> Callable[[Tensor, int, float, int, Tensor | None], Tensor]:
     """The function that partitions a stack of grey tiles."""
-    if name not in ("auto", "reference", "cpu"):
-        raise ValueError(f'partition: backend must be "auto", "reference" or "cpu", got {name!r}')
+    if name not in ("auto", "reference", "cpu", "triton"):
+        raise ValueError(f'partition: backend must be "auto", "reference", "cpu" or "triton", got {name!r}')
     if name == "reference":
         return reference.split
+    if name == "triton":
+        from gpstoken.partition import triton
+
+        return triton.split
     try:
         from gpstoken.partition import cpu
     except ImportError:

@@ -1,16 +1,19 @@
 """Tokens to feature map: the sum of two-dimensional Gaussians, each carrying a feature (paper Eq. 2 and 3)."""
 
 import math
+from functools import cache
+from importlib import import_module
 
 import torch
 from torch import Tensor
 
 from gpstoken.gaussians import Gaussians
-from gpstoken.splat import reference, tiled
+from gpstoken.splat import operators, reference, tiled
 
 __all__ = ["splat"]
 
-BACKENDS = ("auto", "reference", "tiled")
+BACKENDS = ("auto", "reference", "tiled", "cpu", "triton")
+PACKAGES = {"cpu": "numba", "triton": "triton"}
 
 
 def splat(
@@ -33,14 +36,16 @@ def splat(
         size: (h, w) of the map in pixels, each >= 1.
         support_factor: half size s of the support box in standard deviations, > 0 (3 as released, 5 in the paper).
         backend: "reference" sums over all Gaussians at every pixel; "tiled" only over those that touch an 8 x 8 tile;
-            "auto" estimates which is faster. All agree to rounding.
+            "cpu" (numba) and "triton" (for GPUs, float32) visit only the pixels of each Gaussian's box; "auto" takes
+            the one that was measured to be fastest. All agree to rounding.
 
     Returns:
         Feature map [B, C, h, w], in the widest dtype of float32, the geometry and the features.
 
     Raises:
         ValueError: if features do not match the Gaussians, size or support_factor is not positive, or the backend is
-            unknown.
+            unknown or not for this device or dtype.
+        ImportError: if the package of the backend that is asked for is missing.
     """
     if backend not in BACKENDS:
         raise ValueError(f"splat: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -57,10 +62,38 @@ def splat(
         dtype = torch.promote_types(dtype, value.dtype)
     gaussians = Gaussians(gaussians.mu.to(dtype), gaussians.sigma.to(dtype), gaussians.rho.to(dtype))
     if backend == "auto":
-        backend = "tiled" if _culling_pays(gaussians, size, support_factor) else "reference"
-    render = {"reference": reference.splat, "tiled": tiled.splat}[backend]
+        backend = _fastest(gaussians, size, support_factor)
+    if backend in PACKAGES and not _at_hand(backend):
+        raise ImportError(f"splat: backend {backend!r} needs {PACKAGES[backend]}, which is not installed")
+    render = {"reference": reference.splat, "tiled": tiled.splat}.get(backend) or operators.operator(backend, features)
     with torch.autocast(features.device.type, enabled=False):
         return render(gaussians, features.to(dtype), size, support_factor)
+
+
+@cache
+def _load(backend: str) -> bool:
+    try:
+        import_module(f"gpstoken.splat.{backend}")
+    except ImportError:
+        return False
+    return True
+
+
+@torch.compiler.assume_constant_result  # torch.compile cannot trace an import
+def _at_hand(backend: str) -> bool:
+    """Whether the package of a compiled backend is installed; then its operator is registered."""
+    return _load(backend)
+
+
+def _fastest(gaussians: Gaussians, size: tuple[int, int], support_factor: float) -> str:
+    """The backend that was fastest where it was measured, forward and backward (`python -m benchmarks splat`).
+
+    On a CPU the compiled one wins whatever the Gaussians cover, also where each covers the whole map; without it, it is
+    a matter of how much culling saves. Triton was never timed on a GPU, so it is not chosen by itself.
+    """
+    if gaussians.rho.device.type == "cpu" and _at_hand("cpu"):
+        return "cpu"
+    return "tiled" if _culling_pays(gaussians, size, support_factor) else "reference"
 
 
 def _culling_pays(gaussians: Gaussians, size: tuple[int, int], support_factor: float) -> bool:

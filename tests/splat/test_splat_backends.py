@@ -1,5 +1,7 @@
 """What only a culling backend can get wrong, against the reference; then the choice of backend and bad input."""
 
+import sys
+
 import pytest
 import torch
 
@@ -8,30 +10,6 @@ from gpstoken.splat import _culling_pays, splat
 from gpstoken.splat.tiled import count_pairs
 
 NAMES = ("mu", "sigma", "rho", "features")
-
-
-def make(batch, num_tokens, channels=5, dtype=torch.float64, seed=0, smallest=0.02, largest=0.4):
-    """Random tokens: centres on and off the canvas (the first near its middle), log-uniform sigma, |rho| up to 0.99."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape):
-        return torch.rand(*shape, generator=generator, dtype=torch.float64)
-
-    mu = uniform(batch, num_tokens, 2) * 3.2 - 1.6
-    mu[:, :1] *= 0.01
-    sigma = smallest * (largest / smallest) ** uniform(batch, num_tokens, 2)
-    rho = uniform(batch, num_tokens) * 1.98 - 0.99
-    features = torch.randn(batch, num_tokens, channels, generator=generator, dtype=torch.float64)
-    # Through float32, so that every dtype is given the same numbers.
-    return [value.float().to(dtype).requires_grad_() for value in (mu, sigma, rho, features)]
-
-
-def run(inputs, size, support_factor, backend):
-    """The map and the gradients of a random linear functional of it."""
-    mu, sigma, rho, features = inputs
-    feature_map = splat(Gaussians(mu, sigma, rho), features, size, support_factor, backend)
-    upstream = torch.randn(feature_map.shape, generator=torch.Generator().manual_seed(9)).to(feature_map)
-    return feature_map.detach(), *torch.autograd.grad((feature_map * upstream).sum(), inputs)
 
 
 # B, N, (h, w), support factor
@@ -48,13 +26,14 @@ SHAPES = [
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(("batch", "num_tokens", "size", "support_factor"), SHAPES)
-def test_tiled_equals_reference(batch, num_tokens, size, support_factor, dtype):
+@pytest.mark.parametrize("backend", ["tiled", "cpu"])
+def test_equals_reference(batch, num_tokens, size, support_factor, dtype, backend, make, run):
     inputs = make(batch, num_tokens, dtype=dtype)
-    # Both evaluate the same weights and differ in the order of sums of up to 4096 terms. In a gradient, terms of both
+    # All evaluate the same weights and differ in the order of sums of up to 4096 terms. In a gradient, terms of both
     # signs cancel, and at |rho| = 0.99 each carries 1 / sqrt(1 - rho^2) = 7 roundings.
     map_tolerance, gradient_tolerance = (1e-14, 1e-13) if dtype == torch.float64 else (1e-6, 5e-6)
     expected = run(inputs, size, support_factor, "reference")
-    actual = run(inputs, size, support_factor, "tiled")
+    actual = run(inputs, size, support_factor, backend)
     for name, value, truth in zip(("map", *NAMES), actual, expected, strict=True):
         assert truth.norm() > 0, name
         tolerance = map_tolerance if name == "map" else gradient_tolerance
@@ -62,30 +41,32 @@ def test_tiled_equals_reference(batch, num_tokens, size, support_factor, dtype):
         assert float((value - truth).norm() / truth.norm()) <= tolerance, name
 
 
-def test_more_than_256_gaussians_in_a_tile():
+@pytest.mark.parametrize("backend", ["tiled", "cpu"])
+def test_more_than_256_gaussians_in_a_tile(backend, make, run):
     one = [value.detach() for value in make(1, 1, smallest=0.5, largest=0.9)]
     one[0] = torch.tensor([[[0.25, -0.5]]], dtype=torch.float64)
     many = [value.repeat_interleave(1000, 1).requires_grad_() for value in one]
     single = run([value.requires_grad_() for value in one], (16, 16), 3, "reference")
-    feature_map, *gradients = run(many, (16, 16), 3, "tiled")
+    feature_map, *gradients = run(many, (16, 16), 3, backend)
     torch.testing.assert_close(feature_map, 1000 * single[0])
     for gradient, expected in zip(gradients, single[1:], strict=True):
         torch.testing.assert_close(gradient, expected.expand_as(gradient))
 
 
-def test_tiles_of_very_different_lengths_and_empty_ones():
+@pytest.mark.parametrize("backend", ["tiled", "cpu"])
+def test_tiles_of_very_different_lengths_and_empty_ones(backend, make, run):
     inputs = make(2, 300, smallest=0.01, largest=0.02)
     with torch.no_grad():
         inputs[0][0] = inputs[0][0] * 0.02 - 0.7  # image 0: all in one corner; image 1: spread
     expected = run(inputs, (64, 48), 3, "reference")
     assert (expected[0][0] == 0).float().mean() > 0.9
-    for value, truth in zip(run(inputs, (64, 48), 3, "tiled"), expected, strict=True):
+    for value, truth in zip(run(inputs, (64, 48), 3, backend), expected, strict=True):
         assert float((value - truth).norm() / truth.norm()) <= 1e-13
         assert torch.equal(value == 0, truth == 0)
 
 
-@pytest.mark.parametrize("backend", ["reference", "tiled"])
-def test_nothing_on_the_canvas(backend):
+@pytest.mark.parametrize("backend", ["reference", "tiled", "cpu"])
+def test_nothing_on_the_canvas(backend, make, run):
     inputs = make(2, 7)
     with torch.no_grad():
         inputs[0] += 10
@@ -111,8 +92,8 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("backend", ["reference", "tiled"])
-def test_repeat_runs_are_bitwise_equal(backend):
+@pytest.mark.parametrize("backend", ["reference", "tiled", "cpu"])
+def test_repeat_runs_are_bitwise_equal(backend, make, run):
     # Large enough for torch to scatter gradients on two threads: plain indexing adds them atomically, in any order.
     inputs = make(2, 257, channels=32, dtype=torch.float32)
     first = run(inputs, (64, 64), 3, backend)
@@ -120,8 +101,8 @@ def test_repeat_runs_are_bitwise_equal(backend):
         assert all(torch.equal(a, b) for a, b in zip(first, run(inputs, (64, 64), 3, backend), strict=True))
 
 
-@pytest.mark.parametrize("backend", ["reference", "tiled"])
-def test_autocast_leaves_the_geometry_in_float32(backend):
+@pytest.mark.parametrize("backend", ["reference", "tiled", "cpu"])
+def test_autocast_leaves_the_geometry_in_float32(backend, make, run):
     inputs = make(1, 40, dtype=torch.float32)
     expected = run(inputs, (24, 24), 3, backend)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -135,16 +116,26 @@ def test_autocast_leaves_the_geometry_in_float32(backend):
     assert float((coarse.detach() - expected[0]).norm() / expected[0].norm()) <= 2**-9
 
 
-@pytest.mark.parametrize("backend", ["reference", "tiled"])
+@pytest.mark.parametrize("backend", ["reference", "tiled", "cpu"])
 @pytest.mark.parametrize("field", ["mu", "sigma", "rho"])
-def test_a_nan_shows(field, backend):
+def test_a_nan_shows(field, backend, make):
     inputs = [value.detach() for value in make(1, 5)]
     inputs[0].zero_()
     inputs[NAMES.index(field)][0, 2] = torch.nan
     assert splat(Gaussians(*inputs[:3]), inputs[3], (8, 8), 3, backend).isnan().any()
 
 
-def test_auto_tiles_only_where_it_pays():
+def test_auto_takes_the_compiled_backend(make):
+    gaussians, features = (
+        Gaussians(*(value.detach() for value in make(2, 9, dtype=torch.float32)[:3])),
+        torch.ones(2, 9, 4),
+    )
+    expected = splat(gaussians, features, (16, 16), backend="cpu")
+    assert torch.equal(splat(gaussians, features, (16, 16)), expected)
+
+
+def test_without_numba_auto_tiles_only_where_it_pays(monkeypatch, make):
+    monkeypatch.setattr(sys.modules["gpstoken.splat"], "_at_hand", lambda backend: False)
     sparse = [value.detach() for value in make(8, 128, smallest=0.02, largest=0.1)]
     wide = [sparse[0], torch.full_like(sparse[1], 0.66), *sparse[2:]]
     assert _culling_pays(Gaussians(*sparse[:3]), (64, 64), 3.0)
@@ -159,7 +150,8 @@ def test_auto_tiles_only_where_it_pays():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"backend": "cuda"}, r"backend must be one of auto, reference, tiled, got 'cuda'"),
+        ({"backend": "cuda"}, r"backend must be one of auto, reference, tiled, cpu, triton, got 'cuda'"),
+        ({"backend": "triton", "features": torch.zeros(2, 3, 5, device="meta")}, r"backend 'triton' needs tensors on"),
         ({"features": torch.zeros(2, 4, 5)}, r"features must be \[2, 3, C\] like the Gaussians, got \[2, 4, 5\]"),
         ({"features": torch.zeros(2, 3)}, r"features must be \[2, 3, C\]"),
         ({"size": (0, 8)}, r"size must be \(h, w\) with both >= 1, got \(0, 8\)"),

@@ -13,7 +13,7 @@ from gpstoken.splat import splat
 from gpstoken.splat.reference import pixel_positions
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "renderer.npz")
-each_backend = pytest.mark.parametrize("backend", ["reference", "tiled"])
+each_backend = pytest.mark.parametrize("backend", ["reference", "tiled", "cpu"])
 
 
 def relative_error(value, expected):

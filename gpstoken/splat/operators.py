@@ -1,0 +1,97 @@
+"""What makes a pair of compiled kernels an operator of torch: shapes, gradient, autocast and a count of its work."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gpstoken.gaussians import Gaussians
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+DEVICES: dict[str, str] = {}  # of the operators that are registered, by name
+
+
+def register(
+    name: str,
+    device: str,
+    forward: Callable[[Tensor, Tensor, Tensor, Tensor, int, int, float], Tensor],
+    backward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Gradients],
+) -> None:
+    """Registers gpstoken::splat_NAME and gpstoken::splat_NAME_backward.
+
+    The pair compiles without a graph break, and under autocast its tensors become float32. FLOPs are those of the
+    equation, every Gaussian at every pixel: how many a kernel skips depends on values, not on shapes.
+
+    Args:
+        name: of the backend.
+        device: type of the devices that the kernels run on.
+        forward: (mu [B, N, 2], sigma [B, N, 2], rho [B, N], features [B, N, C], height, width, support factor) to the
+            feature map [B, C, height, width], contiguous.
+        backward: (gradient [B, C, height, width], mu, sigma, rho, features, support factor) to the gradients of mu,
+            sigma, rho and features, contiguous.
+    """
+    DEVICES[name] = device
+    # Where Triton is missing, the import warns that Triton's kernels cannot be counted, which nobody here asked for.
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
+    from torch.utils.flop_counter import register_flop_formula
+
+    @torch.library.custom_op(f"gpstoken::splat_{name}", mutates_args=(), device_types=device)
+    def render(
+        mu: Tensor, sigma: Tensor, rho: Tensor, features: Tensor, height: int, width: int, support_factor: float
+    ) -> Tensor:
+        return forward(mu, sigma, rho, features, height, width, support_factor)
+
+    @torch.library.custom_op(f"gpstoken::splat_{name}_backward", mutates_args=(), device_types=device)
+    def render_backward(
+        gradient: Tensor, mu: Tensor, sigma: Tensor, rho: Tensor, features: Tensor, support_factor: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return backward(gradient, mu, sigma, rho, features, support_factor)
+
+    @render.register_fake
+    def _(mu, sigma, rho, features, height, width, support_factor):
+        return features.new_empty(features.shape[0], features.shape[2], height, width)
+
+    @render_backward.register_fake
+    def _(gradient, mu, sigma, rho, features, support_factor):
+        return tuple(
+            torch.empty_like(value, memory_format=torch.contiguous_format) for value in (mu, sigma, rho, features)
+        )
+
+    def keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:4])
+        ctx.support_factor = inputs[-1]
+
+    def differentiate(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+        # A backward pass that runs inside autocast must not round the gradient of the geometry.
+        with torch.autocast(gradient.device.type, enabled=False):
+            return *render_backward(gradient, *context.saved_tensors, context.support_factor), None, None, None
+
+    render.register_autograd(differentiate, setup_context=keep)
+    render.register_autocast(device, torch.float32)
+
+    @register_flop_formula(getattr(torch.ops.gpstoken, f"splat_{name}"))
+    def _(mu, sigma, rho, features, height, width, support_factor, out_shape=None) -> int:
+        batch, num_tokens, channels = features
+        return 2 * batch * num_tokens * channels * height * width
+
+    @register_flop_formula(getattr(torch.ops.gpstoken, f"splat_{name}_backward"))
+    def _(gradient, mu, sigma, rho, features, support_factor, out_shape=None) -> int:
+        batch, num_tokens, channels = features
+        return 4 * batch * num_tokens * channels * gradient[2] * gradient[3]
+
+
+def operator(name: str, features: Tensor) -> Callable[[Gaussians, Tensor, tuple[int, int], float], Tensor]:
+    """The registered renderer, with the arguments of `gpstoken.splat.reference.splat`.
+
+    Raises:
+        ValueError: if it is not for the device of the features.
+    """
+    if features.device.type != DEVICES[name]:
+        raise ValueError(f"splat: backend {name!r} needs tensors on {DEVICES[name]!r}, got {features.device}")
+    operator = getattr(torch.ops.gpstoken, f"splat_{name}")
+
+    def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support_factor: float) -> Tensor:
+        return operator(gaussians.mu, gaussians.sigma, gaussians.rho, features, *size, float(support_factor))
+
+    return splat

@@ -1,0 +1,60 @@
+"""The partition in Triton: on a GPU where there is one, else in the interpreter (tests/conftest.py), on small tiles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gpstoken.partition import partition
+
+pytest.importorskip("triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(scope="module")
+def crops():
+    """64 x 64 pixels of golden images: photographs, and a synthetic one with ties."""
+    with np.load(Path(__file__).parents[1] / "golden" / "partition.npz") as golden:
+        pixels = torch.from_numpy(golden["images"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        synthetic = [str(name).startswith("syn_") for name in golden["image_names"]]
+    return torch.cat([pixels[:2, :, 96:160, 96:160], pixels[synthetic][:1, :, :64, :64]])
+
+
+def both(image, *arguments, **options):
+    """The regions by both backends, as lists; their order may differ only where complexities agree to 14 digits."""
+    there = partition(image.to(DEVICE), *arguments, **options, backend="triton")
+    assert there.device.type == DEVICE
+    return there.tolist(), partition(image, *arguments, **options, backend="cpu").tolist()
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 40, 64])
+def test_equals_the_cpu_backend(crops, num_tokens):
+    actual, expected = both(crops[:1] if num_tokens < 40 else crops, num_tokens)
+    assert [sorted(regions) for regions in actual] == [sorted(regions) for regions in expected]
+    assert actual == expected
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 5.0])
+def test_other_exponents(crops, lambda_):
+    assert len(set(map(str, both(crops[1:], 23, lambda_)))) == 1
+
+
+def test_smaller_regions_and_a_bias(crops):
+    bias = torch.zeros(32, 32, dtype=torch.float64)
+    bias[:8] = 3.0
+    image = crops[:1, :, :32, :32]
+    plain, steered = (both(image, 20, min_region_size=4, **options) for options in ({}, {"bias": bias}))
+    assert plain[0] == plain[1]
+    assert steered[0] == steered[1] != plain[0]
+
+
+def test_a_flat_image_splits_by_area():
+    actual, expected = both(torch.zeros(2, 3, 32, 32), 5)
+    assert actual == expected
+
+
+def test_other_shapes_are_refused():
+    for shape in ((48, 48), (32, 64)):
+        with pytest.raises(ValueError, match="the triton backend needs square tiles of 2\\^k pixels, got"):
+            partition(torch.zeros(1, 3, *shape, device=DEVICE), 4, backend="triton")
