@@ -44,14 +44,13 @@ def main() -> None:
     for name in arguments.names:
         if name not in MODULES:
             parser.error(f"no benchmark {name!r}; there are: {', '.join(MODULES)}")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch sees no CUDA device")
-    names = arguments.names or (MODULES if arguments.device == "cpu" else ON_GPU)
-    rows = []
-    for name in names:
-        run = import_module(f"benchmarks.{name}").run
         if arguments.device == "cuda" and name not in ON_GPU:
             parser.error(f"{name} is not for --device cuda; those are: {', '.join(ON_GPU)}")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no CUDA device")
+    rows = []
+    for name in arguments.names or (MODULES if arguments.device == "cpu" else ON_GPU):
+        run = import_module(f"benchmarks.{name}").run
         rows += run(arguments.device) if name in ON_GPU else run()
     record = machine()
     print(table(rows))
