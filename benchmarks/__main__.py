@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.timing import machine
 
-ON_GPU = ("partition", "splat", "networks")
+ON_GPU = ("partition", "splat", "networks", "training")
 MODULES = (*ON_GPU, "evaluation", "calibrate")
 
 

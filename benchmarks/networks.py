@@ -11,9 +11,8 @@ from benchmarks.partition import photographs
 from benchmarks.splat import peak_extra_bytes
 from benchmarks.timing import compare, with_floor
 from gpstoken import GPSToken
-from gpstoken.blocks import TiledGroupNorm
+from gpstoken.blocks import TiledGroupNorm, swish
 from gpstoken.decoder import Decoder
-from gpstoken.refine import Refine
 
 DECODER_MACS = 335.54e9  # of the released form; spec of the paper's sizes, counted in tests/profiling
 
@@ -22,28 +21,40 @@ def released_form(tokenizer: GPSToken) -> GPSToken:
     """A tokenizer of equal weights that computes as the release.
 
     It pools block by block, upsamples before convolving and brings the statistics of its decoder's norms to full size,
-    for one tile too; its attention is unfused under `unfused_attention`.
+    for one tile too; its attention is unfused where it is called through `unfused`.
     """
     other = GPSToken(**tokenizer.config | {"fused": False, "norm": "released"})
     other.load_state_dict(tokenizer.state_dict())
-    for module in other.decoder.modules():
-        if isinstance(module, TiledGroupNorm):
-            module.forward = module.interpolated
+    interpolate_statistics(other.decoder)
     return other.to(next(tokenizer.parameters()).device).eval()
 
 
-def unfused_attention() -> sdpa_kernel:
-    """Attention by two matrix products and a softmax in between."""
-    return sdpa_kernel(SDPBackend.MATH)
+def interpolate_statistics(decoder: Decoder) -> None:
+    """Has the norms bring the statistics of one tile to full size too, as the release does."""
+    for module in decoder.modules():
+        if isinstance(module, TiledGroupNorm):
+            module.forward = module.interpolated
+
+
+def unfused(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The call with its attention as two matrix products and a softmax in between."""
+
+    def computed() -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return call()
+
+    return computed
 
 
 def run(device: str = "cpu") -> list[dict]:
     """Times the parts that are rewritten, then encoding and decoding as a whole, and a training step of the decoder.
 
-    On a CPU by one image and as many threads as torch takes.
+    On a CPU by one image and as many threads as torch takes. What torch.compile makes of ours is timed beside it; on a
+    GPU also in bfloat16, which a CPU without such instructions would take minutes for.
 
     Returns:
-        Rows as `benchmarks.timing.compare` makes them, in milliseconds an image.
+        Rows as `benchmarks.timing.compare` makes them, in milliseconds an image; difference is the largest from the
+        released form, over the largest value.
 
     Raises:
         RuntimeError: if a rewrite gives something else than the released form.
@@ -52,48 +63,63 @@ def run(device: str = "cpu") -> list[dict]:
         torch.manual_seed(0)
         ours = GPSToken.from_preset("gpstoken_m128").eval().to(device)
         theirs = released_form(ours)
+    rows, batch = [], 1 if device == "cpu" else 8
     with torch.inference_mode():
-        batch = 1 if device == "cpu" else 8
         images = photographs()[:1].expand(batch, -1, -1, -1).contiguous().to(device)
         tokens = ours.encode(images)
         cells = ours.refine.align(ours.refine.stem(images), _boxes(ours, images))
         coarse = torch.randn(batch, 512, 64, 64, generator=torch.Generator().manual_seed(1)).to(device)
-        # Multiply-adds of an image that ours cannot leave out: pooling mixes 64 cells into 30, then takes 128 to 512
-        # channels; of nine products of an upsampled pixel four remain.
+        image_wide = torch.randn(batch, 128, 256, 256, generator=torch.Generator().manual_seed(1)).to(device)
+        image_wide = image_wide.contiguous(memory_format=torch.channels_last)
+        # Of each the multiply-adds and bytes of an image that ours cannot leave out. Pooling mixes 64 cells into 30,
+        # then takes 128 to 512 channels; of nine products of an upsampled pixel four remain; a norm reads and writes.
         cases = {
-            "pooling of regions for 30 blocks": (
-                _pooling(theirs.refine, cells), _pooling(ours.refine, cells), 30 * 128 * 128 * (64 + 512)
-            ),
-            "x2 and convolution, 512 channels, 64 to 128": (
-                _upsampling(theirs, coarse), _upsampling(ours, coarse), 16 * 512 * 512 * 64 * 64
-            ),
-            "encode": (lambda: theirs.encode(images).to_tensor(), lambda: ours.encode(images).to_tensor(), None),
-            "decode": (lambda: theirs.decode(tokens), lambda: ours.decode(tokens), DECODER_MACS - 43e9),
-        }  # fmt: skip
-        rows = []
-        for name, (released, rewritten, multiply_adds) in cases.items():
-            rows += _case(f"{name}, M128, {batch} of 256 px", released, rewritten, multiply_adds, batch, device)
+            "pooling of regions for 30 blocks": (_pooling, cells, 30 * 128 * 128 * (64 + 512), 0),
+            "x2 and convolution, 512 channels, 64 to 128": (_upsampling, coarse, 16 * 512 * 512 * 64 * 64, 0),
+            "norm and swish, 128 channels": (_norm, image_wide, 0, 2 * image_wide[0].nbytes),
+            "encode": (lambda tokenizer, images: tokenizer.encode(images).to_tensor(), images, 0, 0),
+            "decode": (lambda tokenizer, tokens: tokenizer.decode(tokens), tokens, DECODER_MACS - 43e9, 0),
+        }
+        for name, (part, given, multiply_adds, moved_bytes) in cases.items():
+            variants = {"released form": unfused(partial(part, theirs, given)), "ours": partial(part, ours, given)}
+            if part not in (_pooling, _upsampling):  # one product each: nothing to fuse
+                variants["ours, compiled"] = partial(torch.compile(part), ours, given)
+            if name in ("encode", "decode") and device == "cuda":
+                variants["ours, compiled, bfloat16"] = _bfloat16(partial(torch.compile(part), ours, given))
+            case = f"{name}, M128, {batch} of 256 px"
+            rows += _case(case, variants, multiply_adds, moved_bytes, batch, device)
     return rows + _recomputing(ours.decoder, batch, device)
 
 
 def _case(
-    name: str, released: Callable[[], Tensor], rewritten: Callable[[], Tensor], multiply_adds: float | None, batch: int,
+    name: str,
+    variants: dict[str, Callable[[], Tensor]],
+    multiply_adds: float,
+    moved_bytes: float,
+    batch: int,
     device: str,
-) -> list[dict]:  # fmt: skip
-    def theirs() -> Tensor:
-        with unfused_attention():
-            return released()
-
-    difference = float((theirs() - rewritten()).abs().max() / rewritten().abs().max())
-    if difference > 1e-4:
-        raise RuntimeError(
-            f"benchmarks.networks: {name}: the rewrite differs from the released form by {difference:.1e}"
-        )
+) -> list[dict]:
+    expected = next(iter(variants.values()))()
+    differences = {}
+    for variant, call in variants.items():
+        differences[variant] = float((call() - expected).abs().max() / expected.abs().max())
+        if differences[variant] > 1e-4 and "bfloat16" not in variant:
+            raise RuntimeError(
+                f"benchmarks.networks: {name}: {variant} differs from the released form by {differences[variant]:.1e}"
+            )
     clock = "cuda" if device == "cuda" else "wall"
     rounds = 5 if name.startswith("decode") and device == "cpu" else 9  # seconds each
-    rows = compare(name, {"released form": theirs, "ours": rewritten}, clock, rounds, batch)
-    rows = with_floor(rows, multiply_adds, 0, device) if multiply_adds else rows
-    return [row | {"difference": difference} for row in rows]
+    rows = compare(name, variants, clock, rounds, batch)
+    rows = with_floor(rows, multiply_adds, moved_bytes, device) if multiply_adds or moved_bytes else rows
+    return [row | {"difference": differences[row["variant"]]} for row in rows]
+
+
+def _bfloat16(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    def rounded() -> Tensor:
+        with torch.autocast("cuda", torch.bfloat16):
+            return call()
+
+    return rounded
 
 
 def _recomputing(decoder: Decoder, batch: int, device: str) -> list[dict]:
@@ -117,10 +143,15 @@ def _boxes(tokenizer: GPSToken, images: Tensor) -> Tensor:
     return tokenizer._layout_of_tiles(images, None, None, None)[1]
 
 
-def _pooling(refine: Refine, cells: Tensor) -> Callable[[], Tensor]:
-    pool = refine.pool_at_once if refine.fused else refine.pool
-    return lambda: torch.stack(tuple(pool(cells)), 2)
+def _pooling(tokenizer: GPSToken, cells: Tensor) -> Tensor:
+    refine = tokenizer.refine
+    # The last of them stands for all in the comparison: putting thirty together would take as long as making them.
+    return tuple((refine.pool_at_once if refine.fused else refine.pool)(cells))[-1]
 
 
-def _upsampling(tokenizer: GPSToken, coarse: Tensor) -> Callable[[], Tensor]:
-    return lambda: tokenizer.decoder.levels[-1].upsample(coarse)
+def _upsampling(tokenizer: GPSToken, coarse: Tensor) -> Tensor:
+    return tokenizer.decoder.levels[-1].upsample(coarse)
+
+
+def _norm(tokenizer: GPSToken, image_wide: Tensor) -> Tensor:
+    return swish(tokenizer.decoder.norm_out(image_wide))

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
@@ -126,6 +125,7 @@ class Refine(nn.Module):
             return ()
         weight = torch.cat([block.pool.weight for block in self.blocks])  # [depth, R]
         bias = torch.cat([block.pool.bias for block in self.blocks])
-        mixed = (cells @ weight.T.to(cells.dtype)).transpose(-1, -2)  # [B, N, depth, S]
         constant = weight.sum(1, keepdim=True) * self.project.bias + bias[:, None]
-        return (F.linear(mixed, self.project.weight.flatten(1)) + constant).unbind(2)
+        mixed = (weight.to(cells.dtype) @ cells.flatten(0, 2).T).unflatten(1, (-1, cells.shape[2]))  # [depth, B * N, S]
+        project = self.project.weight.flatten(1).T.expand(len(mixed), -1, -1)
+        return torch.baddbmm(constant[:, None], mixed, project).unflatten(1, cells.shape[:2]).unbind(0)

@@ -30,6 +30,32 @@ def inception_file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def make_tokenizer():
+    """(settings, **overrides) to a GPSToken whose offsets are not zero, as they are before training."""
+    from gpstoken import GPSToken
+
+    def make(settings, **overrides):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            tokenizer = GPSToken(**settings | overrides).eval()
+            torch.nn.init.normal_(tokenizer.refine.to_offset.weight, std=0.2)
+        return tokenizer
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def some_image():
+    """(*shape, dtype) of [B, H, W] to float[B, 3, H, W] of smooth noise: regions of unlike complexity."""
+
+    def make(*shape, dtype=torch.float32):
+        coarse = torch.rand(shape[0], 3, 9, 9, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        return torch.nn.functional.interpolate(coarse, shape[1:], mode="bilinear").to(dtype)
+
+    return make
+
+
 NARROW_TOKENIZER = {
     "num_tokens": 8, "feature_channels": 4, "image_size": 32, "grid_size": 8, "width": 16, "depth": 1, "heads": 2,
     "roi_size": 2, "stem_channels": 4, "decoder_channels": 4, "decoder_blocks": 1, "norm_groups": 2,

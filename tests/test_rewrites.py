@@ -1,9 +1,12 @@
 """The exact rewrites of the networks: what they give, what they save, and that they compile in one piece."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmarks.networks import interpolate_statistics
 from gpstoken import GPSToken, Tokens
 from gpstoken.blocks import TiledGroupNorm
 from gpstoken.decoder import SpatialAttention, Upsample
@@ -18,18 +21,9 @@ SMALL = {
 }  # fmt: skip
 
 
-def small(**overrides):
-    """A tokenizer whose offsets are not zero, as they are before training."""
-    torch.manual_seed(0)
-    tokenizer = GPSToken(**SMALL | overrides).eval()
-    torch.nn.init.normal_(tokenizer.refine.to_offset.weight, std=0.2)
-    return tokenizer
-
-
-def some_image(*shape, dtype=torch.float32):
-    """Smooth noise: regions of unlike complexity."""
-    coarse = torch.rand(shape[0], 3, 9, 9, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    return torch.nn.functional.interpolate(coarse, shape[1:], mode="bilinear").to(dtype)
+@pytest.fixture
+def small(make_tokenizer):
+    return partial(make_tokenizer, SMALL)
 
 
 def results(tokenizer, image):
@@ -44,7 +38,7 @@ def results(tokenizer, image):
 
 @pytest.mark.parametrize("change", [{"fused": True}, {"fused": True, "recompute": True}])
 @pytest.mark.parametrize("norm", ["plain", "released"])
-def test_rewritten_tokenizer_equals_the_released_form_in_values_and_gradients(change, norm):
+def test_rewritten_tokenizer_equals_the_released_form_in_values_and_gradients(small, some_image, change, norm):
     image = some_image(2, 32, 32, dtype=torch.float64)
     form = small(norm=norm, fused=False).double()
     rewritten = GPSToken(**form.config | change).double()
@@ -95,7 +89,7 @@ def test_released_norm_of_a_constant_group_is_its_shift():
             assert torch.equal(norm(torch.full((1, 4, 8, 8), 3.0)), torch.full((1, 4, 8, 8), 0.25))
 
 
-def test_recomputing_keeps_less():
+def test_recomputing_keeps_less(small, some_image):
     saved = []
     for recompute in (False, True):
         tokenizer, total = small(recompute=recompute), 0
@@ -127,9 +121,8 @@ def test_decoder_saves_at_most_0_6_of_the_released_form(preset):
     }.items():
         make = lambda change=change, **more: GPSToken.from_preset(preset, **more | change).decoder  # noqa: E731
         decoder = without_weights(make, ()).train()
-        for module in decoder.modules():
-            if name == "released" and isinstance(module, TiledGroupNorm):
-                module.forward = module.interpolated
+        if name == "released":
+            interpolate_statistics(decoder)
         channels = decoder.conv_in.in_channels
         feature_map = torch.zeros(1, channels, 64, 64)
         unfused = sdpa_kernel(SDPBackend.MATH if name == "released" else SDPBackend.FLASH_ATTENTION)
@@ -148,7 +141,7 @@ class TestCompile:
         torch.compiler.reset()
 
     @pytest.mark.parametrize("fused", [False, True])
-    def test_encode_and_decode(self, fused):
+    def test_encode_and_decode(self, small, some_image, fused):
         tokenizer, image = small(fused=fused), some_image(2, 32, 32)
         expected = tokenizer.encode(image)
         encode = torch.compile(tokenizer.encode, fullgraph=True, backend="aot_eager")
@@ -163,7 +156,7 @@ class TestCompile:
         torch.testing.assert_close(compiled(*given), network(*given))
 
 
-def test_bfloat16_autocast_stays_close():
+def test_bfloat16_autocast_stays_close(small, some_image):
     tokenizer, image = small(), some_image(2, 32, 32)
     with torch.no_grad():
         tokens = tokenizer.encode(image)

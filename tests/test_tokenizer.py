@@ -3,6 +3,8 @@
 The grid is a quarter of the paper's: attention over its 4096 points would take most of the time.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -16,18 +18,9 @@ NARROW = {
 }  # fmt: skip
 
 
-def narrow(**overrides):
-    """A tokenizer whose offsets are not zero, as they are before training."""
-    torch.manual_seed(0)
-    tokenizer = GPSToken(**NARROW | overrides).eval()
-    torch.nn.init.normal_(tokenizer.refine.to_offset.weight, std=0.2)
-    return tokenizer
-
-
-def some_image(*shape, dtype=torch.float32):
-    """Smooth noise: regions of unlike complexity."""
-    coarse = torch.rand(shape[0], 3, 9, 9, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    return torch.nn.functional.interpolate(coarse, shape[1:], mode="bilinear").to(dtype)
+@pytest.fixture
+def narrow(make_tokenizer):
+    return partial(make_tokenizer, NARROW)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +56,7 @@ def test_presets_have_the_released_number_of_parameters(preset, parameters, deco
     ids=str,
 )
 @pytest.mark.parametrize("tile_decoding", ["merged", "separate"])
-def test_sizes(size, tiles, tile_decoding):
+def test_sizes(narrow, some_image, size, tiles, tile_decoding):
     tokenizer = narrow(tile_decoding=tile_decoding)
     assert tokenizer.tiles(size) == tiles
     tokens = tokenizer.encode(some_image(1, *size))
@@ -79,7 +72,7 @@ def test_sizes(size, tiles, tile_decoding):
 @pytest.mark.parametrize(
     ("norm", "tile_decoding"), [("plain", "merged"), ("released", "merged"), ("released", "separate")]
 )
-def test_images_of_a_batch_do_not_see_each_other(norm, tile_decoding):
+def test_images_of_a_batch_do_not_see_each_other(narrow, some_image, norm, tile_decoding):
     tokenizer = narrow(norm=norm, tile_decoding=tile_decoding).double()
     image = some_image(2, 512, 512, dtype=torch.float64)
     together = tokenizer.encode(image)
@@ -93,7 +86,7 @@ def test_images_of_a_batch_do_not_see_each_other(norm, tile_decoding):
 
 
 @torch.no_grad()
-def test_separate_tiles_are_decoded_as_if_alone():
+def test_separate_tiles_are_decoded_as_if_alone(narrow, some_image):
     tokenizer = narrow(tile_decoding="separate", image_size=128, grid_size=8).double()
     tokens = tokenizer.encode(some_image(2, 256, 384, dtype=torch.float64))
     decoded = tokenizer.decode(tokens)
@@ -109,7 +102,7 @@ def test_separate_tiles_are_decoded_as_if_alone():
 
 
 @torch.no_grad()
-def test_tiles_are_encoded_as_if_alone():
+def test_tiles_are_encoded_as_if_alone(narrow, some_image):
     tokenizer = narrow().double()
     image = some_image(1, 512, 512, dtype=torch.float64)
     whole = tokenizer.encode(image)
@@ -124,7 +117,7 @@ def test_tiles_are_encoded_as_if_alone():
 
 @torch.no_grad()
 @pytest.mark.parametrize("num_tokens", [1, 2, 63, 257])
-def test_any_number_of_tokens_without_retraining(num_tokens):
+def test_any_number_of_tokens_without_retraining(narrow, some_image, num_tokens):
     tokenizer = narrow()
     tokens = tokenizer.encode(some_image(1, 256, 256), num_tokens)
     assert tokens.to_tensor().shape == (1, num_tokens, 9)
@@ -132,7 +125,7 @@ def test_any_number_of_tokens_without_retraining(num_tokens):
 
 
 @torch.no_grad()
-def test_more_tokens_than_regions_are_refused():
+def test_more_tokens_than_regions_are_refused(narrow, some_image):
     with pytest.raises(ValueError, match="num_tokens must be at most 1024"):
         narrow().encode(some_image(1, 256, 256), 1025)
     with pytest.raises(ValueError, match="multiple of the 4 tiles, got 30"):
@@ -140,7 +133,7 @@ def test_more_tokens_than_regions_are_refused():
 
 
 @torch.no_grad()
-def test_bias_moves_tokens():
+def test_bias_moves_tokens(narrow, some_image):
     tokenizer, image = narrow(), some_image(1, 256, 256)
     left = torch.zeros(256, 256)
     left[:, :128] = 1e4
@@ -155,7 +148,7 @@ def test_bias_moves_tokens():
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(256, 256), (512, 512)])
-def test_supplied_regions_take_the_place_of_the_partition(size):
+def test_supplied_regions_take_the_place_of_the_partition(narrow, some_image, size):
     tokenizer, image = narrow(), some_image(1, *size)
     count = 16 * size[0] * size[1] // 256**2
     regions = partition(image, count)
@@ -165,7 +158,7 @@ def test_supplied_regions_take_the_place_of_the_partition(size):
 
 
 @torch.no_grad()
-def test_tokens_have_no_order():
+def test_tokens_have_no_order(narrow, some_image):
     tokenizer, image = narrow().double(), some_image(1, 256, 256, dtype=torch.float64)
     regions = partition(image, 63)
     order = torch.randperm(63, generator=torch.Generator().manual_seed(2))
@@ -176,7 +169,7 @@ def test_tokens_have_no_order():
 
 @torch.no_grad()
 @pytest.mark.parametrize("tile_decoding", ["merged", "separate"])
-def test_arguments_are_not_changed(tile_decoding):
+def test_arguments_are_not_changed(narrow, some_image, tile_decoding):
     tokenizer = narrow(tile_decoding=tile_decoding)
     image, bias = some_image(1, 512, 512), torch.rand(512, 512)
     regions = partition(image, 64)
@@ -190,7 +183,7 @@ def test_arguments_are_not_changed(tile_decoding):
 
 
 @torch.no_grad()
-def test_layout_is_where_refinement_starts():
+def test_layout_is_where_refinement_starts(narrow, some_image):
     image = some_image(1, 512, 512)
     untrained, fixed = narrow(), narrow(refine_geometry=False)
     torch.nn.init.zeros_(untrained.refine.to_offset.weight)
@@ -201,7 +194,7 @@ def test_layout_is_where_refinement_starts():
     assert (narrow().encode(image).gaussians.to_tensor() - layout).abs().max() > 0.01
 
 
-def test_every_parameter_learns():
+def test_every_parameter_learns(narrow, some_image):
     tokenizer = narrow()
     tokenizer(some_image(1, 256, 256)).square().mean().backward()
     frozen = [name for name, parameter in tokenizer.named_parameters() if not parameter.requires_grad]
@@ -213,7 +206,7 @@ def test_every_parameter_learns():
 
 
 @torch.no_grad()
-def test_geometry_stays_in_float32_under_autocast():
+def test_geometry_stays_in_float32_under_autocast(narrow, some_image):
     tokenizer, image = narrow(), some_image(1, 256, 256)
     with torch.autocast("cpu", torch.bfloat16):
         tokens = tokenizer.encode(image)
@@ -226,12 +219,12 @@ def test_geometry_stays_in_float32_under_autocast():
 
 @torch.no_grad()
 @pytest.mark.parametrize("fill", [-1.0, 0.0, 1.0])
-def test_a_flat_image_is_tokenized(fill):
+def test_a_flat_image_is_tokenized(narrow, fill):
     tokenizer = narrow()
     assert tokenizer(torch.full((1, 3, 256, 256), fill)).isfinite().all()
 
 
-def test_bad_arguments():
+def test_bad_arguments(narrow, some_image):
     tokenizer = narrow()
     for size in ((255, 256), (256, 136), (0, 256)):
         with pytest.raises(ValueError, match=rf"multiples of 16 pixels, got {size[0]}x{size[1]}"):

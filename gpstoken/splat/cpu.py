@@ -7,6 +7,8 @@ closed form. Work is split over images and over runs of rows (forward) or of Gau
 `gpstoken.threads`; who does which run changes no sum, so repeated runs are equal to the bit.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from numba import float64
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from gpstoken.splat.operators import Gradients, register
 from gpstoken.splat.reference import pixel_positions
-from gpstoken.splat.rows import compiled, row_weights, support_spans
+from gpstoken.splat.rows import compiled, row_height, row_shape, row_weights, support_spans
 from gpstoken.threads import for_each
 
 # Channels are filled up with zeros to a multiple of this, so that vector code has no remainder.
@@ -36,11 +38,11 @@ def _paint(mu, sigma, rho, features, x, y, top, bottom, support, planes):
         band[:] = 0
         for n in range(len(rho)):
             first, last, low, high = spans[n]
+            centre, deviation, correlation = float64(mu[n, 0]), float64(sigma[n, 0]), float64(rho[n])
+            scale, bend = row_shape(deviation, correlation, count)
             for row in range(max(low, start), min(high, stop)):
-                v = ((2.0 * row / (height - 1) - 1.0 if height > 1 else 0.0) - mu[n, 1]) / float64(sigma[n, 1])
-                row_weights(
-                    weight, float64(mu[n, 0]), float64(sigma[n, 0]), float64(rho[n]), v, first, last, count, exact
-                )
+                v = row_height(row, height, mu[n, 1], sigma[n, 1])
+                row_weights(weight, centre, deviation, correlation, scale, bend, v, first, last, count, exact)
                 for i in range(first, last):
                     factor = features.dtype.type(weight[i])
                     for channel in range(channels):
@@ -77,14 +79,14 @@ def _differentiate(planes, mu, sigma, rho, features, x, y, start, stop, support,
                     band[row - top, i, channel] = planes[channel, row, i]
         for n in range(start, stop):
             first, last, low, high = spans[n]
-            correlation = float64(rho[n])
+            centre, deviation, correlation = float64(mu[n, 0]), float64(sigma[n, 0]), float64(rho[n])
             r = np.sqrt((1 - correlation) * (1 + correlation))
-            scale = 1 / (r * sigma[n, 0])
+            scale, bend = row_shape(deviation, correlation, count)
             step = 2.0 / (count - 1) * scale if count > 1 else 0.0
-            origin = ((-1.0 if count > 1 else 0.0) - mu[n, 0]) * scale
+            origin = ((-1.0 if count > 1 else 0.0) - centre) * scale
             for row in range(max(low, top), min(high, bottom)):
-                v = ((2.0 * row / (height - 1) - 1.0 if height > 1 else 0.0) - mu[n, 1]) / float64(sigma[n, 1])
-                row_weights(weight, float64(mu[n, 0]), float64(sigma[n, 0]), correlation, v, first, last, count, exact)
+                v = row_height(row, height, mu[n, 1], sigma[n, 1])
+                row_weights(weight, centre, deviation, correlation, scale, bend, v, first, last, count, exact)
                 ridge = correlation / r * v
                 sums[:] = 0
                 for i in range(first, last):
@@ -127,8 +129,9 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
-def _positions(height: int, width: int, like: Tensor) -> list[np.ndarray]:
-    return [pixel_positions(count, dtype=like.dtype, device=like.device).numpy() for count in (width, height)]
+@cache
+def _positions(height: int, width: int, dtype: torch.dtype) -> tuple[np.ndarray, ...]:
+    return tuple(pixel_positions(count, dtype=dtype, device=torch.device("cpu")).numpy() for count in (width, height))
 
 
 def _parts(batch: int, length: int) -> list[tuple[int, int, int]]:
@@ -142,7 +145,7 @@ def _forward(
     mu: Tensor, sigma: Tensor, rho: Tensor, features: Tensor, height: int, width: int, support_factor: float
 ) -> Tensor:
     arrays = *_arrays(mu, sigma, rho), _filled(features)
-    positions = _positions(height, width, features)
+    positions = _positions(height, width, features.dtype)
     feature_map = features.new_empty(len(features), features.shape[2], height, width)
     planes = feature_map.numpy()
     support, parts = planes.dtype.type(support_factor), _parts(len(features), height)
@@ -160,7 +163,7 @@ def _backward(
 ) -> Gradients:
     arrays = *_arrays(mu, sigma, rho), _filled(features)
     (planes,) = _arrays(gradient)
-    positions = _positions(*planes.shape[2:], features)
+    positions = _positions(*planes.shape[2:], features.dtype)
     results = [np.empty_like(value) for value in arrays]
     support, parts = planes.dtype.type(support_factor), _parts(len(planes), features.shape[1])
 

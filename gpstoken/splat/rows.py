@@ -1,10 +1,14 @@
 """Rows of a Gaussian's support box, compiled by numba: which pixels they have, and the weights along them."""
 
 import numpy as np
-from numba import njit
+from numba import float64, njit
 
 # "reassoc" lets a sum over channels be taken in lanes; nothing here may assume that there is no NaN.
 compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+
+# A row whose ends are both nearer to its peak than the root of this, in deviations, is walked from its first pixel on:
+# beside the peak's, no weight is below exp(-150), and no ratio of two neighbours above exp(600).
+NEAR = 300.0
 
 
 @compiled
@@ -31,41 +35,52 @@ def _span(position, centre, limit):
 
 
 @compiled
-def row_weights(weight, mu_x, sigma_x, rho, v, first, last, count, exact):
-    """weight[first:last] of the pixels of a row at height v (in sigma_y), in float64.
+def row_height(row, height, mu_y, sigma_y):
+    """v, how far a row of pixels lies below a Gaussian's centre, in sigma_y and float64."""
+    return ((2.0 * row / (height - 1) - 1.0 if height > 1 else 0.0) - mu_y) / float64(sigma_y)
+
+
+@compiled
+def row_shape(sigma_x, rho, count):
+    """What all rows of a Gaussian share: 1 / (r sigma_x), r = sqrt(1 - rho^2), and the ratio of ratios along a row."""
+    scale = 1 / (sigma_x * np.sqrt((1 - rho) * (1 + rho)))
+    advance = (2.0 / (count - 1) if count > 1 else 0.0) * scale
+    return scale, np.exp(-advance * advance)
+
+
+@compiled
+def row_weights(weight, mu_x, sigma_x, rho, scale, bend, v, first, last, count, exact):
+    """weight[first:last] of the pixels of a row at height v (`row_height`), in float64; scale, bend: `row_shape`.
 
     With r = sqrt(1 - rho^2), a row is exp(-v^2 / 2) times a Gaussian of deviation r sigma_x about mu_x + rho v sigma_x.
-    The recurrence runs from the pixel nearest to that peak outwards, where it can only underflow to the zero that is
-    due. It is wrong by up to half the square of its length in roundings of 2^-53, far below a float32; for float64
-    (`exact`) every pixel has its own exponential.
+    The recurrence runs along the row or, where it is long against that deviation, from the pixel nearest to the peak
+    outwards, so that it can only underflow to the zero that is due. It is wrong by up to half the square of its length
+    in roundings of 2^-53, far below a float32; for float64 (`exact`) every pixel has its own exponential.
     """
-    step = 2.0 / (count - 1) if count > 1 else 0.0
-    origin = -1.0 if count > 1 else 0.0
-    scale = 1 / (sigma_x * np.sqrt((1 - rho) * (1 + rho)))
-    peak = mu_x + rho * v * sigma_x
     if exact:
         for i in range(first, last):
             u = ((2.0 * i / (count - 1) - 1.0 if count > 1 else 0.0) - mu_x) / sigma_x
             z = (v - rho * u) / np.sqrt((1 - rho) * (1 + rho))
             weight[i] = np.exp(-0.5 * (u * u + z * z))
         return
-    start = first
-    if count > 1:
-        nearest = (peak - origin) / step + 0.5
+    step = 2.0 / (count - 1) if count > 1 else 0.0
+    origin = -1.0 if count > 1 else 0.0
+    peak, advance = mu_x + rho * v * sigma_x, step * scale
+    start, offset = first, (origin + first * step - peak) * scale
+    end = offset + (last - 1 - first) * advance
+    if not (offset * offset < NEAR and end * end < NEAR):
+        nearest = (peak - origin) / step + 0.5 if count > 1 else 0.0
         if nearest > first:  # not for a NaN
             start = int(min(nearest, last - 1.0))
-    offset, advance = (origin + start * step - peak) * scale, step * scale
-    top = np.exp(-0.5 * (v * v + offset * offset))
-    bend = np.exp(-advance * advance)
-    weight[start] = top
-    if start + 1 < last:
-        value, ratio = top, np.exp(-0.5 * advance * advance - advance * offset)
-        for i in range(start + 1, last):
-            value *= ratio
-            ratio *= bend
-            weight[i] = value
+            offset = (origin + start * step - peak) * scale
+    value, ratio = np.exp(-0.5 * (v * v + offset * offset)), np.exp(-0.5 * advance * advance - advance * offset)
+    weight[start] = value
+    for i in range(start + 1, last):
+        value *= ratio
+        ratio *= bend
+        weight[i] = value
     if start > first:
-        value, ratio = top, np.exp(-0.5 * advance * advance + advance * offset)
+        value, ratio = weight[start], np.exp(-0.5 * advance * advance + advance * offset)
         for i in range(start - 1, first - 1, -1):
             value *= ratio
             ratio *= bend

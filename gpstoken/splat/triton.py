@@ -100,7 +100,12 @@ def _differentiate(
     num_tokens, channels, height, width, support,
     LANES: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of one Gaussian over its own box; the moments are those of `gpstoken.splat.cpu`."""
+    """The gradient of one Gaussian over its own box.
+
+    In u = dx / sigma_x, r = sqrt(1 - rho^2) and z = (dy / sigma_y - rho u) / r the exponent is -(u^2 + z^2) / 2. All
+    gradients of the geometry follow from five moments of q = w (gradient . f) in u and z, which keep their digits as
+    |rho| goes to 1; in dx and dy they would not.
+    """
     image = tl.program_id(1).to(tl.int64)
     token = image * num_tokens + tl.program_id(0)
     mu_x, mu_y = tl.load(mu + 2 * token), tl.load(mu + 2 * token + 1)
