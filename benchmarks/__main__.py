@@ -52,7 +52,7 @@ def main() -> None:
     for name in arguments.names or (MODULES if arguments.device == "cpu" else ON_GPU):
         run = import_module(f"benchmarks.{name}").run
         rows += run(arguments.device) if name in ON_GPU else run()
-    record = machine()
+    record = machine(arguments.device)
     print(table(rows))
     print("\n".join(f"{key}: {value}" for key, value in record.items()))
     if arguments.json:

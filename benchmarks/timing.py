@@ -97,10 +97,10 @@ def rates(device: str, threads: int) -> tuple[float, float]:
     return 2 * 2048**3 / product, 2 * source.nbytes / copy
 
 
-def machine() -> dict:
-    """The processor, the threads, the accelerator and the versions that the times depend on."""
+def machine(device: str) -> dict:
+    """The device, the processor, the threads and the versions that the times depend on."""
     return {
-        **provenance.machine("cuda" if torch.cuda.is_available() else "cpu"),
+        **provenance.machine(device),
         **provenance.versions(),
         "opencv-python-headless": version("opencv-python-headless"),
         "commit": provenance.commit(),

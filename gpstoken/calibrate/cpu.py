@@ -13,7 +13,7 @@ from numba import njit
 
 from gpstoken.calibrate.reference import DEVIATIONS, SLACK
 from gpstoken.partition import max_regions
-from gpstoken.threads import for_each
+from gpstoken.threads import in_runs
 
 # Room to begin with, at least 1; about 20 are used whatever the layout, and where they do not suffice it is doubled.
 STATES_A_TOKEN = 32
@@ -185,10 +185,11 @@ def fit(boxes: np.ndarray, orders: np.ndarray, size: tuple[int, int], min_region
     capacity = _capacities(*size, min_region_size)
     regions = np.empty(boxes.shape, np.int64)
 
-    def fill(index: int) -> None:
-        room = 1 << (STATES_A_TOKEN * len(boxes[index])).bit_length()
-        while not _fit_one(boxes[index], orders[index], capacity, DEVIATIONS, room, regions[index]):
-            room *= 2
+    def fill(start: int, stop: int) -> None:
+        for index in range(start, stop):
+            room = 1 << (STATES_A_TOKEN * len(boxes[index])).bit_length()
+            while not _fit_one(boxes[index], orders[index], capacity, DEVIATIONS, room, regions[index]):
+                room *= 2
 
-    for_each(fill, len(boxes))
+    in_runs(fill, len(boxes))
     return regions

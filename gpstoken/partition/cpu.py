@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from gpstoken.partition.reference import BIN_WIDTH, LAST_BIN, MEASURED_SIZE
-from gpstoken.threads import for_each
+from gpstoken.threads import in_runs
 
 # -p log2(p + 1e-10) of every possible count of pixels in a bin.
 _SHARES = np.arange(MEASURED_SIZE**2 + 1) / (MEASURED_SIZE**2 + 1e-5)
@@ -180,6 +180,12 @@ def _split_tile(grey, bias, num_tokens, lambda_, min_region_size):
     return boxes[order]
 
 
+@njit(nogil=True, cache=True)
+def _split_tiles(start, stop, grey, bias, num_tokens, lambda_, min_region_size, boxes):
+    for tile in range(start, stop):
+        boxes[tile] = _split_tile(grey[tile], bias[tile], num_tokens, lambda_, min_region_size)
+
+
 def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, bias: Tensor | None) -> Tensor:
     """The split of the reference, in float32 and in threads: as many as torch may use.
 
@@ -197,8 +203,6 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
     added = np.empty((len(pixels), 0, 0)) if bias is None else bias.to("cpu").contiguous().numpy()
     boxes = np.empty((len(pixels), num_tokens, 4), np.int64)
 
-    def fill(tile: int) -> None:
-        boxes[tile] = _split_tile(pixels[tile], added[tile], num_tokens, float(lambda_), min_region_size)
-
-    for_each(fill, len(pixels))
+    settings = num_tokens, float(lambda_), min_region_size
+    in_runs(lambda start, stop: _split_tiles(start, stop, pixels, added, *settings, boxes), len(pixels))
     return torch.from_numpy(boxes)

@@ -88,8 +88,9 @@ def _at_hand(backend: str) -> bool:
 def _fastest(gaussians: Gaussians, size: tuple[int, int], support_factor: float) -> str:
     """The backend that was fastest where it was measured, forward and backward (`python -m benchmarks splat`).
 
-    On a CPU the compiled one wins whatever the Gaussians cover, also where each covers the whole map; without it, it is
-    a matter of how much culling saves. Triton was never timed on a GPU, so it is not chosen by itself.
+    On a CPU it is the compiled one whatever the Gaussians cover: where each covers the whole of a small map, matrix
+    products on one thread are at most a fifth faster, and finding that out would cost every other call as much. Without
+    numba, it is a matter of how much culling saves. Triton was never timed on a GPU, so it is not chosen by itself.
     """
     if gaussians.rho.device.type == "cpu" and _at_hand("cpu"):
         return "cpu"

@@ -3,11 +3,12 @@
 What makes it fast: nothing outside a box is touched; along a row the weight is a Gaussian of x alone, whose next value
 is the last one times a ratio, and the ratio's next value is the last one times a constant, so that a pixel costs two
 products instead of an exponential; channels lie together, so that a pixel is a few vector instructions; the gradient is
-closed form. Work is split over images and over runs of rows (forward) or of Gaussians (backward), in the threads of
-`gpstoken.threads`; who does which run changes no sum, so repeated runs are equal to the bit.
+closed form. Work is split over images and, where threads need it, over runs of rows (forward) or of Gaussians
+(backward); who does which run changes no sum, so repeated runs are equal to the bit.
 """
 
 from functools import cache
+from math import gcd
 
 import numpy as np
 import torch
@@ -17,20 +18,21 @@ from torch import Tensor
 from gpstoken.splat.operators import Gradients, register
 from gpstoken.splat.reference import pixel_positions
 from gpstoken.splat.rows import compiled, row_height, row_shape, row_weights, support_spans
-from gpstoken.threads import for_each
+from gpstoken.threads import in_runs
 
 # Channels are filled up with zeros to a multiple of this, so that vector code has no remainder.
 LANES = 8
 # Rows that are worked on at a time, with channels last, in memory that stays in the cache.
 BAND = 16
+# Products of weights and channels from which on more threads than one are worth it: about a millisecond of work. A
+# thread that sleeps takes its time to wake up, most of all where OpenMP's own threads spin (OMP_WAIT_POLICY).
+WORTH_THREADS = 2_000_000
 
 
 @compiled
-def _paint(mu, sigma, rho, features, x, y, top, bottom, support, planes):
+def _paint(spans, mu, sigma, rho, features, count, height, top, bottom, planes):
     """Writes rows [top, bottom) of the planes[C, h, w] of one image."""
-    count, height, channels = len(x), len(y), features.shape[1]
-    exact = x.itemsize == 8
-    spans = support_spans(mu, sigma, x, y, support)
+    channels, exact = features.shape[1], features.itemsize == 8
     weight = np.empty(count, np.float64)
     band = np.empty((BAND, count, channels), features.dtype)
     for start in range(top, bottom, BAND):
@@ -54,7 +56,7 @@ def _paint(mu, sigma, rho, features, x, y, top, bottom, support, planes):
 
 
 @compiled
-def _differentiate(planes, mu, sigma, rho, features, x, y, start, stop, support, to_mu, to_sigma, to_rho, to_features):
+def _differentiate(planes, spans, mu, sigma, rho, features, start, stop, to_mu, to_sigma, to_rho, to_features):
     """Gradients of Gaussians [start, stop) of one image, from the gradient planes[C, h, w] of its map.
 
     In v = dy / sigma_y, r = sqrt(1 - rho^2) and t = (dx / sigma_x - rho v) / r the exponent is -(t^2 + v^2) / 2. All
@@ -62,10 +64,9 @@ def _differentiate(planes, mu, sigma, rho, features, x, y, start, stop, support,
     |rho| goes to 1; in dx and dy they would not. Along a row only w {1, t, t^2} gradient is summed; its product with f
     is taken once a row.
     """
-    count, height, channels = len(x), len(y), features.shape[1]
-    exact = x.itemsize == 8
+    _, height, count = planes.shape
+    channels, exact = features.shape[1], features.itemsize == 8
     kind = features.dtype.type
-    spans = support_spans(mu, sigma, x, y, support)
     weight = np.empty(count, np.float64)
     band = np.zeros((BAND, count, channels), features.dtype)
     sums = np.empty((3, channels), features.dtype)
@@ -134,27 +135,48 @@ def _positions(height: int, width: int, dtype: torch.dtype) -> tuple[np.ndarray,
     return tuple(pixel_positions(count, dtype=dtype, device=torch.device("cpu")).numpy() for count in (width, height))
 
 
-def _parts(batch: int, length: int) -> list[tuple[int, int, int]]:
-    """(image, start, stop) of the pieces that the threads share, about two a thread."""
-    pieces = max(1, min(length, -(-2 * torch.get_num_threads() // max(batch, 1)) if torch.get_num_threads() > 1 else 1))
-    edges = [length * piece // pieces for piece in range(pieces + 1)]
-    return [(image, *edges[piece : piece + 2]) for image in range(batch) for piece in range(pieces)]
+def _shares(spans: np.ndarray, length: int, channels: int) -> tuple[int, int]:
+    """How many threads to take, and into how many pieces to cut each image, so that each thread has as many."""
+    width, height = spans[..., 1] - spans[..., 0], spans[..., 3] - spans[..., 2]
+    threads = torch.get_num_threads() if int((width * height).sum()) * channels > WORTH_THREADS else 1
+    return threads, max(1, min(length, threads // gcd(len(spans), threads)))
+
+
+@compiled
+def _paint_pieces(start, stop, pieces, spans, mu, sigma, rho, features, maps):
+    """Paints the pieces [start, stop) of a batch, counted image by image; a piece is a run of rows."""
+    height, width = maps.shape[2:]
+    for place in range(start, stop):
+        image, piece = place // pieces, place % pieces
+        top, bottom = height * piece // pieces, height * (piece + 1) // pieces
+        _paint(
+            spans[image], mu[image], sigma[image], rho[image], features[image], width, height, top, bottom, maps[image]
+        )
+
+
+@compiled
+def _differentiate_pieces(
+    start, stop, pieces, gradients, spans, mu, sigma, rho, features, to_mu, to_sigma, to_rho, to_features
+):
+    """Gradients of the pieces [start, stop) of a batch, counted image by image; a piece is a run of Gaussians."""
+    for place in range(start, stop):
+        image, piece = place // pieces, place % pieces
+        first, last = rho.shape[1] * piece // pieces, rho.shape[1] * (piece + 1) // pieces
+        _differentiate(
+            gradients[image], spans[image], mu[image], sigma[image], rho[image], features[image], first, last,
+            to_mu[image], to_sigma[image], to_rho[image], to_features[image],
+        )  # fmt: skip
 
 
 def _forward(
     mu: Tensor, sigma: Tensor, rho: Tensor, features: Tensor, height: int, width: int, support_factor: float
 ) -> Tensor:
     arrays = *_arrays(mu, sigma, rho), _filled(features)
-    positions = _positions(height, width, features.dtype)
     feature_map = features.new_empty(len(features), features.shape[2], height, width)
-    planes = feature_map.numpy()
-    support, parts = planes.dtype.type(support_factor), _parts(len(features), height)
-
-    def paint(part: int) -> None:
-        image, top, bottom = parts[part]
-        _paint(*(value[image] for value in arrays), *positions, top, bottom, support, planes[image])
-
-    for_each(paint, len(parts))
+    maps = feature_map.numpy()
+    spans = support_spans(*arrays[:2], *_positions(height, width, features.dtype), maps.dtype.type(support_factor))
+    threads, pieces = _shares(spans, height, arrays[3].shape[2])
+    in_runs(lambda start, stop: _paint_pieces(start, stop, pieces, spans, *arrays, maps), len(maps) * pieces, threads)
     return feature_map
 
 
@@ -162,17 +184,13 @@ def _backward(
     gradient: Tensor, mu: Tensor, sigma: Tensor, rho: Tensor, features: Tensor, support_factor: float
 ) -> Gradients:
     arrays = *_arrays(mu, sigma, rho), _filled(features)
-    (planes,) = _arrays(gradient)
-    positions = _positions(*planes.shape[2:], features.dtype)
+    (gradients,) = _arrays(gradient)
+    positions = _positions(*gradients.shape[2:], features.dtype)
+    spans = support_spans(*arrays[:2], *positions, gradients.dtype.type(support_factor))
+    threads, pieces = _shares(spans, features.shape[1], arrays[3].shape[2])
     results = [np.empty_like(value) for value in arrays]
-    support, parts = planes.dtype.type(support_factor), _parts(len(planes), features.shape[1])
-
-    def differentiate(part: int) -> None:
-        image, start, stop = parts[part]
-        one, to_one = ([value[image] for value in values] for values in (arrays, results))
-        _differentiate(planes[image], *one, *positions, start, stop, support, *to_one)
-
-    for_each(differentiate, len(parts))
+    given = gradients, spans, *arrays, *results
+    in_runs(lambda start, stop: _differentiate_pieces(start, stop, pieces, *given), len(gradients) * pieces, threads)
     to_mu, to_sigma, to_rho, to_features = (torch.from_numpy(value) for value in results)
     return to_mu, to_sigma, to_rho, to_features[..., : features.shape[2]].contiguous()
 

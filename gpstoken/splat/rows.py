@@ -89,11 +89,13 @@ def row_weights(weight, mu_x, sigma_x, rho, scale, bend, v, first, last, count, 
 
 @compiled
 def support_spans(mu, sigma, x, y, support):
-    """First column, the one after the last, first row and the one after the last of each Gaussian's support box."""
-    spans = np.empty((len(mu), 4), np.int64)
-    for n in range(len(mu)):
-        spans[n, :2] = _span(x, mu[n, 0], support * sigma[n, 0])
-        spans[n, 2:] = _span(y, mu[n, 1], support * sigma[n, 1])
-        if spans[n, 0] == spans[n, 1]:
-            spans[n, 3] = spans[n, 2]
+    """First column, the one after the last, first row and the one after the last of each support box, [B, N, 4]."""
+    spans = np.empty((*mu.shape[:2], 4), np.int64)
+    for image in range(len(mu)):
+        for n in range(mu.shape[1]):
+            span = spans[image, n]
+            span[0], span[1] = _span(x, mu[image, n, 0], support * sigma[image, n, 0])
+            span[2], span[3] = _span(y, mu[image, n, 1], support * sigma[image, n, 1])
+            if span[0] == span[1]:
+                span[3] = span[2]
     return spans

@@ -9,6 +9,7 @@ from reports.tables.claims_table import claims_table
 from reports.tables.efficiency_table import efficiency_table
 from reports.tables.generation_table import generation_table
 from reports.tables.generation_training import training_table
+from reports.tables.kernels_table import kernels_table
 from reports.tables.render_data import as_csv, as_json
 from reports.tables.render_latex import latex
 from reports.tables.render_markdown import markdown
@@ -22,6 +23,7 @@ READERS = {
     "generators": generation_table,
     "costs": training_table,
     "claims": claims_table,
+    "kernels": kernels_table,
 }
 
 

@@ -1,0 +1,60 @@
+"""The table of how fast the kernels and the rewritten networks are, side by side with what they replace."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reports.tables.table import Cell, Head, Row, Table, assembled
+
+TEXTS = [
+    Head("source", "machine"),
+    Head("case", "case"),
+    Head("variant", "variant"),
+    Head("reference", "against"),
+]
+# Every column stands whether there is a number in it or not: an empty one says that nothing was measured there.
+HEADS = TEXTS + [
+    head
+    for key, device in (("cpu", "CPU"), ("gpu", "GPU"))
+    for head in (
+        Head(f"{key}_ms", device, "number", False, "ms an image or batch"),
+        Head(f"{key}_speedup", f"{device}, times as fast", "number", True),
+        Head(f"{key}_reached", f"{device}, of the floor", "number", True, "%"),
+    )
+]
+HEADS.append(Head("peak", "extra memory", "number", False, "MiB"))
+
+
+def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
+    """Fills the table from every file of results/benchmarks, which `python -m benchmarks --json` writes.
+
+    Speed does not depend on what was trained, so that there is one table for all scales.
+
+    Raises:
+        ValueError: if a file there is none of these.
+    """
+    rows, origins = [], []
+    for path in sorted((results / "benchmarks").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            machine = record["machine"]
+            source = f"{machine['device']} ({machine['processor']}), {machine['threads']} threads"
+            origins.append(f"{source}: commit {machine['commit']}, torch {machine['torch']}, numba {machine['numba']}.")
+            timed = [line for line in record["rows"] if line["variant"] != line["reference"]]
+            rows += [_row(line, "cpu" if machine["device"] == "cpu" else "gpu", source, path) for line in timed]
+        except (KeyError, TypeError):
+            raise ValueError(f"{path}: no file of benchmarks; write it by python -m benchmarks --json") from None
+    introduction = " ".join(origins) if origins else "Nothing was timed: `python -m benchmarks --json FILE` does."
+    return assembled(name, declared, [introduction], origins or ["Not measured."], HEADS, rows)
+
+
+def _row(line: dict[str, Any], device: str, source: str, path: Path) -> Row:
+    cells = {"source": Cell(source)} | {name: Cell(line[name]) for name in ("case", "variant", "reference")}
+    cells[f"{device}_ms"] = Cell(f"{line['ms']:,.2f} ({line['ms_min']:,.2f}-{line['ms_max']:,.2f})", line["ms"])
+    low, high = line["speedup_min"], line["speedup_max"]
+    cells[f"{device}_speedup"] = Cell(f"{line['speedup']:.2f} ({low:.2f}-{high:.2f})", line["speedup"])
+    if "reached" in line:
+        cells[f"{device}_reached"] = Cell(f"{100 * line['reached']:.0f}", 100 * line["reached"])
+    if "peak_mib" in line:
+        cells["peak"] = Cell(f"{line['peak_mib']:,.1f}", line["peak_mib"])
+    return Row(source, cells, ours=True, group=line["case"], result=path.as_posix())

@@ -1,0 +1,58 @@
+"""Runs of work in threads."""
+
+import multiprocessing
+
+import pytest
+import torch
+
+from gpstoken.threads import in_runs
+
+
+@pytest.fixture(autouse=True)
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "expected"),
+    [
+        (8, None, [(0, 2), (2, 4), (4, 6), (6, 8)]),
+        (5, 2, [(0, 2), (2, 5)]),
+        (2, None, [(0, 1), (1, 2)]),
+        (3, 1, [(0, 3)]),
+        (0, None, [(0, 0)]),
+    ],
+)
+def test_runs_make_up_the_whole(count, threads, expected):
+    runs = []
+    in_runs(lambda start, stop: runs.append((start, stop)), count, threads)
+    assert sorted(runs) == expected
+
+
+def test_an_error_of_any_run_is_raised():
+    def work(start, stop):
+        if stop == 4:
+            raise ValueError("the last one")
+
+    with pytest.raises(ValueError, match="the last one"):
+        in_runs(work, 4)
+
+
+def _forked(queue):
+    runs = []
+    in_runs(lambda start, stop: runs.append(stop - start), 8)
+    queue.put(sum(runs))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+def test_a_forked_process_has_threads_of_its_own():
+    in_runs(lambda start, stop: None, 8)  # now the helpers of this process run
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=_forked, args=(queue,))
+    process.start()
+    assert queue.get(timeout=60) == 8
+    process.join()
