@@ -40,7 +40,8 @@ def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: li
             machine = record["machine"]
             source = f"{machine['device']} ({machine['processor']}), {machine['threads']} threads"
             origins.append(f"{source}: commit {machine['commit']}, torch {machine['torch']}, numba {machine['numba']}.")
-            timed = [line for line in record["rows"] if line["variant"] != line["reference"]]
+            # What was timed alone, or is what others are compared with, has no line of its own.
+            timed = [line for line in record["rows"] if line.get("reference", line["variant"]) != line["variant"]]
             rows += [_row(line, "cpu" if machine["device"] == "cpu" else "gpu", source, path) for line in timed]
         except (KeyError, TypeError):
             raise ValueError(f"{path}: no file of benchmarks; write it by python -m benchmarks --json") from None
