@@ -1,8 +1,8 @@
 """`python -m benchmarks [NAME ...] [--device cuda] [--json FILE]`, run from the root of the repository.
 
 A benchmark is a module of this folder, named in MODULES, with a function `run()` that returns a list of rows: dicts of
-text and numbers, at least case and variant, and reference where there is one; `benchmarks.timing.compare` makes them.
-Those of ON_GPU take a device.
+text and numbers, at least case, variant and reference (empty: compared with nothing); `benchmarks.timing.compare` makes
+them. Those of ON_GPU take a device.
 """
 
 import argparse

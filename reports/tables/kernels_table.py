@@ -40,8 +40,11 @@ def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: li
             machine = record["machine"]
             source = f"{machine['device']} ({machine['processor']}), {machine['threads']} threads"
             origins.append(f"{source}: commit {machine['commit']}, torch {machine['torch']}, numba {machine['numba']}.")
-            # What was timed alone, or is what others are compared with, has no line of its own.
-            timed = [line for line in record["rows"] if line.get("reference", line["variant"]) != line["variant"]]
+            # What was timed alone, or is what others of its case are compared with, has no line of its own.
+            compared = {(line["case"], line["reference"]) for line in record["rows"]}
+            timed = [
+                line for line in record["rows"] if line["reference"] and (line["case"], line["variant"]) not in compared
+            ]
             rows += [_row(line, "cpu" if machine["device"] == "cpu" else "gpu", source, path) for line in timed]
         except (KeyError, TypeError):
             raise ValueError(f"{path}: no file of benchmarks; write it by python -m benchmarks --json") from None
