@@ -37,7 +37,7 @@ def run(device: str = "cpu") -> list[dict]:
 
 
 def _generator(device: str) -> list[dict]:
-    name, batch = ("gpstoken_layout", 4) if device == "cpu" else ("gpstoken_texture", 128)
+    name, batch = ("gpstoken_layout", 4) if device == "cpu" else ("gpstoken_texture", 64)
     networks = {"as it is": SiT(**PRESETS[name]).to(device).train()}
     networks["compiled"] = torch.compile(SiT(**PRESETS[name]).to(device).train())
     if device == "cuda":
