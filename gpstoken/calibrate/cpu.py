@@ -3,7 +3,7 @@
 As in the reference, a set of tokens within a region is weighed once, however many cuts lead there: first all such
 states are listed, then their costs are summed backwards. A hash of 64 bits stands for a state: of the thousands of a
 layout, two have the same one about once in 10^12 layouts. No function calls itself: numba's cache brings such functions
-back broken. Layouts run in Python threads that end with the call, as in the partition.
+back broken. Layouts run in Python threads, as in the partition.
 """
 
 from functools import lru_cache

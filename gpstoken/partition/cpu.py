@@ -2,7 +2,7 @@
 
 What makes it fast: the image is scaled once; gradients are float32, and only those next to the edge of a bin are taken
 again in float64; the terms of the entropy come from a table; a heap replaces the sort before every split. Tiles run in
-Python threads that end with the call: numba's own threads do not survive the fork of a data loader's worker.
+Python threads (`gpstoken.threads`): numba's own do not survive the fork of a data loader's worker.
 """
 
 from heapq import heappop, heappush
