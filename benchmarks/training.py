@@ -1,6 +1,6 @@
 """Steps of training: a generator's, a tokenizer's, and where the partition of a tokenizer's images is best made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +71,8 @@ def _tokenizer(device: str) -> list[dict]:
         if variant.startswith("compiled"):
             for part in network.networks():
                 part.compile()
-    images = torch.stack(list(_Crops(side, batch))).to(device)
+    (images,) = next(iter(DataLoader(_Crops(side, batch), batch)))
+    images = images.to(device)
     losses = {variant: partial(_l2, network.train(), images) for variant, network in networks.items()}
     losses["released form"] = unfused(losses["released form"])
     variants = {
@@ -94,13 +95,13 @@ def _l2(tokenizer: GPSToken, images: Tensor, regions: Tensor | None = None) -> T
 
 
 def _step(
-    network: nn.Module, loss: Callable[[], Tensor], optimizer: type[torch.optim.Optimizer], device: str, variant: str
-) -> Callable[[], None]:
+    network: nn.Module, loss: Callable[..., Tensor], optimizer: type[torch.optim.Optimizer], device: str, variant: str
+) -> Callable[..., None]:
     update = optimizer((p for p in network.parameters() if p.requires_grad), lr=1e-4)
 
-    def step() -> None:
+    def step(*given: Tensor) -> None:
         with torch.autocast(device, torch.bfloat16, enabled="bfloat16" in variant):
-            value = loss()
+            value = loss(*given)
         value.backward()
         update.step()
         update.zero_grad()
@@ -111,21 +112,19 @@ def _step(
 def _where_to_partition() -> list[dict]:
     """Some steps from a new loader on, whose one worker cuts the images and, in one variant, partitions them too."""
     tokenizer, batch = _tokenizer_of("cpu").train(), 16
-    update = torch.optim.Adam((p for p in tokenizer.parameters() if p.requires_grad), lr=1e-4)
+    step = _step(tokenizer, partial(_l2, tokenizer), torch.optim.Adam, "cpu", "")
 
     def steps(in_worker: bool) -> None:
         crops = _Crops(64, STEPS * batch, tokenizer.config if in_worker else None)
-        for images, regions in DataLoader(crops, batch, num_workers=1, collate_fn=_collated):
-            _l2(tokenizer, images, regions).backward()
-            update.step()
-            update.zero_grad()
+        for given in DataLoader(crops, batch, num_workers=1):
+            step(*given)
 
     variants = {"in the step": partial(steps, False), "in a worker of the loader": partial(steps, True)}
     return compare(f"partition of 64 px, training, batch {batch}", variants, "wall", 7, STEPS * batch)
 
 
 class _Crops(Dataset):
-    """Random squares of photographs, float[3, side, side] in [-1, 1]; with a tokenizer's config, and their regions."""
+    """Random squares of photographs, (float[3, side, side] in [-1, 1],); with a tokenizer's config, regions too."""
 
     def __init__(self, side: int, count: int, config: dict | None = None) -> None:
         self.photographs, self.side, self.count, self.config = photographs(), side, count, config
@@ -133,22 +132,12 @@ class _Crops(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(index)
         room = self.photographs.shape[-1] - self.side + 1
         y, x = torch.randint(room, (2,), generator=generator).tolist()
         crop = self.photographs[index % len(self.photographs), :, y : y + self.side, x : x + self.side]
         if self.config is None:
-            return crop
+            return (crop,)
         count, smallest = self.config["num_tokens"], self.config["min_region_size"]
         return crop, partition(crop[None], count, self.config["lambda_"], smallest)[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[index] for index in range(self.count))
-
-
-def _collated(samples: list) -> tuple[Tensor, Tensor | None]:
-    if isinstance(samples[0], Tensor):
-        return torch.stack(samples), None
-    images, regions = zip(*samples, strict=True)
-    return torch.stack(images), torch.stack(regions)
