@@ -17,7 +17,7 @@ from datamodules.preparation.fetch import default_cache, fetch, read_requirement
 from datamodules.preparation.networks import convert_networks
 from datamodules.preparation.photographs import Photograph, read_archive, read_installed
 from datamodules.splits import split_by_group
-from datamodules.writing import replace_file
+from gpstoken.files.writing import replace_file
 
 COLUMNS = (
     "path",

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from datamodules.preparation.fetch import default_cache
 from datamodules.reading import EXTENSIONS
 from datamodules.samples import Photos
-from datamodules.writing import replace_file
+from gpstoken.files.writing import replace_file
 
 BLOCK = 512  # bytes; a tar file is made of such blocks and ends with two that are zero
 

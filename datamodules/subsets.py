@@ -11,7 +11,7 @@ from pathlib import Path
 from datamodules.reading import EXTENSIONS
 from datamodules.samples import Photos
 from datamodules.splits import split_by_group
-from datamodules.writing import replace_file
+from gpstoken.files.writing import replace_file
 
 MONITORED = 2000  # images to watch training by: enough for a steady mean, few enough to pass often
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gpstoken.features import BATCH, NETWORK, features_of
+from gpstoken.files.writing import replacing
 from gpstoken.metrics.classifier import (
     accuracy,
     accuracy_on_real,
@@ -40,7 +41,6 @@ from gpstoken.metrics.networks import load_features
 from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.metrics.weights import weights_record
 from gpstoken.provenance import commit, machine, versions
-from gpstoken.writing import replacing
 
 PAGE = 8  # samples a class that are kept for the report to draw
 

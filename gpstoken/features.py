@@ -7,11 +7,11 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from gpstoken.files.writing import replacing
 from gpstoken.metrics.frechet import Statistics
 from gpstoken.metrics.generation import FeatureSet, extract
 from gpstoken.metrics.networks import Features, load_features
 from gpstoken.provenance import file_hash
-from gpstoken.writing import replacing
 
 NETWORK = "efficientnet_lite0"
 BATCH = 64

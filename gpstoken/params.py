@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 
 SCALES = Path("experiments/_scale")
 HEADER = "# Written by `python -m gpstoken.params {scale}` from {source}. `dvc repro` reads it as it stands.\n"

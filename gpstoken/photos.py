@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from gpstoken.devices import to_device
 from gpstoken.drawing import contact_sheet, picture_row, to_picture
+from gpstoken.files.writing import replacing
 from gpstoken.tokenizer import PRESETS, GPSToken
 from gpstoken.tokens import Tokens
-from gpstoken.writing import replacing
 
 # Ending of a photograph -> its reader. PIL may use no other: some of them start programs (EPS) or are no pictures.
 FORMATS = {

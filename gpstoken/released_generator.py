@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import yaml
 
+from gpstoken.files.writing import replacing
 from gpstoken.loading import class_path_of, tokenizer_hash
 from gpstoken.sit import SiT
 from gpstoken.stage_model import AVERAGED
 from gpstoken.tokenizer import GPSToken
-from gpstoken.writing import replacing
 
 
 def main(arguments: list[str] | None = None) -> int:

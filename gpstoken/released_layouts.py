@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 
 FORMAT, VERSION = "gpstoken.layouts", "1"
 # All that a pickle of numpy arrays names, in numpy 1 and 2 and in every protocol.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gpstoken.files.writing import replacing
 from gpstoken.image_archive import write_archive
-from gpstoken.writing import replacing
 
 
 class SampleFiles:

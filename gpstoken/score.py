@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from gpstoken.devices import to_device
+from gpstoken.files.writing import replacing
 from gpstoken.metrics.frechet import write_statistics
 from gpstoken.metrics.generation import extract, measure, stage
 from gpstoken.metrics.networks import FEATURES, load_features
 from gpstoken.metrics.samples import pictures
 from gpstoken.metrics.weights import find_weights, weights_record
 from gpstoken.provenance import commit, file_hash, machine, versions
-from gpstoken.writing import replacing
 
 
 def main(arguments: list[str]) -> int:

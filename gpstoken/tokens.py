@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpstoken.files.writing import replacing
 from gpstoken.gaussians import Gaussians
-from gpstoken.writing import replacing
 
 FORMAT, VERSION = "gpstoken.tokens", "1"
 

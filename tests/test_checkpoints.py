@@ -72,7 +72,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("gpstoken.writing.os.replace", full)
+    monkeypatch.setattr("gpstoken.files.writing.os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         some_tokens((64, 64)).save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 
 # A covariance that was rounded to float32 has eigenvalues down to about -6e-8 of its largest, and as much asymmetry.
 TOLERANCE = 1e-6

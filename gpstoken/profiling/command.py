@@ -17,6 +17,7 @@ from torch import nn
 
 from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
+from gpstoken.files.writing import replacing
 from gpstoken.profiling.counting import Counts, count, network_counts, parameter_counts
 from gpstoken.profiling.inputs import network_arguments, photographs, picture
 from gpstoken.profiling.memory import inference_bytes, training_bytes
@@ -24,7 +25,6 @@ from gpstoken.profiling.rows import Row, read_row
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.profiling.timing import measure, training_peak_mb
 from gpstoken.provenance import commit, machine, versions
-from gpstoken.writing import replacing
 
 INFERENCE_BATCH = 8  # images in the paper's table; what is counted is counted for as many, however many are timed
 

@@ -15,11 +15,11 @@ from lightning import LightningDataModule
 
 from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
+from gpstoken.files.writing import replacing
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.real_images import DATA_HELP, class_names, read_data
 from gpstoken.training.shards import FORMAT, Plan, encode, samples_of, summarise
-from gpstoken.writing import replacing
 
 VERSION, CACHE_FILE = 1, "cache.json"
 

@@ -18,13 +18,13 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from gpstoken.devices import peak_memory_mb
+from gpstoken.files.writing import replacing
 from gpstoken.generate import GROUP, group_images
 from gpstoken.generator import Generator
 from gpstoken.profiling.counting import network_counts
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.run import RunCLI
-from gpstoken.writing import replacing
 
 WARM_UP = 3  # iterations that are not counted
 

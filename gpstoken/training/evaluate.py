@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpstoken.files.writing import replacing
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.networks import load_features
@@ -19,7 +20,6 @@ from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.evaluation import Evaluated, Protocol, evaluate_run
 from gpstoken.training.parts import Parts
-from gpstoken.writing import replacing
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 
 METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "metrics.csv", "last.ckpt", "origin.json"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 
 
 class Parts:

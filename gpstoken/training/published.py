@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from gpstoken.files.writing import replacing
 from gpstoken.loading import class_path_of
 from gpstoken.provenance import file_hash
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
 from gpstoken.training.run import RunCLI
-from gpstoken.writing import replacing
 
 
 def main(arguments: list[str]) -> int:

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from gpstoken.base import Tokenizer
+from gpstoken.files.writing import replacing
 from gpstoken.image_archive import write_archive
 from gpstoken.loading import load_tokenizer, tokenizer_hash
 from gpstoken.metrics import to_uint8
 from gpstoken.provenance import commit, file_hash, versions
-from gpstoken.writing import replacing
 
 LOADING = ("batch_size", "num_workers", "prepared")  # options of a data module that change no image
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from gpstoken.files.writing import replacing
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
-from gpstoken.writing import replacing
 
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
 

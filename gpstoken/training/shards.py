@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from gpstoken.base import Tokenizer
+from gpstoken.files.writing import replacing
 from gpstoken.loading import class_path_of
 from gpstoken.metrics.moments import Moments
 from gpstoken.partition import partition
 from gpstoken.tokenizer import GPSToken
-from gpstoken.writing import replacing
 
 FORMAT = "gpstoken.cache"
 

@@ -3,9 +3,9 @@
 import torch
 from lightning import LightningModule, Trainer
 
+from gpstoken.files.writing import replacing
 from gpstoken.stage_model import AVERAGED
 from gpstoken.training.occasions import Occasions
-from gpstoken.writing import replacing
 
 
 class Snapshots(Occasions):

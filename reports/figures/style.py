@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 
 WIDTH = 7.4  # inches: a page of print between its margins
 # Text stays text in SVG and PDF, and ids do not change from run to run.

@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH
 from PIL import Image
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 from reports.publish.mirrored import Published, evaluations, report, trainings
 from reports.publish.registry import log_checkpoint, register
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gpstoken.writing import replacing
+from gpstoken.files.writing import replacing
 from reports.tables.claims_table import claims_table
 from reports.tables.efficiency_table import efficiency_table
 from reports.tables.generation_table import generation_table

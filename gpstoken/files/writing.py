@@ -1,0 +1,151 @@
+"""Files and folders that take their name only when they are whole, and never at the cost of something else."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, which takes its name at the end; an error removes it, the old file stays.
+
+    The content is on the disk before the name is: after a power cut `path` is the old file or the new one.
+
+    Args:
+        path: the file to write; its folder must exist. Several processes may write it at once: the last one stays.
+
+    Raises:
+        OSError: if it cannot be written, or `path` is a folder.
+    """
+    path = Path(path)
+    # In full: `a` and `a.b` must not be taken for one another by whoever looks for what a kill has left.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    # Made here, so that it has the permissions that the user's umask gives, whatever writes into it afterwards.
+    with part.open("xb") as file:
+        mode = os.fstat(file.fileno()).st_mode & 0o777
+    try:
+        yield part
+        part.chmod(mode)
+        flush(part)
+        os.replace(part, path)
+        flush(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace_file(path: str | Path, content: bytes) -> None:
+    """Writes a file whole, in a folder that is made where it is not there; see `replacing`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def replacing_folder(folder: str | Path, ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yields an empty folder beside `folder`, which takes its name at the end; an error removes it, the old one stays.
+
+    Args:
+        folder: the folder to write; its parent must exist.
+        ours: tells of a folder with that name whether it may be replaced, as `check_replaceable` has it.
+
+    Raises:
+        ValueError: if something else is there; nothing has been written then.
+        OSError: if it cannot be written.
+    """
+    folder = Path(folder)
+    check_replaceable(folder, ours)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    part.mkdir()
+    try:
+        yield part
+        move_folder(part, folder, ours)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def check_replaceable(folder: str | Path, ours: Callable[[Path], bool]) -> None:
+    """Refuses a place at which a command would overwrite what it has not made.
+
+    Args:
+        folder: where a folder is to be written.
+        ours: called with a folder that is there and not empty: whether it is of the kind that is to be written, and so
+            may be replaced.
+
+    Raises:
+        ValueError: if a file is there, or a folder that is neither empty nor ours.
+    """
+    folder = Path(folder)
+    _restore(folder)
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: is a file, expected a new folder; choose another name")
+    first = next(iter(sorted(folder.iterdir())), None)
+    if first is not None and not ours(folder):
+        raise ValueError(f"{folder}: holds {first.name}, which this command has not made; choose another folder")
+
+
+def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], bool]) -> None:
+    """`source` becomes `folder`, on whatever file system that is. What was there goes last, when the new one is there.
+
+    Args:
+        source: a whole folder; it is gone afterwards.
+        folder: its new name; the parent must exist.
+        ours: see `check_replaceable`.
+
+    Raises:
+        ValueError: see `check_replaceable`.
+        OSError: if there is no room, or `folder` cannot be written; both folders are as they were.
+    """
+    source, folder = Path(source), Path(folder)
+    check_replaceable(folder, ours)
+    if _disk(source) != _disk(folder.parent):
+        part = folder.with_name(f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+        try:
+            shutil.copytree(source, part)
+            move_folder(part, folder, ours)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(source)
+        return
+    for path in (*source.rglob("*"), source):
+        if not path.is_symlink():
+            flush(path)
+    old = _old(folder)
+    if folder.exists():
+        os.rename(folder, old)
+    try:
+        os.rename(source, folder)
+    except OSError:
+        _restore(folder)
+        raise
+    flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _disk(path: Path) -> int:
+    return path.stat().st_dev
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _restore(folder: Path) -> None:
+    """Gives a folder its name back that a kill has left under the name it had for the moment of the exchange."""
+    old = _old(folder)
+    if old.is_dir() and not folder.exists():
+        os.rename(old, folder)
