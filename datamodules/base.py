@@ -11,12 +11,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from datamodules.crops import CROPS, mirrored_centre
 from datamodules.loaders import SampleLoaders
 from datamodules.prepared import EvaluationSamples, Prepared, prepare
 from datamodules.samples import Photos, TrainingSamples, View
+from datamodules.sampling import GroupSampler
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
@@ -40,6 +41,7 @@ class ImageDataModule(SampleLoaders):
         name: what results call the data set.
         licence: terms of the pictures.
         citation: whom to cite.
+        evaluation_group: images that a tokenizer is evaluated on together, whatever `batch_size` is.
         obtain: how to get the data, one sentence; {root} stands for the folder asked for.
 
     Raises:
@@ -51,6 +53,7 @@ class ImageDataModule(SampleLoaders):
     obtain: ClassVar[str]
     views_per_photo: ClassVar[int] = 1
     training_view: ClassVar[View] = staticmethod(mirrored_centre)
+    evaluation_group: ClassVar[int] = 16
 
     def __init__(
         self,
@@ -156,33 +159,49 @@ class ImageDataModule(SampleLoaders):
         """
         return self._prepared(split).skipped
 
-    def evaluation_loader(self, split: str, done: Collection[int] = ()) -> DataLoader:
-        """The views of a split in order, each on exactly one of the trainer's devices.
+    def evaluation_groups(self, split: str, done: Collection[int] = ()) -> list[int]:
+        """Numbers of the groups of `evaluation_group` images in which an image is not done yet.
 
         Args:
             split: "val" or "test".
-            done: indices to leave out, because an evaluation that was killed has them.
+            done: indices of images that an evaluation which was killed has done.
 
         Raises:
-            ValueError: if `done` is of another set, or there are fewer images than devices: one without a batch would
-                keep the others waiting for ever.
+            ValueError: if `done` is of another set.
         """
-        samples = self.dataset(split)
         total = len(self._prepared(split))
-        left = sorted(set(range(total)) - set(done))
+        left = set(range(total)) - set(done)
         if len(left) != total - len(set(done)):
             raise ValueError(f"{type(self).__name__}: {split} has {total} images, and {max(done)} is said to be done")
-        if done:
-            samples = Subset(samples, left)
-        return self.in_order(samples, f"images of {split}")
+        return sorted({index // self.evaluation_group for index in left})
+
+    def evaluation_loader(self, split: str, done: Collection[int] = ()) -> DataLoader:
+        """The views of a split in groups that never change (`GroupSampler`), each on one of the trainer's devices.
+
+        Args:
+            split: "val" or "test".
+            done: see `evaluation_groups`; a group is left out when all its images are done.
+
+        Raises:
+            ValueError: if `done` is of another set, or there are fewer groups than devices: one without a batch would
+                keep the others waiting for ever.
+        """
+        samples, groups = self.dataset(split), self.evaluation_groups(split, done)
+        rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if 0 < len(groups) < devices:
+            kind = f"groups of {self.evaluation_group} images of {split}"
+            raise ValueError(f"{type(self).__name__}: {len(groups)} {kind} for {devices} devices; use {len(groups)}")
+        sampler = GroupSampler(len(samples), self.evaluation_group, groups[rank::devices])
+        return DataLoader(samples, batch_sampler=sampler, **self._loading() | {"batch_size": 1})
 
     def val_dataloader(self) -> DataLoader | list:
         """The views of "val" in order; an empty list, which Lightning takes for no validation, where there are none."""
-        return self.evaluation_loader("val") if len(self.dataset("val")) else []
+        samples = self.dataset("val")
+        return self.in_order(samples, "images of val") if len(samples) else []
 
     def test_dataloader(self) -> DataLoader:
         """The views of "test" in order."""
-        return self.evaluation_loader("test")
+        return self.in_order(self.dataset("test"), "images of test")
 
     def predict_dataloader(self) -> DataLoader:
         """The same as `test_dataloader`."""

@@ -1,10 +1,10 @@
 """The order of training samples, and a loader that goes on in the middle of an epoch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 
 class EpochSampler(DistributedSampler):
@@ -67,6 +67,33 @@ class EpochSampler(DistributedSampler):
         samples = len(self.dataset)  # type: ignore[arg-type]
         devices = self.num_replicas
         return {"seed": self.seed, "samples": samples, "batch_size": self.batch_size, "devices": devices}
+
+
+class GroupSampler(Sampler[list[int]]):
+    """Batches that stay the same whoever takes them, and however many are done already.
+
+    A network in float32 gives an image other last bits in other company. So image i is always computed at place
+    i % size of group i // size; the last group is filled up by its last image.
+
+    Args:
+        count: images in all.
+        size: images of a group.
+        groups: numbers of the groups that are wanted.
+    """
+
+    def __init__(self, count: int, size: int, groups: Sequence[int]) -> None:
+        """See the class."""
+        self.count, self.size, self.groups = count, size, groups
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields the indices of each group."""
+        for group in self.groups:
+            first = group * self.size
+            yield [min(index, self.count - 1) for index in range(first, first + self.size)]
 
 
 class ResumableLoader(DataLoader):

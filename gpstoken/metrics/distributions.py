@@ -1,7 +1,7 @@
 """Distances between the distributions of reconstructions and of images, from features that lie on disk."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from gpstoken.metrics.kernel import kernel_distance
 from gpstoken.metrics.moments import Moments
 from gpstoken.metrics.weights import find_weights
 
-Read = Callable[[list[str], int, int], Iterator[dict[str, np.ndarray]]]
+Read = Callable[[str], np.ndarray]
 # Layer of a network -> the paper's name of its Fréchet distance; only Inception's may be called FID.
 FID = {"pool": "fid", "spatial": "sfid"}
+ROWS = 1024  # that are held as float64 at once
 
 
 def networks_at_hand() -> tuple[str, ...]:
@@ -30,27 +31,22 @@ def networks_at_hand() -> tuple[str, ...]:
 
 
 def paired_scores(
-    sides: dict[str, Read],
-    layers: dict[str, list[str]],
-    statistics: Path | None = None,
-    rank: int = 0,
-    world: int = 1,
+    sides: dict[str, Read], layers: dict[str, list[str]], statistics: Path | None = None
 ) -> dict[str, float]:
     """Fréchet and kernel distances of reconstructions to their own images, and to reference statistics.
 
-    Sums of features are taken in float64, each process over its share of the files, and reduced once.
+    Sums of features are taken in float64 and in the order of the images: which process has computed a feature, and in
+    which file it lies, changes no digit.
 
     Args:
-        sides: of "image" and of "reconstruction": (columns, rank, world) to the columns of a process's share, file by
-            file; those of features are "<network>.<layer>.<side>".
+        sides: of "image" and of "reconstruction": the name of a column, "<network>.<layer>.<side>", to its values of
+            all images in order, float32[n, d].
         layers: layers of each network.
         statistics: ADM npz of other images.
-        rank: of this process.
-        world: number of processes.
 
     Returns:
         Scores by name. Of Inception: rec_fid, rec_sfid, rec_kid, with statistics also fid and sfid. Of any other
-        network: rfd_<network>, kid_<network>. Kernel distances on the first process alone.
+        network: rfd_<network>, kid_<network>.
 
     Raises:
         ValueError: if there are statistics and no Inception.
@@ -61,27 +57,22 @@ def paired_scores(
     scores: dict[str, float] = {}
     for name in layers:
         for layer in layers[name]:
-            moments = {side: _moments(read, f"{name}.{layer}.{side}", rank, world) for side, read in sides.items()}
+            features = {side: torch.from_numpy(read(f"{name}.{layer}.{side}")) for side, read in sides.items()}
+            moments = {side: _moments(values) for side, values in features.items()}
             ours = (moments["reconstruction"].mean, moments["reconstruction"].covariance)
             distance = frechet_distance(*ours, moments["image"].mean, moments["image"].covariance)
             scores[f"rec_{FID[layer]}" if name == "inception" else f"rfd_{name}"] = distance
             if name == "inception" and layer in reference:
                 other = reference[layer]
                 scores[FID[layer]] = frechet_distance(*ours, other.mean, other.covariance)
-        if rank == 0:
-            pools = [_all(read, f"{name}.pool.{side}") for side, read in sides.items()]
-            scores["rec_kid" if name == "inception" else f"kid_{name}"] = kernel_distance(*pools)["mean"]
+            if layer == "pool":
+                distance = kernel_distance(*features.values())["mean"]
+                scores["rec_kid" if name == "inception" else f"kid_{name}"] = distance
     return scores
 
 
-def _all(read: Read, column: str) -> torch.Tensor:
-    return torch.from_numpy(np.concatenate([piece[column] for piece in read([column], 0, 1)]))
-
-
-def _moments(read: Read, column: str, rank: int, world: int) -> Moments:
-    dimension = next(read([column], 0, 1))[column].shape[1]
-    moments = Moments(dimension)
-    for piece in read([column], rank, world):
-        moments.add(torch.from_numpy(piece[column]))
-    moments.all_reduce()
+def _moments(features: torch.Tensor) -> Moments:
+    moments = Moments(features.shape[1])
+    for rows in features.split(ROWS):
+        moments.add(rows)
     return moments

@@ -128,16 +128,18 @@ def evaluate_run(
         "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]},
         "networks": {name: weights_record(network.path) for name, network in networks.items()},
     }
-    identity = json.dumps([described, images_of is None, file_hash(run / CHECKPOINT_FILE)], sort_keys=True)
+    depends_on = [described, images_of is None, images.evaluation_group, file_hash(run / CHECKPOINT_FILE)]
+    identity = json.dumps(depends_on, sort_keys=True)
     parts = Parts(output.with_name(f".{output.stem}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}.parts"))
     sources = images.sources("test")
     done = parts.done()
     if done:
         print(f"{run}: going on after {len(done)} of {len(sources)} images")
     prepared = perf_counter()
-    devices = max(1, min(devices, len(sources) - len(done)))  # a device without an image would stop the others
+    devices = max(1, min(devices, len(images.evaluation_groups("test", done))))  # one without a group stops the others
     trainer = Trainer(
         accelerator=cli.config.trainer.accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto",
+        use_distributed_sampler=False,  # the loader shares the groups among the devices itself
         logger=False, enable_checkpointing=False, enable_model_summary=False, default_root_dir=run,
         callbacks=[Recorder(parts, networks, SIDES if images_of is None else SIDES[1:], bool(code.codebook_size))],
     )  # fmt: skip
@@ -152,8 +154,8 @@ def evaluate_run(
         raise ValueError(f"{parts.folder}: {found}; all processes must see this folder")
     features = [column.split(".") for column in parts.columns() if column.endswith(f".{SIDES[1]}")]
     layers = {name: [layer for network, layer, _ in features if network == name] for name in networks}
-    sides = dict(zip(SIDES, ((images_of or parts).read, parts.read), strict=True))
-    scores = paired_scores(sides, layers, protocol.statistics, trainer.global_rank, trainer.world_size)
+    sides = dict(zip(SIDES, ((images_of or parts).column, parts.column), strict=True))
+    scores = paired_scores(sides, layers, protocol.statistics) if trainer.is_global_zero else {}
     columns = parts.sorted([name for name in METRICS if name in parts.columns()])
     usage = codebook_usage(parts.sorted(["codes"])["codes"]) if code.codebook_size else {}
     trainer.strategy.barrier()  # the first process deletes the parts when it has written the result

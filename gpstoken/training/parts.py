@@ -55,9 +55,9 @@ class Parts:
                 return list(file.files)
         return []
 
-    def read(self, names: list[str], rank: int = 0, world: int = 1) -> Iterator[dict[str, np.ndarray]]:
-        """The columns `names`, file by file; of several processes each reads its share of the files."""
-        for path in self.files()[rank::world]:
+    def read(self, names: list[str]) -> Iterator[dict[str, np.ndarray]]:
+        """The columns `names`, file by file."""
+        for path in self.files():
             with np.load(path, allow_pickle=False) as file:
                 yield {name: file[name] for name in names}
 
@@ -66,6 +66,10 @@ class Parts:
         pieces = list(self.read(["index", *names]))
         order = np.argsort(np.concatenate([piece["index"] for piece in pieces]))
         return {name: np.concatenate([piece[name] for piece in pieces])[order] for name in ["index", *names]}
+
+    def column(self, name: str) -> np.ndarray:
+        """One column of all images, by index."""
+        return self.sorted([name])[name]
 
     def remove(self) -> None:
         """Deletes the folder with all that is in it, also what a kill has left."""

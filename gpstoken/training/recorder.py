@@ -18,6 +18,8 @@ IMAGES_A_FILE = 256  # at most 8 MB of Inception features of both sides
 class Recorder(Callback):
     """Writes the columns of every tested image to `parts`, and its features by every network.
 
+    The last batch of a set is filled up by its last image, which is recorded once.
+
     Columns: "index"; the metrics that `test_step` returns; "codes" of the tokens, where they are indices of a codebook;
     "<network>.<layer>.<side>" of features.
 
@@ -52,7 +54,8 @@ class Recorder(Callback):
                 for layer, features in network(pixels).items():
                     if layer != "logits":  # of classes; only generated images are scored by them
                         columns[f"{name}.{layer}.{side}"] = features
-        self._pending.append({name: values.cpu().numpy() for name, values in columns.items()})
+        images = len(set(batch["index"].tolist()))
+        self._pending.append({name: values[:images].cpu().numpy() for name, values in columns.items()})
         if sum(len(each["index"]) for each in self._pending) >= IMAGES_A_FILE:
             self._write()
 

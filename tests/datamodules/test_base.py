@@ -69,8 +69,9 @@ def test_every_image_is_evaluated_on_exactly_one_device(numbers, count, devices)
 
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("done", [(), (0,), (6, 2, 4), {3, 8}, range(7), range(9)])
-def test_an_evaluation_goes_on_with_what_is_not_done(numbers, done, devices):
+def test_an_evaluation_goes_on_with_what_is_not_done(numbers, done, devices, monkeypatch):
     data = numbers(9)
+    monkeypatch.setattr(type(data), "evaluation_group", 1)
     left = []
     for rank in range(devices):
         data.trainer = SimpleNamespace(world_size=devices, global_rank=rank)
@@ -80,6 +81,21 @@ def test_an_evaluation_goes_on_with_what_is_not_done(numbers, done, devices):
             assert torch.equal(batch["image"], expected)
     assert sorted(left) == [i for i in range(9) if i not in done]
     assert devices > 1 or left == sorted(left)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    ("done", "groups"), [((), [0, 1, 2]), (range(4), [1, 2]), ((0, 1, 2), [0, 1, 2]), ((8,), [0, 1])]
+)
+def test_an_image_is_always_evaluated_in_the_same_company(numbers, done, groups, devices, monkeypatch):
+    data = numbers(9)
+    monkeypatch.setattr(type(data), "evaluation_group", 4)
+    batches = []
+    for rank in range(devices):
+        data.trainer = SimpleNamespace(world_size=devices, global_rank=rank)
+        batches += [batch["index"].tolist() for batch in data.evaluation_loader("test", done)]
+    whole = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 8, 8, 8]]
+    assert sorted(batches) == [whole[group] for group in groups]
 
 
 def test_what_is_done_belongs_to_the_set(numbers):

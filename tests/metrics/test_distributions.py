@@ -27,13 +27,7 @@ def features() -> dict[str, np.ndarray]:
 
 
 def reader(features: dict[str, np.ndarray]):
-    """The columns as five files of eight images."""
-
-    def read(names: list[str], rank: int, world: int):
-        for start in range(8 * rank, 40, 8 * world):
-            yield {name: features[name][start : start + 8] for name in names}
-
-    return read
+    return features.__getitem__
 
 
 def sides(features: dict[str, np.ndarray]):
