@@ -1,10 +1,11 @@
 """The npz files of MedMNIST: fetched by its package, read by numpy."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from gpstoken.files.locks import temporary_folder
 
 
 def read_split(path: Path, split: str, size: int) -> tuple[list[np.ndarray], list[int]]:
@@ -59,10 +60,10 @@ def download(name: str, size: int, path: Path) -> None:
     if name not in medmnist.INFO:
         raise ValueError(f"MedMNIST: no set {name!r}; there are {', '.join(medmnist.INFO)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as partial:
+    with temporary_folder(path.parent, ".partial-") as partial:
         try:
             kind = getattr(medmnist, medmnist.INFO[name]["python_class"])
-            kind(split="val", root=partial, size=size, download=True)
+            kind(split="val", root=str(partial), size=size, download=True)
         except Exception as error:  # AssertionError for a size it has not, RuntimeError for all else
             raise ValueError(f"MedMNIST: {name} of {size} pixels cannot be fetched: {error}") from error
-        os.replace(Path(partial) / path.name, path)
+        os.replace(partial / path.name, path)

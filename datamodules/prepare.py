@@ -4,8 +4,6 @@ import argparse
 import csv
 import hashlib
 import io
-import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +15,8 @@ from datamodules.preparation.fetch import default_cache, fetch, read_requirement
 from datamodules.preparation.networks import convert_networks
 from datamodules.preparation.photographs import Photograph, read_archive, read_installed
 from datamodules.splits import split_by_group
-from gpstoken.files.writing import replace_file
+from gpstoken.files.locks import locked
+from gpstoken.files.writing import check_replaceable, remove_abandoned, replace_file, replacing_folder
 
 COLUMNS = (
     "path",
@@ -57,36 +56,27 @@ def write_index(photographs: list[Photograph], splits: list[str]) -> str:
     return text.getvalue()
 
 
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds what this command writes there, and nothing else."""
+    return {path.name for path in folder.iterdir()} == {"images", "index.csv", "CARD.md"}
+
+
 def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Writes files into a new folder beside `folder`, then puts it in its place, so that no one sees half of it.
 
     Args:
         folder: what to make, or to replace where an earlier run made it.
-        files: content by path relative to it; those without a folder prove on the next run that this command made it.
+        files: content by path relative to it.
 
     Raises:
         ValueError: if `folder` holds files that are not of this command.
     """
-    ours = all((folder / name).exists() for name in files if "/" not in name)
-    if folder.exists() and any(folder.iterdir()) and not ours:
-        raise ValueError(f"prepare: {folder} is not empty and was not written by this command; choose another folder")
-    temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        with tqdm(files.items(), desc=folder.name, unit="file") as progress:
-            for name, content in progress:
-                path = temporary / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-        if folder.exists():
-            folder.rename(old)
-        os.replace(temporary, folder)
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+    remove_abandoned(folder)
+    with replacing_folder(folder, is_prepared) as part, tqdm(files.items(), desc=folder.name, unit="file") as progress:
+        for name, content in progress:
+            path = part / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
 
 
 def prepare(output: Path, networks: Path, cache: Path) -> None:
@@ -100,7 +90,15 @@ def prepare(output: Path, networks: Path, cache: Path) -> None:
     Raises:
         ValueError: if an archive is not what was pinned, or a folder is in use for something else.
         RuntimeError: if pip cannot fetch an archive.
+        OSError: if a folder cannot be written.
     """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(output, "python -m datamodules.prepare"):
+        check_replaceable(output, is_prepared)
+        _prepare(output, networks, cache)
+
+
+def _prepare(output: Path, networks: Path, cache: Path) -> None:
     requirements = read_requirements()
     archives = fetch(requirements, cache)
     with tqdm(requirements, desc="archives", unit="file") as progress:

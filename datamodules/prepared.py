@@ -1,16 +1,13 @@
 """Evaluation sets, cropped once: lossless PNG files, index.csv, and meta.json with the hash of the pixels."""
 
-import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
-import shutil
 import sys
-import tempfile
-import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -26,9 +23,9 @@ from tqdm import tqdm
 from datamodules.crops import CROPS, to_tensor
 from datamodules.reading import read_rgb
 from datamodules.samples import Photos
+from gpstoken.files.locks import temporary_folder
 
 RULES = 1  # to be raised with any change of reading or cropping that changes pixels
-ABANDONED = 3600  # seconds without a new file: much more than the slowest picture takes
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def prepare(photos: Photos, root: Path, name: str, crop: str, size: int, skip: b
     """The prepared set of some photographs: found where it was made before, else made now.
 
     Several processes may do so at once, and each may be killed at any time: a set is made in a temporary folder, which
-    takes its name when it is whole; one that was left behind goes an hour later.
+    takes its name when it is whole; one that a kill has left goes with the next set.
 
     Args:
         photos: what to prepare, at least one picture.
@@ -110,19 +107,11 @@ def prepare(photos: Photos, root: Path, name: str, crop: str, size: int, skip: b
     folder = root / f"{name}-{crop}{size}-{_key(photos, name, crop, size)}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(root)
         _write(photos, folder, name, crop, size, skip)
     prepared, errors = _open(folder)
     if errors and not skip:
         raise ValueError(errors[0])
     return prepared
-
-
-def _remove_abandoned(root: Path) -> None:
-    for part in root.glob(".*.part"):
-        with contextlib.suppress(OSError):  # another process may be removing it
-            if time.time() - part.stat().st_mtime > ABANDONED:
-                shutil.rmtree(part, ignore_errors=True)
 
 
 def _write(photos: Photos, folder: Path, name: str, crop: str, size: int, skip: bool) -> None:
@@ -138,47 +127,54 @@ def _write(photos: Photos, folder: Path, name: str, crop: str, size: int, skip: 
         Image.fromarray(pixels).save(png, "PNG", compress_level=1)
         return pixels, png.getvalue()
 
-    digest, rows, skipped = hashlib.sha256(), [], []
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    cores = os.cpu_count() or 1
-    try:
-        with (
-            ThreadPoolExecutor(cores) as pool,
-            tqdm(total=len(photos), desc=f"prepare {name.replace('-', ' ')}", unit="image") as progress,
-        ):
-            # A few pictures for each core are under way, not all of them in memory.
-            numbers, running = iter(range(len(photos))), deque()
-            while True:
-                running.extend((i, pool.submit(square, i)) for i in islice(numbers, 4 * cores - len(running)))
-                if not running:
-                    break
-                i, future = running.popleft()
-                progress.update()
-                result = future.result()
-                if isinstance(result, ValueError):
-                    tqdm.write(f"skipped: {result}", file=sys.stderr)
-                    skipped.append({"source": photos.sources[i], "error": str(result)})
-                    continue
-                pixels, png = result
-                digest.update(repr(pixels.shape).encode())
-                digest.update(pixels)
-                (part / file_name(len(rows))).write_bytes(png)
-                rows.append((len(rows), photos.sources[i], int(photos.labels[i])))
-        if not rows:
-            raise ValueError(f"{name}: none of the {len(photos)} pictures can be read; {skipped[0]['error']}")
-        with (part / "index.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("index", "source", "label"), *rows])
-        meta = {"fingerprint": digest.hexdigest(), "skipped": skipped, "images": len(rows), "crop": crop, "size": size}
-        meta["pillow"] = PIL.__version__
-        (part / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        part.chmod(0o755)  # mkdtemp makes it private, and others may share the data
+    with temporary_folder(folder.parent, ".part-") as part:
+        _fill(part, photos, name, square, {"crop": crop, "size": size})
+        part.chmod(0o755)  # it is made private, and others may share the data
         try:
             part.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise  # else another process was faster
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def _fill(
+    part: Path,
+    photos: Photos,
+    name: str,
+    square: Callable[[int], tuple[np.ndarray, bytes] | ValueError],
+    described: dict[str, Any],
+) -> None:
+    digest, rows, skipped = hashlib.sha256(), [], []
+    cores = os.cpu_count() or 1
+    with (
+        ThreadPoolExecutor(cores) as pool,
+        tqdm(total=len(photos), desc=f"prepare {name.replace('-', ' ')}", unit="image") as progress,
+    ):
+        # A few pictures for each core are under way, not all of them in memory.
+        numbers, running = iter(range(len(photos))), deque()
+        while True:
+            running.extend((i, pool.submit(square, i)) for i in islice(numbers, 4 * cores - len(running)))
+            if not running:
+                break
+            i, future = running.popleft()
+            progress.update()
+            result = future.result()
+            if isinstance(result, ValueError):
+                tqdm.write(f"skipped: {result}", file=sys.stderr)
+                skipped.append({"source": photos.sources[i], "error": str(result)})
+                continue
+            pixels, png = result
+            digest.update(repr(pixels.shape).encode())
+            digest.update(pixels)
+            (part / file_name(len(rows))).write_bytes(png)
+            rows.append((len(rows), photos.sources[i], int(photos.labels[i])))
+    if not rows:
+        raise ValueError(f"{name}: none of the {len(photos)} pictures can be read; {skipped[0]['error']}")
+    with (part / "index.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("index", "source", "label"), *rows])
+    meta = {"fingerprint": digest.hexdigest(), "skipped": skipped, "images": len(rows)}
+    meta |= described | {"pillow": PIL.__version__}
+    (part / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
 def _open(folder: Path) -> tuple[Prepared, list[str]]:

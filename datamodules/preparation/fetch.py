@@ -6,13 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from tqdm import tqdm
+
+from gpstoken.files.locks import temporary_folder
+from gpstoken.files.writing import flush
 
 # pip would otherwise take this package's wheel, which leaves the photographs out.
 SOURCE_ONLY = "retinalysis-fundusprep"
@@ -109,10 +111,11 @@ def _fetch_one(requirement: Requirement, folder: Path) -> Path:
             f"fetch: {requirement.name} is not in {folder} and {sys.executable} has no pip to fetch it with; "
             "run `python -m ensurepip`, or install pip"
         )
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
-        _download(requirement, Path(partial))
-        (archive,) = (path for path in Path(partial).glob("download/*") if path.is_file())
+    with temporary_folder(folder, ".partial-") as partial:
+        _download(requirement, partial)
+        (archive,) = (path for path in partial.glob("download/*") if path.is_file())
         _verify(archive, requirement, "nothing was kept")
+        flush(archive)
         kept.mkdir(exist_ok=True)
         os.replace(archive, kept / archive.name)
     return kept / archive.name

@@ -1,12 +1,16 @@
-"""One process at a time: a lock that ends with the process that holds it, however that ends."""
+"""One process at a time, and folders for a time: both end with the process that has them, however that ends."""
 
 import fcntl
 import os
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+NEW = 10  # seconds
 
 
 @contextmanager
@@ -33,6 +37,43 @@ def locked(target: str | Path, command: str) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)  # while it is held: who waits for this file finds another and begins anew
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
+    """Yields a new folder that is removed at the end; that of a process which was killed, by the next call.
+
+    Args:
+        parent: where it is made; it must exist, and may be shared by several machines.
+        prefix: of its name, by which the next call finds it.
+    """
+    parent = Path(parent)
+    for folder in parent.glob(f"{prefix}*"):
+        _remove_if_abandoned(folder)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # another process has removed it, or it is not ours to read
+        return
+    try:
+        # A folder is locked a moment after it is made.
+        if time.time() - os.fstat(descriptor).st_mtime > NEW:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # it is in use
+        pass
+    finally:
         os.close(descriptor)
 
 

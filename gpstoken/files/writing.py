@@ -1,7 +1,9 @@
 """Files and folders that take their name only when they are whole, and never at the cost of something else."""
 
 import os
+import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,9 +86,11 @@ def check_replaceable(folder: str | Path, ours: Callable[[Path], bool]) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"{folder}: is a file, expected a new folder; choose another name")
-    first = next(iter(sorted(folder.iterdir())), None)
-    if first is not None and not ours(folder):
-        raise ValueError(f"{folder}: holds {first.name}, which this command has not made; choose another folder")
+    names = sorted(path.name for path in folder.iterdir())
+    if names and not ours(folder):
+        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+        held = f"{', '.join(names[:6])}{more}"
+        raise ValueError(f"{folder}: holds {held}, not what this command writes alone; choose another folder")
 
 
 def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], bool]) -> None:
@@ -125,6 +129,36 @@ def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], b
         raise
     flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuses a file or folder to be written where nothing can be written, before hours of work for it.
+
+    Args:
+        path: what will be written; the folders above it need not exist.
+
+    Raises:
+        ValueError: if one of them is a file, or cannot be written to; says which and why.
+    """
+    path = Path(path).absolute()
+    above = next(folder for folder in path.parents if folder.exists() or folder.is_symlink())
+    if not above.is_dir():
+        raise ValueError(f"{path}: cannot be written, {above} is no folder; choose another place")
+    try:
+        with tempfile.TemporaryFile(dir=above) as file:
+            file.write(bytes(1 << 12))
+            file.flush()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written, {above}: {error.strerror}; choose another place") from error
+
+
+def remove_abandoned(path: str | Path) -> None:
+    """Removes what kills within `replacing` have left beside `path`; the caller holds the lock of `path`."""
+    path = Path(path)
+    left = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}\.part")
+    for part in path.parent.iterdir() if path.parent.is_dir() else ():
+        if left.fullmatch(part.name):
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

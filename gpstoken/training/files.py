@@ -1,19 +1,42 @@
 """What a run leaves in its folder (`default_root_dir`): last.ckpt and metrics.csv, both safe against a kill."""
 
 import csv
+import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gpstoken.files.writing import replacing
+from gpstoken.training.stopping import Stopped, StopSignals
 
-METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "metrics.csv", "last.ckpt", "origin.json"
+CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "config.yaml", "metrics.csv", "last.ckpt", "origin.json"
+# All that a run may hold; the last two are what loggers of Lightning add.
+RUN_FILES = {CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE, "pictures", "snapshots"}
+RUN_FILES |= {"lightning_logs", "checkpoints"}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a finished run of `gpstoken fit`, with nothing of somebody else's in it."""
+    names = {path.name for path in folder.iterdir()}
+    return {CONFIG_FILE, CHECKPOINT_FILE} <= names <= RUN_FILES
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, flushes it to the disk and renames it: the last one is always whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes it; an error leaves the one before."""
+        # Through an open file: torch writes a file's name into it, and this one's is another in every run.
+        with replacing(path) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes last.ckpt every few steps and at the end of training; Lightning writes it whole or not at all.
+    """Writes last.ckpt every few steps, at the end of training, and when SIGTERM or Ctrl-C asks to stop.
 
     Where a validation follows the step it is written after that: Lightning takes the validation of a step it resumes
     from for done.
@@ -22,34 +45,52 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, every_n_steps: int = 1000) -> None:
         """Makes the callback; `every_n_steps` counts optimizer steps."""
         self.every_n_steps = every_n_steps
-        self._saved_at = 0
+        self._step = self._saved_at = 0
         self._after_validation = False
+        self._signals = StopSignals()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lightning's own way would write to the folder of temporary files first, and copy from there."""
+        trainer.strategy.checkpoint_io = WholeFiles()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The step that training starts from is saved already; half of an accumulation never is."""
-        self._saved_at = trainer.global_step
+        """The step that training starts from is saved already."""
+        self._step = self._saved_at = trainer.global_step
+        self._signals.install()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves if it is time."""
-        step = trainer.global_step
-        if step != self._saved_at and (step % self.every_n_steps == 0 or step == trainer.max_steps):
-            self._saved_at = step
+        """Saves if it is time, or if a signal has come."""
+        step, signal = trainer.global_step, self._signals.received(trainer)
+        if step == self._step:  # half of an accumulation is never saved
+            return
+        self._step = step
+        if signal or step % self.every_n_steps == 0 or step == trainer.max_steps:
             fit_loop = trainer.fit_loop
             self._after_validation = fit_loop.epoch_loop._should_check_val_fx(fit_loop._data_fetcher)
             if not self._after_validation:
-                self._save(trainer)
+                self._save(trainer, signal)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves what has waited for the validation."""
         if self._after_validation:
             self._after_validation = False
-            self._save(trainer)
+            self._save(trainer, self._signals.number)
 
-    @staticmethod
-    def _save(trainer: Trainer) -> None:
-        trainer.save_checkpoint(Path(trainer.default_root_dir) / CHECKPOINT_FILE, weights_only=False)
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the last step of a training that no number of steps has ended, but epochs or time."""
+        if trainer.global_step != self._saved_at:
+            self._save(trainer, 0)
+
+    def _save(self, trainer: Trainer, signal: int) -> None:
+        path = Path(trainer.default_root_dir) / CHECKPOINT_FILE
+        trainer.save_checkpoint(path, weights_only=False)
+        self._saved_at = step = trainer.global_step
+        if signal and step != trainer.max_steps:  # else there is nothing to go on with
+            if trainer.is_global_zero:
+                print(f"gpstoken: stopped after step {step}; the same command goes on from {path}", file=sys.stderr)
+            raise Stopped(signal)
 
 
 class MetricsFile(Callback):

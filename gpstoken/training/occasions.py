@@ -1,5 +1,6 @@
 """Something done a few times over a training: pictures, snapshots."""
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,19 @@ class Occasions(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Acts if it is time; several batches may belong to one step."""
-        step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
-        if step != self._acted_at and step * self.times // steps != (step - 1) * self.times // steps:
+        step, steps = trainer.global_step, trainer.estimated_stepping_batches
+        # of a training that time ends nobody knows a share
+        if step == self._acted_at or math.isinf(steps):
+            return
+        if step * self.times // int(steps) != (step - 1) * self.times // int(steps):
             self._acted_at = step
             self.act(trainer, pl_module, step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Acts at the end of a training that stopped between two occasions."""
+        if trainer.global_step != self._acted_at:
+            self._acted_at = trainer.global_step
+            self.act(trainer, pl_module, trainer.global_step)
 
     @staticmethod
     def file(trainer: Trainer, folder: str, step: int, ending: str) -> Path:

@@ -1,5 +1,6 @@
 """One progress bar over the whole training: images, images/s and the time left."""
 
+import math
 import sys
 from typing import Any
 
@@ -23,8 +24,9 @@ class StepProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar at the step that training starts from."""
         images = pl_module.accumulate * trainer.datamodule.batch_size * trainer.world_size
+        steps = trainer.estimated_stepping_batches  # infinite where time ends the training
         self._bar = tqdm(
-            total=int(trainer.estimated_stepping_batches) * images,
+            total=None if math.isinf(steps) else int(steps) * images,
             initial=trainer.global_step * images,
             unit=" images",
             desc="fit",

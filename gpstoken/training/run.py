@@ -3,16 +3,22 @@
 import hashlib
 import json
 import os
-import shutil
+import signal
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from gpstoken.files.writing import replacing
+from gpstoken.checkpoints import check, read_plain
+from gpstoken.files.locks import locked
+from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_abandoned, replacing
 from gpstoken.provenance import commit, machine, versions
-from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
+from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, is_run
+from gpstoken.training.stopping import Stopped
 
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
 
@@ -22,25 +28,31 @@ class RunCLI(LightningCLI):
 
     A pipeline deletes a stage's outputs before it runs again, so a killed fit must not keep its checkpoint there. It
     keeps it in scratch/<hash of the configuration>, where the same command finds it and goes on; when training ends the
-    folder is renamed to `--output`.
+    folder is renamed to `--output`. Both places are locked while it runs.
     """
 
     def __init__(self, args: ArgsType = None, run: bool = True) -> None:
         """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
         # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            save_config_callback=None,
-            seed_everything_default=0,
-            parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
-            args=args,
-            run=run,
-        )
+        with ExitStack() as self.held:  # locks, for as long as the subcommand runs
+            try:
+                super().__init__(
+                    LightningModule,
+                    LightningDataModule,
+                    subclass_mode_model=True,
+                    subclass_mode_data=True,
+                    auto_configure_optimizers=False,
+                    save_config_callback=None,
+                    seed_everything_default=0,
+                    parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
+                    args=args,
+                    run=run,
+                )
+            except SIGTERMException:  # before the first step; Lightning would end with exit code 0
+                raise Stopped(signal.SIGTERM) from None
+            except SystemExit as stop:  # what Lightning makes of Ctrl-C before the first step
+                raise (Stopped(signal.SIGINT) if isinstance(stop.__context__, KeyboardInterrupt) else stop) from None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds --output and ties the data's seed to --seed_everything."""
@@ -55,18 +67,34 @@ class RunCLI(LightningCLI):
             super().parse_arguments(parser, args)
 
     def before_instantiate_classes(self) -> None:
-        """Chooses the scratch folder of a fit."""
+        """Chooses the scratch folder of a fit, and takes both places before anything is made.
+
+        Raises:
+            ValueError: if --output holds something else than a run, a place cannot be written, or another process is
+                at work there.
+        """
         if self.subcommand != "fit":
             return
         config = self.config.fit.clone()
         self.output = config.pop("output", None)
-        for argument in ("ckpt_path", "weights_only"):  # of Trainer.fit, not of the experiment
-            config.pop(argument, None)
+        config.pop("weights_only", None)
+        start = config.pop("ckpt_path", None)
         text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
-        self.scratch = SCRATCH / hashlib.sha256(text.encode()).hexdigest()[:16]
+        # What begins with the weights of another run is another run.
+        identity = text if start in (None, "last", "best") else f"{text}\n{Path(start).absolute()}"
+        self.scratch = SCRATCH / hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.config_text = text
         if self.config.fit.trainer.default_root_dir is None:
             self.config.fit.trainer.default_root_dir = str(self.scratch)
+        places = [self.scratch] if self.output is None else [self.scratch, Path(self.output)]
+        if rank_zero_only.rank == 0:  # the other processes of a training are of the same command
+            for place in places:
+                check_writable(place)
+            if self.output is not None:
+                check_replaceable(self.output, is_run)
+            for place in places:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self.held.enter_context(locked(place, "gpstoken fit"))
 
     def instantiate_classes(self) -> None:
         """Makes the parts; jsonargparse adds the whole configuration to what a constructor says, which is left out."""
@@ -76,34 +104,54 @@ class RunCLI(LightningCLI):
             raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
 
     def before_fit(self) -> None:
-        """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration."""
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        with replacing(self.scratch / "config.yaml") as part:
-            part.write_text(self.config_text)
-        origin = {"commit": commit(), "versions": versions(), "machine": machine(self.trainer.strategy.root_device)}
-        with replacing(self.scratch / ORIGIN_FILE) as part:
-            part.write_text(json.dumps(origin, indent=1) + "\n")
-        checkpoint = self.scratch / CHECKPOINT_FILE
-        if checkpoint.exists() and self.config_init.fit.ckpt_path is None:
-            print(f"going on from {checkpoint}")
-            self.config_init.fit.ckpt_path = str(checkpoint)
+        """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration.
+
+        Raises:
+            ValueError: if the checkpoint is not there, damaged, or does not fit; says what to do.
+        """
+        checkpoint = self._checkpoint()
+        if rank_zero_only.rank == 0:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            for name in (CONFIG_FILE, ORIGIN_FILE, CHECKPOINT_FILE):
+                remove_abandoned(self.scratch / name)
+            with replacing(self.scratch / CONFIG_FILE) as part:
+                part.write_text(self.config_text)
+            device = self.trainer.strategy.root_device
+            origin = {"commit": commit(), "versions": versions(), "machine": machine(device)}
+            with replacing(self.scratch / ORIGIN_FILE) as part:
+                part.write_text(json.dumps(origin, indent=1) + "\n")
+            if checkpoint is not None:
+                print(f"going on from {checkpoint}")
+        self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
+
+    def _checkpoint(self) -> Path | None:
+        """What to go on from, that of a killed run before that of --ckpt_path; read here to say what is wrong in it."""
+        own, asked = self.scratch / CHECKPOINT_FILE, self.config_init.fit.ckpt_path
+        if asked == "best":
+            raise ValueError("--ckpt_path best: a run keeps its last checkpoint alone; use last, or a path to one")
+        if own.exists():
+            path, advice = own, f"delete {own} to start anew"
+        elif asked not in (None, "last"):
+            path, advice = Path(asked), "name another"
+        elif asked is None:
+            return None
+        else:
+            path, advice = Path(self.output or self.scratch) / CHECKPOINT_FILE, "leave --ckpt_path out to start anew"
+        if not path.is_file():
+            raise ValueError(f"--ckpt_path {asked}: there is no {path}; {advice}")
+        try:
+            content = read_plain(path)
+            weights = content.get("state_dict") if isinstance(content, dict) else None
+            if not isinstance(weights, dict):
+                raise ValueError(f"{path}: not a checkpoint of a training (no weights in it)")
+            check(path, weights, self.model.state_dict())
+        except ValueError as error:
+            raise ValueError(f"{error}; {advice}") from error
+        return path
 
     def after_fit(self) -> None:
         """Moves the finished run to --output; an older run there is replaced whole."""
         if self.output is None or not self.trainer.is_global_zero or self.trainer.interrupted:
             return
-        output = Path(self.output)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        old = output.with_name(output.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if output.exists():
-            os.replace(output, old)
-        try:
-            os.replace(self.scratch, output)
-        except OSError:  # another file system
-            part = output.with_name(output.name + ".part")
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(self.scratch, part)
-            os.replace(part, output)
-            shutil.rmtree(self.scratch)
-        shutil.rmtree(old, ignore_errors=True)
+        remove_abandoned(self.output)
+        move_folder(self.scratch, self.output, is_run)

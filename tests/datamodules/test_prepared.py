@@ -1,4 +1,5 @@
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -160,14 +161,18 @@ def test_of_two_processes_the_slower_one_throws_its_copy_away(tmp_path, files):
 
 def test_what_a_killed_process_left_is_no_set_and_goes_when_old(tmp_path, files):
     whole = prepare(photos_of(files), tmp_path / "sets", "Some-test", "adm", 16)
-    old, young = (tmp_path / "sets" / f".{whole.folder.name}.{name}.part" for name in ("old", "young"))
-    for part in (old, young):
+    old, young, busy = (tmp_path / "sets" / f".part-{name}" for name in ("old", "young", "busy"))
+    for part in (old, young, busy):
         shutil.copytree(whole.folder, part)
     shutil.rmtree(whole.folder)
-    os.utime(old, (0, time.time() - 7200))
+    for part in (old, busy):
+        os.utime(part, (0, time.time() - 7200))
+    descriptor = os.open(busy, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # as a process that is at work there
     assert prepare(photos_of(files), tmp_path / "sets", "Some-test", "adm", 16) == whole
-    # The young one may belong to a process that is still at work.
-    assert folders(tmp_path / "sets") == sorted([young.name, whole.folder.name])
+    os.close(descriptor)
+    # The young one may belong to a process that is about to lock it.
+    assert folders(tmp_path / "sets") == sorted([busy.name, young.name, whole.folder.name])
 
 
 @pytest.mark.parametrize(

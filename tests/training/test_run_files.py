@@ -1,6 +1,5 @@
 """What a run leaves, where, and what happens to what was there before."""
 
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +13,7 @@ from gpstoken.training.files import read_metrics
 from gpstoken.training.run import RunCLI
 
 
-def test_a_run_and_the_next(tmp_path, tiny_arguments, run_cli):
+def test_a_run_and_the_next(tmp_path, tiny_arguments, run_cli, capsys):
     output = tmp_path / "runs" / "row"
     # The cadences of the laptop scale are 10 for metrics, 100 for checkpoints: 12 is no multiple of either.
     assert run_cli([*tiny_arguments(trainer={"max_steps": 12}), "--output", str(output)]) == 0
@@ -40,35 +39,19 @@ def test_a_run_and_the_next(tmp_path, tiny_arguments, run_cli):
     averaged = checkpoint["state_dict"]
     assert all(torch.equal(value, averaged[f"tokenizer.{name}"]) for name, value in tokenizer.state_dict().items())
 
+    # What is not of a run is never replaced, and that is said before anything is trained.
+    (output / "notes.txt").write_text("precious")
+    assert run_cli([*tiny_arguments(trainer={"max_steps": 1}), "--output", str(output)]) == 2
+    assert f"{output}: holds config.yaml, last.ckpt, metrics.csv, notes.txt" in capsys.readouterr().err
+    assert torch.load(output / "last.ckpt", weights_only=True)["global_step"] == 12
+    assert not list((tmp_path / "scratch").iterdir())
+    (output / "notes.txt").unlink()
+
     # Another run with the same --output replaces it whole.
-    (output / "leftover.txt").write_text("of the first run")
     assert run_cli([*tiny_arguments(trainer={"max_steps": 1}), "--output", str(output)]) == 0
     assert {path.name for path in output.iterdir()} == names
     assert torch.load(output / "last.ckpt", weights_only=True)["global_step"] == 1
     assert [path.name for path in output.parent.iterdir()] == ["row"]
-
-
-@pytest.mark.parametrize("same_file_system", [True, False])
-def test_finished_folder_takes_the_place_of_the_old(tmp_path, monkeypatch, same_file_system):
-    scratch, output = tmp_path / "scratch" / "abc", tmp_path / "runs" / "row"
-    for folder, content in ((scratch, "new"), (output, "old"), (output.with_name("row.part"), "of a killed copy")):
-        (folder / content).mkdir(parents=True)
-        (folder / "last.ckpt").write_text(content)
-    if not same_file_system:
-        replace = os.replace
-
-        def refuse(source, target):
-            if source == scratch:
-                raise OSError(18, "Invalid cross-device link")
-            replace(source, target)
-
-        monkeypatch.setattr("gpstoken.training.run.os.replace", refuse)
-    trainer = SimpleNamespace(is_global_zero=True, interrupted=False)
-    RunCLI.after_fit(SimpleNamespace(output=str(output), scratch=scratch, trainer=trainer))
-    assert sorted(path.name for path in output.iterdir()) == ["last.ckpt", "new"]
-    assert (output / "last.ckpt").read_text() == "new"
-    assert not scratch.exists()
-    assert not output.with_name("row.old").exists()
 
 
 def test_an_interrupted_run_stays_in_scratch(tmp_path):

@@ -1,0 +1,1 @@
+"""Faults injected into real commands: kills, signals, full disks, and processes that meet."""

@@ -1,0 +1,54 @@
+"""A command in a process of its own that need not import anything: a fork of this one, which has it all."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from gpstoken import cli
+
+
+def forked(work: Callable[[], int], log: Path) -> int:
+    """Runs `work` in a fork, its output in `log`: the exit code, or minus the number of the signal that ended it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            with log.open("wb") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            sys.stdout = os.fdopen(1, "w", closefd=False)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            torch.set_num_threads(1)
+            code = work()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def command(arguments: list[str], folder: Path, scratch: Path) -> Callable[[], int]:
+    """`gpstoken ARGUMENTS` in `folder`, for `forked`."""
+
+    def work() -> int:
+        from gpstoken.training import run
+
+        os.chdir(folder)
+        run.SCRATCH = scratch
+        sys.argv = ["gpstoken"]
+        return cli.main(arguments)
+
+    return work
