@@ -12,6 +12,8 @@ import torch
 from tqdm import tqdm
 
 from gpstoken.devices import peak_memory_mb, to_device
+from gpstoken.files.locks import locked
+from gpstoken.files.writing import check_writable
 from gpstoken.flow import Sampling
 from gpstoken.flow.settings import LAST_STEPS
 from gpstoken.generator import Generator
@@ -64,14 +66,29 @@ def main(arguments: list[str]) -> int:
         "generator": generator.record,
     }
     labels = [classes[number % len(classes)] for number in range(options.n)]
-    files = SampleFiles(options.output, identity, labels, GROUP)
+    check_writable(options.output)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(options.output, "gpstoken generate"):
+        files = SampleFiles(options.output, identity, labels, GROUP)
+        _write(generator, files, classes, sampling | guidance, origin, options)
+    return 0
+
+
+def _write(
+    generator: Generator,
+    files: SampleFiles,
+    classes: list[int],
+    how: dict[str, Any],
+    origin: dict[str, Any],
+    options: argparse.Namespace,
+) -> None:
     if files.complete:
         files.clear()
         print(f"{options.output}: complete already")
-        return 0
+        return
 
     def images(group: int) -> np.ndarray:
-        return group_images(generator, classes, group, **sampling, **guidance)
+        return group_images(generator, classes, group, **how)
 
     cost = _generate(images, files, -(-options.batch_size // GROUP))
     calls = {name: stage.calls for name, stage in generator.stages.items()}
@@ -85,7 +102,6 @@ def main(arguments: list[str]) -> int:
             "machine": origin,
         }
     )
-    return 0
 
 
 def parse_classes(text: str, num_classes: int) -> list[int]:

@@ -1,8 +1,8 @@
 """Samples on disk in the making: a folder of pictures, or an npz with those of finished groups beside it."""
 
 import csv
-import glob
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gpstoken.files.writing import replacing
+from gpstoken.files.writing import check_writable, replacing
 from gpstoken.image_archive import write_archive
 
 
@@ -42,10 +42,9 @@ class SampleFiles:
         self.manifest = output.with_suffix(".json") if self.archive else output / "samples.json"
         self.unfinished = self.work / ".identity.json"  # the manifest's place until there is one
         self._check()
-        try:
-            self.work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"{self.work}: cannot be made ({error.strerror})") from error
+        check_writable(self.work)
+        self.work.mkdir(parents=True, exist_ok=True)
+        check_writable(self.unfinished)
         for part in _half_written(self.work, self.output):
             part.unlink()
 
@@ -130,8 +129,10 @@ class SampleFiles:
 
 def _half_written(work: Path, output: Path) -> Iterator[Path]:
     """What a kill within `replacing` has left."""
-    yield from work.glob(".*.part")
-    yield from output.parent.glob(f".{glob.escape(output.name)}.*.part")
+    own = re.compile(r"\.(\d{6}\.(png|npy)|labels\.csv|samples\.json|\.identity\.json)\.\d+(-[0-9a-f]{8})?\.part")
+    whole = re.compile(rf"\.({re.escape(output.name)}|{re.escape(output.stem)}\.json)\.\d+(-[0-9a-f]{{8}})?\.part")
+    for folder, names in ((work, own), (output.parent, whole)):
+        yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if names.fullmatch(path.name))
 
 
 def _difference(found: Any, wanted: Any, name: str = "") -> str | None:

@@ -256,7 +256,7 @@ def test_what_is_not_ours_is_left_alone(fake, capsys):
         ("data.npz", "data.npz: is there already"),
         ("x.npz", "x.json: is there already"),
         ("folder.npz", "folder.npz: is a folder, but ends in .npz"),
-        ("notes.txt/out", "notes.txt/out: cannot be made"),
+        ("notes.txt/out", "notes.txt/out: cannot be written"),
     ):
         assert run("a.ckpt", "-n", 1, "-o", output) == 2
         (line,) = capsys.readouterr().err.splitlines()

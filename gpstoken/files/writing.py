@@ -140,8 +140,8 @@ def check_writable(path: str | Path) -> None:
     Raises:
         ValueError: if one of them is a file, or cannot be written to; says which and why.
     """
-    path = Path(path).absolute()
-    above = next(folder for folder in path.parents if folder.exists() or folder.is_symlink())
+    parents = Path(path).absolute().parents
+    above = next(folder for folder in parents if folder.exists() or folder.is_symlink())
     if not above.is_dir():
         raise ValueError(f"{path}: cannot be written, {above} is no folder; choose another place")
     try:

@@ -6,7 +6,7 @@ A killed call goes on where it was: shards that are done lie in .DIR.*.parts bes
 import argparse
 import hashlib
 import json
-import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,20 @@ from lightning import LightningDataModule
 
 from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
-from gpstoken.files.writing import replacing
+from gpstoken.files.locks import locked
+from gpstoken.files.writing import check_replaceable, check_writable, move_folder, replacing
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.real_images import DATA_HELP, class_names, read_data
 from gpstoken.training.shards import FORMAT, Plan, encode, samples_of, summarise
 
 VERSION, CACHE_FILE = 1, "cache.json"
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder is a token cache, with nothing of somebody else's in it."""
+    names = {path.name for path in folder.iterdir()}
+    return {CACHE_FILE} <= names <= {CACHE_FILE, "train", "val", "test"}
 
 
 def main(arguments: list[str]) -> int:
@@ -43,10 +50,14 @@ def main(arguments: list[str]) -> int:
         parser.error("--splits: expected train among them, whose mean and deviation generators need")
     if options.shard_size % 2 and not options.no_mirror:
         parser.error(f"--shard-size: expected an even number with mirror images, got {options.shard_size}")
+    check_writable(options.output)
+    check_replaceable(options.output, is_cache)
     data, described = read_data(parser, rest)
     tokenizer = load_tokenizer(options.tokenizer)
     to_device(tokenizer, options.device)
-    make_cache(tokenizer, data, described, options)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(options.output, "gpstoken cache"):
+        make_cache(tokenizer, data, described, options)
     return 0
 
 
@@ -94,8 +105,6 @@ def make_cache(
             print(f"{output}: there already; delete it to make it anew")
             return
         print(f"{output}: the cache there is damaged, or of another tokenizer, data or options: this one replaces it")
-    elif output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise ValueError(f"{output}: is there and no token cache; choose another --output")
     work = output.with_name(f".{output.name}.{record['identity'][:16]}.parts")
     for plan in plans:
         (work / plan.split).mkdir(parents=True, exist_ok=True)
@@ -105,7 +114,8 @@ def make_cache(
     record["machine"] = machine(options.device)
     with replacing(work / CACHE_FILE) as part:
         part.write_text(json.dumps(record, indent=1) + "\n")
-    _replace_folder(work, output)
+    move_folder(work, output, is_cache)
+    _remove_given_up(output)
     counts = ", ".join(f"{plan.samples} of {plan.split}" for plan in plans)
     print(f"{output}: tokens of {counts} by tokenizer {record['tokenizer']['sha256'][:12]}")
 
@@ -132,12 +142,9 @@ def _is_whole(folder: Path, identity: str) -> bool:
         return False
 
 
-def _replace_folder(work: Path, output: Path) -> None:
-    """`work` becomes `output`; an older cache there goes, and with it what is left of those that were given up."""
-    old = output.with_name(f".{output.name}.old.parts")
-    shutil.rmtree(old, ignore_errors=True)
-    if output.exists():
-        os.replace(output, old)
-    os.replace(work, output)
-    for folder in output.parent.glob(f".{output.name}.*.parts"):
-        shutil.rmtree(folder, ignore_errors=True)
+def _remove_given_up(output: Path) -> None:
+    """Removes what is left of caches with this name that were begun and never ended."""
+    left = re.compile(rf"\.{re.escape(output.name)}\.[0-9a-f]{{16}}\.parts")
+    for folder in output.parent.iterdir():
+        if left.fullmatch(folder.name):
+            shutil.rmtree(folder)

@@ -7,12 +7,16 @@ Several devices share the images (`--devices 2`, or torchrun), each image on one
 import argparse
 import csv
 import json
+import re
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_only
 
-from gpstoken.files.writing import replacing
+from gpstoken.files.locks import locked
+from gpstoken.files.writing import check_writable, replacing
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.networks import load_features
@@ -67,9 +71,29 @@ def evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, dat
         devices: processes that share the images.
 
     Raises:
-        ValueError: if a run is unfinished, or the runs are not of one configuration and data.
+        ValueError: if a run is unfinished, the runs are not of one configuration and data, or the result cannot be
+            written because there is no way to, or something else is in its place.
     """
+    check_writable(output)
+    check_result(output)
     output.parent.mkdir(parents=True, exist_ok=True)
+    first = rank_zero_only.rank == 0  # the other processes of `devices` are of the same command
+    with locked(output, "gpstoken evaluate") if first else nullcontext():
+        _evaluate(runs, output, scale, protocol, data, devices)
+
+
+def check_result(output: Path) -> None:
+    """Refuses a place at which something else than a result lies.
+
+    Raises:
+        ValueError: if so.
+    """
+    for path, mark in ((output, b'{\n "row": '), (output.with_suffix(".csv"), b"seed,index,")):
+        if path.is_dir() or (path.is_file() and not path.read_bytes().startswith(mark)):
+            raise ValueError(f"{path}: is there already, and not of an evaluation; choose another --output")
+
+
+def _evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, data: list[str], devices: int) -> None:
     networks = {name: load_features(name) for name in protocol.networks}
     seeds: list[Evaluated] = []
     for run in runs:
@@ -82,8 +106,10 @@ def evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, dat
     if not seeds[0].first:
         return
     write(seeds, output, scale)
-    for folder in output.parent.glob(f".{output.stem}.*.parts"):  # also of an evaluation that was given up
-        Parts(folder).remove()
+    left = re.compile(rf"\.{re.escape(output.stem)}\.[0-9a-f]{{16}}\.parts")
+    for folder in output.parent.iterdir():
+        if left.fullmatch(folder.name):  # also of an evaluation that was given up
+            Parts(folder).remove()
 
 
 def write(seeds: list[Evaluated], output: Path, scale: str) -> None:

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from gpstoken.base import Tokenizer
-from gpstoken.files.writing import replacing
+from gpstoken.files.locks import locked
+from gpstoken.files.writing import check_writable, replacing
 from gpstoken.image_archive import write_archive
 from gpstoken.loading import load_tokenizer, tokenizer_hash
 from gpstoken.metrics import to_uint8
@@ -35,9 +36,12 @@ def main(arguments: list[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     if options.output.suffix != ".npz":
         parser.error(f"--output: expected a name ending in .npz, got {options.output}")
+    check_writable(options.output)
     data, described = read_data(parser, rest)
     tokenizer = None if options.through is None else load_tokenizer(options.through)
-    write_images(data, described, options.split, options.count, options.output, tokenizer)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(options.output, "gpstoken images"):
+        write_images(data, described, options.split, options.count, options.output, tokenizer)
     return 0
 
 
