@@ -1,6 +1,6 @@
 """Every command is killed at places where it touches the disk, and run again: nothing is lost, nothing is left.
 
-Twelve kills a command in the suite; `KILLS=60 pytest tests/faults/test_kills.py` is a campaign.
+Two kills a command in the suite; `KILLS=20 pytest tests/faults/test_kills.py` is a campaign.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.faults.forks import command, forked
 from tests.faults.kills import content, fresh, killed_at, points_of
 from tests.training.conftest import WARNINGS, arguments_of_a_tiny_fit
 
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "2"))
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
 DATA = {"image_size": 32, "epoch_length": 20, "batch_size": 8, "working_size": 48, "views": "centre"}
