@@ -13,12 +13,9 @@ from numba import float32, njit, types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from gpstoken.partition.reference import BIN_WIDTH, LAST_BIN, MEASURED_SIZE
+from gpstoken.partition.reference import BIN_WIDTH, ENTROPY_TERMS, LAST_BIN, MEASURED_SIZE
 from gpstoken.threads import in_runs
 
-# -p log2(p + 1e-10) of every possible count of pixels in a bin.
-_SHARES = np.arange(MEASURED_SIZE**2 + 1) / (MEASURED_SIZE**2 + 1e-5)
-_ENTROPY_TERMS = -_SHARES * np.log2(_SHARES + 1e-10)
 # A float32 magnitude, in bins, is wrong by less than 2.1e-4 times the brightest pixel: at most 73 roundings of 2^-24,
 # over bins of 11/512. Whatever lies this close to the edge of a bin is taken again in float64.
 _DOUBT = 3e-4
@@ -125,7 +122,7 @@ def _entropy(counts):
     halves = np.zeros((2, 8))
     for i in range(counts.shape[1]):
         count = counts[0, i] + counts[1, i] + counts[2, i] + counts[3, i]
-        halves[i // 128, i % 8] += _ENTROPY_TERMS[count]
+        halves[i // 128, i % 8] += ENTROPY_TERMS[count]
     total = 0.0
     for half in halves:
         total += ((half[0] + half[1]) + (half[2] + half[3])) + ((half[4] + half[5]) + (half[6] + half[7]))
