@@ -9,10 +9,11 @@ from heapq import heappop, heappush
 
 import numpy as np
 import torch
-from numba import float32, njit, types
+from numba import float32, types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from gpstoken.compiling import compiling
 from gpstoken.partition.reference import BIN_WIDTH, ENTROPY_TERMS, LAST_BIN, MEASURED_SIZE
 from gpstoken.threads import in_runs
 
@@ -31,7 +32,7 @@ def _fma(typing_context, factor, difference, start):
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _sample_points(size):
     """Bilinear samples at half-pixel centres: the pixels before and after each, and how far it is between them."""
     before, after = np.empty(MEASURED_SIZE, np.uintp), np.empty(MEASURED_SIZE, np.uintp)
@@ -46,7 +47,7 @@ def _sample_points(size):
     return before, after, weight
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _resize(region):
     """Bilinear resize to 64 x 64, first across, then down, rounded as OpenCV does, and its replicated border."""
     height, width = region.shape
@@ -69,7 +70,7 @@ def _resize(region):
     return padded
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _exact_bin(padded, i, j):
     """Bin of the gradient magnitude at one pixel, in float64, where the sums are exact."""
     gradient_x, gradient_y = 0.0, 0.0
@@ -79,7 +80,7 @@ def _exact_bin(padded, i, j):
     return min(np.sqrt(gradient_x**2 + gradient_y**2) / BIN_WIDTH, LAST_BIN)
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _count(padded):
     """Histogram of the gradient magnitudes (Sobel), in four parts that are to be summed.
 
@@ -116,7 +117,7 @@ def _count(padded):
     return counts
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _entropy(counts):
     """Sum of the terms in the order of NumPy: ties between regions depend on the last bit."""
     halves = np.zeros((2, 8))
@@ -129,14 +130,14 @@ def _entropy(counts):
     return total
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def complexity(grey_region, lambda_):
     """The complexity of the reference, of float32[h, w] in [0, 1]."""
     height, width = grey_region.shape
     return _entropy(_count(_resize(grey_region))) ** lambda_ * height * width
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _split_tile(grey, bias, num_tokens, lambda_, min_region_size):
     """Boxes of one tile, int64[num_tokens, 4]; an empty bias is none."""
     # A region's number is its age: a split adds two, and keeps the parent in the tables.
@@ -177,7 +178,7 @@ def _split_tile(grey, bias, num_tokens, lambda_, min_region_size):
     return boxes[order]
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _split_tiles(start, stop, grey, bias, num_tokens, lambda_, min_region_size, boxes):
     for tile in range(start, stop):
         boxes[tile] = _split_tile(grey[tile], bias[tile], num_tokens, lambda_, min_region_size)

@@ -42,7 +42,7 @@ def lerp(start: Tensor, stop: Tensor, weight: Tensor) -> Tensor:
 
 
 def resize(grey: Tensor, size: tuple[int, int]) -> Tensor:
-    """float32[h, w] to float32[size], first across, then down, without smoothing: a large image is sampled at points."""
+    """float32[h, w] to float32[size], first across, then down; not smoothed: large images are sampled at points."""
     left, right, across = sample_points(grey.shape[1], size[1])
     top, bottom, down = sample_points(grey.shape[0], size[0])
     narrow = lerp(grey[:, left], grey[:, right], across)
