@@ -4,10 +4,13 @@ Which region is split next can hang on the last bit of one pixel (a gradient on 
 `interpolate` rounds as each processor likes. So every step is rounded here as the definition says, on any machine.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 
+@cache
 def sample_points(length: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Where `count` samples at half-pixel centres lie between the pixels of a side.
 
@@ -30,20 +33,24 @@ def lerp(start: Tensor, stop: Tensor, weight: Tensor) -> Tensor:
     """Returns start + weight * (stop - start) of float32 tensors: the difference rounded, then product and sum, once.
 
     That is a fused multiply-add, which torch does not promise anywhere. In float64 the product is exact. The sum is
-    not, and to round it twice could go wrong; so where it lost something, it takes its odd neighbour of the two that
-    enclose the truth ("round to odd"), after which the rounding to float32 is that of the truth.
+    not; but to round it to float32 is to round the truth, unless it lies half way between two float32. Then what it
+    has lost decides.
     """
     product, start = weight.double() * (stop - start).double(), start.double()
     total = product + start
-    added = total - product
-    lost = (product - (total - added)) + (start - added)
-    even = total.view(torch.int64) % 2 == 0
-    return torch.where(even & (lost != 0), total.nextafter(lost.sign() * torch.inf), total).float()
+    rounded = total.float()
+    half_way = total.view(torch.int64) & 0x1FFFFFFF == 0x10000000  # the 29 bits that float32 does not have
+    if half_way.any():
+        total, product, start = total[half_way], product[half_way], start[half_way]
+        added = total - product
+        lost = (product - (total - added)) + (start - added)
+        rounded[half_way] = torch.where(lost != 0, total.nextafter(lost.sign() * torch.inf), total).float()
+    return rounded
 
 
 def resize(grey: Tensor, size: tuple[int, int]) -> Tensor:
     """float32[h, w] to float32[size], first across, then down; not smoothed: large images are sampled at points."""
     left, right, across = sample_points(grey.shape[1], size[1])
     top, bottom, down = sample_points(grey.shape[0], size[0])
-    narrow = lerp(grey[:, left], grey[:, right], across)
-    return lerp(narrow[top], narrow[bottom], down[:, None])
+    narrow = lerp(grey.index_select(1, left), grey.index_select(1, right), across)
+    return lerp(narrow.index_select(0, top), narrow.index_select(0, bottom), down[:, None])
