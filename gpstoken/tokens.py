@@ -56,7 +56,7 @@ class Tokens:
     def __repr__(self) -> str:
         """One line: what they are, not their values."""
         batch, count, channels = self.features.shape
-        where = "own size" if self.size is None else "{}x{}".format(*self.size)
+        where = "of the tokenizer's size" if self.size is None else "{}x{}".format(*self.size)
         padded = "" if self.canvas is None else " padded to {}x{}".format(*self.canvas)
         kind = f"{str(self.features.dtype).removeprefix('torch.')} on {self.features.device}"
         return f"Tokens({batch} x {count} tokens, {channels} features, image {where}{padded}, {kind})"
