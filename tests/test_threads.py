@@ -1,6 +1,9 @@
 """Runs of work in threads."""
 
 import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,3 +59,33 @@ def test_a_forked_process_has_threads_of_its_own():
     process.start()
     assert queue.get(timeout=60) == 8
     process.join()
+
+
+PROGRAM = """
+import sys, time
+import numba
+from gpstoken import threads
+threads.SILENCE = float(sys.argv[1])
+threads.announce_compilation()
+import numba.core.types.functions
+resolve = numba.core.types.functions.Dispatcher.get_call_type
+def slow(self, *arguments):  # a compilation that takes a while, on any machine
+    time.sleep(0.4)
+    return resolve(self, *arguments)
+numba.core.types.functions.Dispatcher.get_call_type = slow
+@numba.njit
+def inner(x):
+    return x + 1
+@numba.njit
+def outer(x):
+    return inner(x) * 2
+assert outer(1) == 4 and outer(1.0) == 4.0
+"""
+
+
+@pytest.mark.parametrize(("silence", "lines"), [("0.1", 1), ("60", 0)])
+def test_a_compilation_that_takes_long_is_said_once(silence, lines):
+    command = [sys.executable, "-c", PROGRAM, silence]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("compiling the kernels for this processor") == lines == len(done.stderr.splitlines())

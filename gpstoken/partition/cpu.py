@@ -14,7 +14,9 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from gpstoken.partition.reference import BIN_WIDTH, LAST_BIN, MEASURED_SIZE
-from gpstoken.threads import in_runs
+from gpstoken.threads import announce_compilation, in_runs
+
+announce_compilation()
 
 # -p log2(p + 1e-10) of every possible count of pixels in a bin.
 _SHARES = np.arange(MEASURED_SIZE**2 + 1) / (MEASURED_SIZE**2 + 1e-5)

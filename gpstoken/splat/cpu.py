@@ -18,7 +18,9 @@ from torch import Tensor
 from gpstoken.splat.operators import Gradients, register
 from gpstoken.splat.reference import pixel_positions
 from gpstoken.splat.rows import compiled, row_height, row_shape, row_weights, support_spans
-from gpstoken.threads import in_runs
+from gpstoken.threads import announce_compilation, in_runs
+
+announce_compilation()
 
 # Channels are filled up with zeros to a multiple of this, so that vector code has no remainder.
 LANES = 8

@@ -193,7 +193,7 @@ def test_the_embedded_row_is_a_valid_config():
 def test_the_embedded_photographs_have_the_pixels_that_pil_alone_reads():
     # What evaluation sets are made of: with another pixel here their fingerprints, and every result, would change.
     with (DATA / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"][::8]
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"][::2]
     assert len(rows) > 20
     for row in rows:
         with Image.open(DATA / row["path"]) as photo:
