@@ -48,7 +48,8 @@ class _Announcement:
     """A listener to numba's compilations, of which one may start others."""
 
     def __init__(self) -> None:
-        self._depth, self._said, self._timer = 0, False, threading.Timer(SILENCE, self._say)
+        self._depth, self._said, self._lock = 0, False, threading.Lock()
+        self._timer = threading.Timer(SILENCE, self._say)
 
     def notify(self, event: Any) -> None:
         """Called by numba at the start and at the end of each."""
@@ -61,7 +62,10 @@ class _Announcement:
             self._timer.cancel()
 
     def _say(self) -> None:
-        self._said = True
+        with self._lock:  # two timers may have run out
+            if self._said:
+                return
+            self._said = True
         line = "gpstoken: compiling the kernels for this processor, which takes up to half a minute the first time"
         print(line, file=sys.stderr, flush=True)
 
