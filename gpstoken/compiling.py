@@ -15,8 +15,11 @@ from typing import Any
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from gpstoken.threads import announce_compilation
+
 DIGEST = 32  # bytes of a sha256
 _functions: list[Any] = []
+announce_compilation()
 
 
 def compiling(**options: Any) -> Callable[[Callable], Any]:

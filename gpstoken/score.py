@@ -58,7 +58,7 @@ def content_hash(source: str | Path) -> str:
     source = Path(source)
     if source.is_dir():
         lines = [f"{content_hash(path)}  {path.relative_to(source).as_posix()}\n" for path in pictures(source)]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
     return file_hash(source)
 
 
