@@ -11,7 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from gpstoken.files.digests import DIGEST, check_digest, digest
+from gpstoken.files.writing import replacing
+
 Module = TypeVar("Module", bound=nn.Module)
+FEW = 64  # blocks that are built whatever a file holds
+LOOPS = ("depth", "decoder_blocks", "layers_per_block", "heads")  # arguments of constructors that say how many
 
 # Released name -> ours, tried in order; whatever no rule names keeps its name.
 RELEASED_NAMES = [
@@ -140,17 +145,51 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def read_plain(path: str | Path) -> Any:
-    """What a file of torch's holds, tensors and plain data alone, on the CPU.
+def write_plain(path: str | Path, content: dict[str, Any]) -> None:
+    """Writes tensors and plain data as `read_plain` reads them, whole or not at all, with a digest of all of it.
 
     Raises:
-        ValueError: for an unreadable file, or one with anything else in it.
+        OSError: if it cannot be written.
+    """
+    # Through an open file: torch writes a file's name into it, and this one's is another every time.
+    with replacing(path) as part, part.open("wb") as file:
+        torch.save(content | {DIGEST: digest(content)}, file)
+
+
+def read_plain(path: str | Path) -> Any:
+    """What a file of torch's holds, tensors and plain data alone, on the CPU; what we have written is as it was.
+
+    Raises:
+        ValueError: for a file that is unreadable or damaged, or one with anything else in it.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
+        raise ValueError(f"{path}: not a readable checkpoint ({_looks_like(Path(path), error)})") from error
+    if isinstance(content, dict):
+        check_digest(path, {name: part for name, part in content.items() if name != DIGEST}, content.pop(DIGEST, None))
+    return content
+
+
+def _looks_like(path: Path, error: Exception) -> str:
+    """What an unreadable checkpoint is, and what to do, in a few words."""
+    if path.is_dir():
+        return "a folder; name the file in it"
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as reason:
+        return reason.strerror or type(reason).__name__
+    if not start:
+        return "an empty file; fetch it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; run `git lfs pull` where it comes from"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page; the download needs a login or another address"
+    # Torch's own text advises to trust the file.
+    if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it names {named[1]}, and only tensors and plain data are read"
+    return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "of no known format"
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -159,7 +198,7 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weights: dict[str, Tensor]) -> Module:
-    """A network out of a file, in evaluation mode.
+    """A network out of a file, in evaluation mode; memory is taken when the file is known to fill it.
 
     Args:
         path: of the file, for errors.
@@ -171,19 +210,29 @@ def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weigh
         ValueError: if the constructor refuses an argument, such as one that this version does not have, or naming the
             first tensor that does not fit.
     """
+    if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+        raise ValueError(f"{path}: the arguments of {kind.__name__} must be a mapping, got a {type(config).__name__}")
+    for name, value in config.items():
+        # Every block has tensors: a small file must not have millions of them made.
+        blocks = len(value) if isinstance(value, list | tuple) else value if name in LOOPS else 0
+        if isinstance(blocks, int) and blocks > max(FEW, len(weights)):
+            raise ValueError(f"{path}: {name} is {value!r}, but the file has {len(weights)} tensors alone")
     try:
+        with torch.device("meta"):
+            check(path, weights, kind(**config).state_dict())
         network = kind(**config)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    network.load_state_dict(check(path, weights, network.state_dict()))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: {reason.removeprefix(f'{path}: ')}") from error
+    network.load_state_dict(weights)
     return network.eval()
 
 
 def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns `weights` if names and shapes are those of `expected`.
+    """Returns `weights` if names and shapes are those of `expected`, and every number is finite.
 
     Raises:
-        ValueError: naming the first difference.
+        ValueError: naming the first tensor that differs, or is not finite.
     """
     for name, tensor in expected.items():
         if name not in weights:
@@ -192,7 +241,9 @@ def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, T
             raise ValueError(
                 f"{path}: tensor {name!r} has shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
             )
-    for name in weights:
+    for name, tensor in weights.items():
         if name not in expected:
             raise ValueError(f"{path}: unknown tensor {name!r}")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(f"{path}: tensor {name!r} is not finite; the training that wrote it has failed")
     return weights

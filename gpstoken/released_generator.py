@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
-from gpstoken.files.writing import replacing
+from gpstoken.checkpoints import write_plain
 from gpstoken.loading import class_path_of, tokenizer_hash
 from gpstoken.sit import SiT
 from gpstoken.stage_model import AVERAGED
@@ -69,7 +68,7 @@ def convert(
     described = {"class_path": class_path_of(trained_on), "init_args": trained_on.config}
     place = output / "tokenizer.ckpt"
     weights = {f"tokenizer.{name}": tensor for name, tensor in trained_on.state_dict().items()}
-    _save({"tokenizer": described, "state_dict": weights, "global_step": 0}, place)
+    write_plain(place, {"tokenizer": described, "state_dict": weights, "global_step": 0})
     generator = {
         "stage": "texture",
         "network": network.config,
@@ -81,7 +80,7 @@ def convert(
     }
     weights = {f"{AVERAGED}{name}": tensor for name, tensor in network.state_dict().items()}
     # The release does not say for how many steps it was trained.
-    _save({"generator": generator, "state_dict": weights, "global_step": 0}, output / "texture.ckpt")
+    write_plain(output / "texture.ckpt", {"generator": generator, "state_dict": weights, "global_step": 0})
 
 
 def read_statistics(path: Path, channels: int) -> tuple[list[float], list[float]]:
@@ -115,11 +114,6 @@ def _find(content: Any, names: tuple[str, ...]) -> Any:
         if isinstance(value, dict | list) and (found := _find(value, names)) is not None:
             return found
     return None
-
-
-def _save(checkpoint: dict[str, Any], path: Path) -> None:
-    with replacing(path) as part:
-        torch.save(checkpoint, part)
 
 
 if __name__ == "__main__":

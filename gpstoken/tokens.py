@@ -1,5 +1,6 @@
 """What a tokenizer of this suite hands on: Gaussians with texture features, and their file."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gpstoken.drawing import picture_row
+from gpstoken.files.digests import DIGEST, check_digest, digest
 from gpstoken.files.writing import replacing
 from gpstoken.gaussians import Gaussians
 
 FORMAT, VERSION = "gpstoken.tokens", "1"
+FAR = 100.0  # a centre this far off the canvas, whose sides lie at 1, is a mistake
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,12 +102,35 @@ class Tokens:
         """The inverse of `to_tensor`."""
         return cls(Gaussians.from_tensor(tensor[..., :5]), tensor[..., 5:], size, canvas)
 
-    def save(self, path: str | Path) -> None:
-        """Writes a safetensors file with a versioned header; a reader never sees it half-written.
+    def check(self) -> None:
+        """Refuses tokens of which no image can be made.
 
         Raises:
+            ValueError: naming what is wrong: no token or feature, a number that is not finite or of no floating type, a
+                sigma that is not above 0, a rho that is not between -1 and 1, a centre far off the canvas.
+        """
+        parts = {"mu": self.gaussians.mu, "sigma": self.gaussians.sigma, "rho": self.gaussians.rho}
+        for name, part in (parts | {"features": self.features}).items():
+            if not part.is_floating_point():
+                raise ValueError(f"tokens: {name} must be of a floating type, got {part.dtype}")
+            if not part.numel():
+                raise ValueError(f"tokens: expected at least one token with one feature, {name} is {list(part.shape)}")
+            if not bool(part.isfinite().all()):
+                raise ValueError(f"tokens: {name} is not finite in {int((~part.isfinite()).sum())} of {part.numel()}")
+        for name, low, high in (("sigma", 0.0, math.inf), ("rho", -1.0, 1.0), ("mu", -FAR, FAR)):
+            value = parts[name].double()
+            wrong = value[~((value > low) & (value < high))]
+            if len(wrong):
+                raise ValueError(f"tokens: {name} must lie between {low:g} and {high:g}, got {wrong[0].item():g}")
+
+    def save(self, path: str | Path) -> None:
+        """Writes a safetensors file with a versioned header and a digest; a reader never sees it half-written.
+
+        Raises:
+            ValueError: for tokens that `check` refuses.
             OSError: if it cannot be written.
         """
+        self.check()
         path = Path(path)
         tensors = {"geometry": self.gaussians.to_tensor(), "features": self.features}
         header = {"format": FORMAT, "version": VERSION}
@@ -113,8 +139,9 @@ class Tokens:
         if self.canvas is not None:
             header["canvas"] = "{}x{}".format(*self.canvas)
         try:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             with replacing(path) as part:
-                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, header)
+                save_file(tensors, part, header | {DIGEST: digest([header, tensors])})
         except SafetensorError as error:
             raise OSError(f"{path}: cannot be written ({error})") from error
 
@@ -123,7 +150,8 @@ class Tokens:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: for a file that is not readable, not of this format, or of a later version.
+            ValueError: for a file that is not readable, damaged, not of this format or of a later version, or tokens
+                that `check` refuses.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -145,7 +173,11 @@ class Tokens:
             sides[name] = tuple(int(side) for side in text.split("x")) if text else None
         if geometry.dim() != 3 or geometry.shape[-1] != 5:
             raise ValueError(f"{path}: expected geometry[B, N, 5], got {tuple(geometry.shape)}")
+        known = {name: header[name] for name in ("format", "version", "size", "canvas") if name in header}
+        check_digest(path, [known, {"geometry": geometry, "features": features}], header.get(DIGEST))
         try:
-            return cls(Gaussians.from_tensor(geometry), features, **sides)
+            tokens = cls(Gaussians.from_tensor(geometry), features, **sides)
+            tokens.check()
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+        return tokens

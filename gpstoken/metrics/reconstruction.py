@@ -16,7 +16,12 @@ def to_uint8(image: Tensor) -> Tensor:
     """float[..., 3, H, W] in [-1, 1] to uint8, clamped and rounded.
 
     The release truncates, which darkens by half a level.
+
+    Raises:
+        FloatingPointError: for an image that is not finite: NaN would become a black pixel.
     """
+    if not bool(image.isfinite().all()):
+        raise FloatingPointError(f"image: {int((~image.isfinite()).sum())} of {image.numel()} values are not finite")
     return (127.5 * (image.clamp(-1, 1) + 1)).round().to(torch.uint8)
 
 

@@ -14,7 +14,7 @@ import yaml
 from lightning import LightningDataModule, Trainer
 from torch import nn
 
-from gpstoken.checkpoints import check
+from gpstoken.checkpoints import check, read_plain
 from gpstoken.metrics import METRICS
 from gpstoken.metrics.codebook import codebook_usage
 from gpstoken.metrics.distributions import paired_scores
@@ -110,7 +110,9 @@ def evaluate_run(
     size = trained_on["image_size"]
     cli = RunCLI(args=["--config", str(run / "config.yaml"), *(_keep_size(data, size) if data else [])], run=False)
     module, images = cli.model, cli.datamodule
-    checkpoint = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+    checkpoint = read_plain(run / CHECKPOINT_FILE)
+    if not isinstance(checkpoint, dict) or not {"tokenizer", "state_dict", "global_step"} <= checkpoint.keys():
+        raise ValueError(f"{run / CHECKPOINT_FILE}: not the checkpoint of a tokenizer's run")
     module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
     _set_up(module, images.image_size, protocol)
     code = module.tokenizer.code((images.image_size, images.image_size), protocol.num_tokens)
@@ -145,7 +147,10 @@ def evaluate_run(
     )  # fmt: skip
     images.trainer = trainer  # whose devices share the images
     if len(done) < len(sources):
-        trainer.test(module, images.evaluation_loader("test", done), verbose=False)
+        try:
+            trainer.test(module, images.evaluation_loader("test", done), verbose=False)
+        except FloatingPointError as error:
+            raise ValueError(f"{run / CHECKPOINT_FILE}: {error}") from error
     trainer.strategy.barrier()
     tested = perf_counter()
     done = parts.done()

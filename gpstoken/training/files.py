@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from gpstoken.checkpoints import write_plain
 from gpstoken.files.writing import replacing
 from gpstoken.training.stopping import Stopped, StopSignals
 
@@ -30,9 +30,7 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Writes it; an error leaves the one before."""
-        # Through an open file: torch writes a file's name into it, and this one's is another in every run.
-        with replacing(path) as part, part.open("wb") as file:
-            torch.save(checkpoint, file)
+        write_plain(path, checkpoint)
 
 
 class LastCheckpoint(Checkpoint):

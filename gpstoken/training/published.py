@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from gpstoken.files.writing import replacing
+from gpstoken.checkpoints import write_plain
+from gpstoken.files.writing import check_replaceable, replacing
 from gpstoken.loading import class_path_of
 from gpstoken.provenance import file_hash
-from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
+from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE, is_run
 from gpstoken.training.run import RunCLI
 
 
@@ -44,6 +45,8 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
     from gpstoken.baselines.grid import GridTokenizer  # here, for diffusers loads slowly and --help does not need it
     from gpstoken.baselines.published import read_published
 
+    check_replaceable(output, is_run)
+
     if not row.is_file():
         raise FileNotFoundError(f"{row}: no such row; experiments/tokenizers/ has them")
     # The discriminator was dropped with the losses.
@@ -68,6 +71,5 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
         part.write_text(cli.parser.dump(config, skip_check=True, skip_none=False))
     with replacing(output / ORIGIN_FILE) as part:
         part.write_text(json.dumps(origin, indent=1) + "\n")
-    with replacing(output / CHECKPOINT_FILE) as part, part.open("wb") as file:
-        torch.save(checkpoint, file)
+    write_plain(output / CHECKPOINT_FILE, checkpoint)
     print(f"{output}: {len(state)} tensors of {file}")

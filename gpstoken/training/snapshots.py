@@ -1,9 +1,8 @@
 """The averaged weights of a generator's stage at some points of its training, for the curve of quality over steps."""
 
-import torch
 from lightning import LightningModule, Trainer
 
-from gpstoken.files.writing import replacing
+from gpstoken.checkpoints import write_plain
 from gpstoken.stage_model import AVERAGED
 from gpstoken.training.occasions import Occasions
 
@@ -24,6 +23,4 @@ class Snapshots(Occasions):
             return
         weights = {f"{AVERAGED}{name}": tensor for name, tensor in pl_module.averaged.module.state_dict().items()}
         checkpoint = {"generator": pl_module.described, "state_dict": weights, "global_step": step}
-        # Through an open file: torch writes a file's name into it, and this one's is another in every run.
-        with replacing(self.file(trainer, "snapshots", step, "ckpt")) as part, part.open("wb") as file:
-            torch.save(checkpoint, file)
+        write_plain(self.file(trainer, "snapshots", step, "ckpt"), checkpoint)

@@ -222,6 +222,9 @@ class TokenizerModule(LightningModule):
         image = batch["image"]
         tokens = self.tokenizer.encode(image, **self.encoding)
         reconstruction = self.tokenizer.decode(tokens)
+        whole = reconstruction.isfinite().flatten(1).all(1)
+        if not bool(whole.all()):
+            raise FloatingPointError(f"image {int(batch['index'][~whole][0])}: its reconstruction is not finite")
         distances = {name: network for name, network in self._frozen.items() if name.startswith("lpips_")}
         columns = reconstruction_metrics(reconstruction, image, distances)
         if self.focus is not None:

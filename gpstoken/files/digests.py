@@ -1,0 +1,65 @@
+"""A digest of everything a file holds, kept inside it: a flipped bit is damage, and not another network."""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+DIGEST = "gpstoken_sha256"  # its key in a checkpoint, and in the header of a safetensors file
+
+
+def digest(content: Any) -> str:
+    """Hexadecimal sha256 over nested dicts and lists: keys, numbers, texts, and of tensors type, shape and bytes.
+
+    It does not depend on the device. What is neither plain nor a tensor counts by the name of its type alone.
+    """
+    hashed = hashlib.sha256()
+    _add(hashed, content)
+    return hashed.hexdigest()
+
+
+def check_digest(path: Any, content: Any, expected: str | None) -> None:
+    """Refuses content that is not what was written; says once of a file that it has no digest.
+
+    Args:
+        path: of the file, for messages.
+        content: as `digest` takes it.
+        expected: the digest in the file, None where it has none: a file from elsewhere, or of an earlier version.
+
+    Raises:
+        ValueError: if the content is another.
+    """
+    if expected is None:
+        _say_that_there_is_none(str(path))
+    elif digest(content) != expected:
+        raise ValueError(f"{path}: damaged, its content is not what was written there; fetch or make it again")
+
+
+@cache
+def _say_that_there_is_none(path: str) -> None:
+    print(f"gpstoken: {path}: holds no digest of its content, so that damage to it cannot be noticed", file=sys.stderr)
+
+
+def _add(hashed: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().contiguous().flatten()
+        hashed.update(repr((str(value.dtype), tuple(value.shape))).encode())
+        # As bytes, for numpy does not know bfloat16.
+        hashed.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
+    elif isinstance(value, Mapping):
+        hashed.update(f"{{{len(value)}".encode())
+        for key, each in value.items():
+            hashed.update(repr(key).encode())
+            _add(hashed, each)
+    elif isinstance(value, list | tuple):
+        hashed.update(f"[{len(value)}".encode())
+        for each in value:
+            _add(hashed, each)
+    elif value is None or isinstance(value, bool | int | float | str | bytes):
+        hashed.update(repr(value).encode() + b";")
+    else:
+        hashed.update(type(value).__name__.encode())
