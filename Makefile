@@ -2,9 +2,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
-VENV := $(CURDIR)/.venv
+# Relative, for make splits names at blanks: the folder of this project may have one in its path.
+VENV := .venv
 STAMP := $(VENV)/.installed
-export PATH := $(VENV)/bin:$(PATH)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 # What Python has compiled is kept, whatever the shell says: without it every start compiles all it imports, half its time.
@@ -19,6 +20,8 @@ $(STAMP): pyproject.toml constraints.txt tools/install.py
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python tools/install.py -c $(CONSTRAINTS) -e '.[pipeline,dev]'
 	touch $(STAMP)
+# What was downloaded without its history works too: dvc only has to be told that there is no Git.
+	@[ -e .git ] || $(VENV)/bin/dvc config -q --local core.no_scm true
 
 repro: install
 	python tools/warm.py tools/lanes

@@ -1,20 +1,29 @@
 """A user's own photographs: any folder, or a text file with one path a line."""
 
+import codecs
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from datamodules.base import ImageDataModule, Photos
 from datamodules.reading import EXTENSIONS
-from datamodules.splits import SPLITS, split_by_group
+from datamodules.splits import split_by_group
 from datamodules.subsets import files
+from gpstoken.files.finding import Found, find_pictures
+from gpstoken.files.pictures import printable
+
+# Names of a split's folder, in lower case
+SPLIT_OF = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 class Folder(ImageDataModule):
     """Photographs of a folder and all folders below it, or of a list, read when wanted.
 
-    Where the folder has any of the folders train, val and test, these are the splits; else photos are split 80/10/10.
-    The label is the number of the folder that a photo lies in, in the order of their names. Training views are the
-    centre square, mirrored or not.
+    Links to folders are followed; hidden files and folders are left out, and so is what gpstoken itself wrote there:
+    runs, prepared sets, generated images. Where the folder has any of the folders train, val (validation) and test, in
+    small or large letters, these are the splits; else photos are split 80/10/10. The label is the number of the folder
+    that a photo lies in, in the order of their names. Training views are the centre square, mirrored or not.
 
     Args:
         root: the folder; or a text file of paths, one a line, relative to it or absolute.
@@ -29,30 +38,80 @@ class Folder(ImageDataModule):
         """See the class."""
         super().__init__(**options)
         self.root = Path(root)
+        self._names: list[str] | None = None
 
     def photos(self, split: str) -> Photos:
         """The photos of a split; see ImageDataModule."""
-        names = self._names()
-        if any((self.root / folder).is_dir() for folder in SPLITS):
-            splits = [Path(name).parts[0] for name in names]
-            classes = [Path(*Path(name).parts[1:-1]).as_posix() for name in names]
+        names = self._pictures()
+        parts = [name.split("/") for name in names]
+        folders = self._split_folders()
+        if folders:
+            splits = [folders.get(part[0]) for part in parts]
+            classes = ["/".join(part[1:-1]) for part in parts]
         else:
-            splits = split_by_group(names)
-            classes = [Path(name).parent.as_posix() for name in names]
+            splits = split_by_group([printable(name) for name in names])
+            classes = ["/".join(part[:-1]) for part in parts]
         number = {name: i for i, name in enumerate(sorted(set(classes)))}
         chosen = [i for i, own in enumerate(splits) if own == split]
+        if not chosen and split != "val":
+            raise ValueError(f"Folder: {printable(self.root)} has no picture for {split}: {self._shares(splits)}")
         base = self.root.parent if self.root.is_file() else self.root
         return files(base, [names[i] for i in chosen], [number[classes[i]] for i in chosen])
 
-    def _names(self) -> list[str]:
-        if self.root.is_file():
-            lines = self.root.read_text(encoding="utf-8").splitlines()
-            names = sorted({line.strip() for line in lines if line.strip()})
-        else:
-            paths = (path for path in self.root.rglob("*") if path.suffix.lower() in EXTENSIONS)
-            # Hidden files are thumbnails and the like, made by file managers.
-            names = sorted(path.relative_to(self.root).as_posix() for path in paths if not path.name.startswith("."))
-        if not names:
-            what = "a folder without pictures" if self.root.is_dir() else "nothing"
-            raise self.missing("an empty list" if self.root.is_file() else what)
-        return names
+    def _pictures(self) -> list[str]:
+        """Paths relative to the root, or as the list has them; found once."""
+        if self._names is None:
+            found = Found(_listed(self.root)) if self.root.is_file() else self._search()
+            if not found.names:
+                what = "a folder without pictures" if self.root.is_dir() else "nothing"
+                raise self.missing("an empty list" if self.root.is_file() else "; ".join([what, *found.notes()]))
+            for note in found.notes():
+                print(f"Folder {printable(self.root)}: {note}", file=sys.stderr)
+            self._names = found.names
+        return self._names
+
+    def _search(self) -> Found:
+        """The pictures of a folder. Folders of splits are searched one by one: two of them may be one folder."""
+        if not self.root.is_dir():
+            return Found()
+        splits = self._split_folders()
+        if not splits:
+            return find_pictures(self.root)
+        whole = Found()
+        for folder in sorted(splits):
+            found = find_pictures(self.root / folder)
+            whole.names += [f"{folder}/{name}" for name in found.names]
+            whole.other += found.other
+            whole.ours += [f"{folder}/{name}" for name in found.ours]
+            whole.closed += [folder if name == "." else f"{folder}/{name}" for name in found.closed]
+        whole.names.sort()
+        return whole
+
+    def _split_folders(self) -> dict[str, str]:
+        """The split of each folder that is one.
+
+        Raises:
+            ValueError: if two folders are of one split.
+        """
+        if not self.root.is_dir():
+            return {}
+        folders = sorted(path.name for path in self.root.iterdir() if path.name.lower() in SPLIT_OF and path.is_dir())
+        splits = {name: SPLIT_OF[name.lower()] for name in folders}
+        for split, count in Counter(splits.values()).items():
+            if count > 1:
+                several = " and ".join(name for name in folders if splits[name] == split)
+                raise ValueError(f"Folder: {printable(self.root)} has {several}, which are one split; keep one of them")
+        return splits
+
+    def _shares(self, splits: list[str | None]) -> str:
+        counts = ", ".join(f"{split} {splits.count(split)}" for split in ("train", "val", "test"))
+        return f"{len(splits)} in all ({counts}); without folders train, val and test it takes three to fill each split"
+
+
+def _listed(path: Path) -> list[str]:
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # what Windows calls Unicode
+        text = content.decode("utf-16", errors="replace")
+    else:
+        text = content.removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
+    return sorted({line.strip() for line in text.split("\n") if line.strip()})

@@ -215,5 +215,5 @@ def _identity(picture: Any) -> bytes:
     try:
         status = os.stat(getattr(picture, "path", picture))  # of a member: the file it lies in
     except OSError:
-        return f"{picture} is absent".encode()
+        return f"{picture} is absent".encode(errors="surrogateescape")
     return repr((str(picture), status.st_size, status.st_mtime_ns)).encode()

@@ -11,6 +11,7 @@ from pathlib import Path
 from datamodules.reading import EXTENSIONS
 from datamodules.samples import Photos
 from datamodules.splits import split_by_group
+from gpstoken.files.pictures import printable
 from gpstoken.files.writing import replace_file
 
 MONITORED = 2000  # images to watch training by: enough for a steady mean, few enough to pass often
@@ -47,8 +48,8 @@ def contents(folder: Path) -> str:
 
 
 def files(root: Path, names: Sequence[str], labels: Sequence[int] | None = None) -> Photos:
-    """Photos named by their paths relative to `root`, which may be moved; labels 0 unless given."""
-    return Photos(list(names), list(labels or [0] * len(names)), _Paths(root, list(names)))
+    """Photos named by their paths relative to `root`, which may be moved (see `printable`); labels 0 unless given."""
+    return Photos([printable(name) for name in names], list(labels or [0] * len(names)), _Paths(root, list(names)))
 
 
 def keep(photos: Photos, sources: Collection[str]) -> Photos:
@@ -74,9 +75,9 @@ def draw(names: Sequence[str], count: int, list_file: str | Path | None = None) 
     if list_file is not None and Path(list_file).is_file():
         return _listed(names, Path(list_file))
     # A hash rather than a generator: the order of the others stays when a picture comes or goes.
-    chosen = sorted(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+    chosen = sorted(sorted(names, key=lambda name: hashlib.sha256(_bytes(name)).digest())[:count])
     if list_file is not None:
-        replace_file(Path(list_file), "".join(f"{name}\n" for name in chosen).encode())
+        replace_file(Path(list_file), b"".join(_bytes(name) + b"\n" for name in chosen))
     return chosen
 
 
@@ -130,8 +131,13 @@ class _Paths(Sequence):
         return self.root / self.names[i]
 
 
+def _bytes(name: str) -> bytes:
+    """A file's name as the disk has it, which need not be UTF-8."""
+    return name.encode(errors="surrogateescape")
+
+
 def _listed(names: Sequence[str], path: Path) -> list[str]:
-    listed = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    listed = [line.strip() for line in path.read_text("utf-8", "surrogateescape").splitlines() if line.strip()]
     absent = sorted(set(listed) - set(names))
     if not listed:
         raise ValueError(f"{path}: an empty list; delete it to draw a new one")

@@ -3,9 +3,11 @@
 Start reading at `gpstoken.tokenizer`, then `gpstoken.generator`.
 """
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gpstoken.gaussians import Gaussians
+from gpstoken.images import load_image, save_image
 from gpstoken.partition import partition
 from gpstoken.splat import splat
 from gpstoken.tokenizer import GPSToken
@@ -14,7 +16,12 @@ from gpstoken.tokens import Tokens
 if TYPE_CHECKING:
     from gpstoken.generator import Generator
 
-__all__ = ["GPSToken", "Gaussians", "Generator", "Tokens", "partition", "splat"]
+__all__ = ["GPSToken", "Gaussians", "Generator", "Tokens", "load_image", "partition", "save_image", "splat"]
+
+try:
+    __version__ = version("gpstoken")
+except PackageNotFoundError:  # a source tree on the path, not installed
+    __version__ = "unknown"
 
 
 def __getattr__(name: str) -> Any:

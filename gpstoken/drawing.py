@@ -18,8 +18,17 @@ def to_picture(image: Tensor, scale: int = 1) -> Image.Image:
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
-def draw_gaussians(picture: Image.Image, gaussians: Gaussians, row: int = 0) -> Image.Image:
-    """Draws the one-sigma ellipse and the centre of every Gaussian of image `row` on a copy of `picture`."""
+def draw_gaussians(
+    picture: Image.Image, gaussians: Gaussians, row: int = 0, canvas: tuple[int, int] | None = None
+) -> Image.Image:
+    """Draws the one-sigma ellipse and the centre of every Gaussian of image `row` on a copy of `picture`.
+
+    Args:
+        picture: what they are drawn on.
+        gaussians: of a batch.
+        row: number of the image in it.
+        canvas: (H, W) that the Gaussians' canvas has in pixels of `picture`, whose corner it shares; None: its own.
+    """
     drawn = picture.copy()
     pen = ImageDraw.Draw(drawn)
     mu, sigma, rho = (part[row].detach().double().cpu() for part in (gaussians.mu, gaussians.sigma, gaussians.rho))
@@ -27,7 +36,8 @@ def draw_gaussians(picture: Image.Image, gaussians: Gaussians, row: int = 0) -> 
     # Cholesky factor of the covariance applied to the unit circle
     x = sigma[:, :1] * angle.cos()
     y = sigma[:, 1:] * (rho[:, None] * angle.cos() + (1 - rho[:, None] ** 2).sqrt() * angle.sin())
-    last = torch.tensor([picture.width - 1, picture.height - 1], dtype=torch.float64)
+    height, width = canvas or (picture.height, picture.width)
+    last = torch.tensor([width - 1, height - 1], dtype=torch.float64)
     outlines = (mu[:, None] + torch.stack([x, y], dim=-1) + 1) / 2 * last
     for outline, centre in zip(outlines, (mu + 1) / 2 * last, strict=True):
         pen.line([tuple(point) for point in outline.tolist()], fill=OUTLINE, width=1)
@@ -36,11 +46,23 @@ def draw_gaussians(picture: Image.Image, gaussians: Gaussians, row: int = 0) -> 
     return drawn
 
 
-def picture_row(before: Tensor, layouts: list[Gaussians], after: Tensor, row: int = 0) -> list[Image.Image]:
-    """Image `row` of before[B, 3, H, W], each layout drawn on it, and after[B, 3, H, W]; small images magnified."""
+def picture_row(
+    before: Tensor, layouts: list[Gaussians], after: Tensor, row: int = 0, canvas: tuple[int, int] | None = None
+) -> list[Image.Image]:
+    """Image `row` of before[B, 3, H, W], each layout drawn on it, and after[B, 3, H, W]; small images magnified.
+
+    Args:
+        before: the images.
+        layouts: on a canvas of `canvas` (H, W) pixels, or that of the images.
+        after: their reconstructions.
+        row: number of the image.
+        canvas: see `layouts`.
+    """
     scale = max(1, 256 // min(before.shape[-2:]))
     picture = to_picture(before[row], scale)
-    return [picture, *(draw_gaussians(picture, layout, row) for layout in layouts), to_picture(after[row], scale)]
+    height, width = canvas or before.shape[-2:]
+    drawn = [draw_gaussians(picture, layout, row, (height * scale, width * scale)) for layout in layouts]
+    return [picture, *drawn, to_picture(after[row], scale)]
 
 
 def contact_sheet(rows: list[list[Image.Image]], gap: int = 4) -> Image.Image:

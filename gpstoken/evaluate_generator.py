@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gpstoken.features import BATCH, NETWORK, features_of
+from gpstoken.features import BATCH, add_networks, features_of, load_networks
 from gpstoken.files.writing import replacing
 from gpstoken.metrics.classifier import (
     accuracy,
@@ -22,9 +22,7 @@ from gpstoken.metrics.classifier import (
     per_class,
     thumbnails,
 )
-from gpstoken.metrics.frechet import frechet_distance
-from gpstoken.metrics.generation import NEIGHBOURS, FeatureSet, extract, stage
-from gpstoken.metrics.kernel import kernel_distance
+from gpstoken.metrics.generation import compare, extract, stage
 from gpstoken.metrics.labelled import (
     LabelledImages,
     Sets,
@@ -36,12 +34,12 @@ from gpstoken.metrics.labelled import (
     read_sets,
 )
 from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_images, page
-from gpstoken.metrics.neighbours import precision_recall
-from gpstoken.metrics.networks import load_features
+from gpstoken.metrics.networks import Features
 from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.metrics.weights import weights_record
 from gpstoken.provenance import commit, machine, versions
 
+MAIN = "efficientnet_lite0"
 PAGE = 8  # samples a class that are kept for the report to draw
 
 
@@ -50,7 +48,7 @@ class Judged:
     """What came of one file of samples.
 
     Attributes:
-        pool: features float32[n, d].
+        pool: features float32[n, d] of the network that neighbours are sought by.
         scores: distances, precision and recall against the real training images.
         predicted: int64[n], the classifier's choice.
         probability: float64[n], what it gives the class that was wanted.
@@ -71,13 +69,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images`, of the training split")
     parser.add_argument("--test", type=Path, required=True, help="the same of the test split")
     parser.add_argument("--reconstructions", type=Path, help="npz of --test, coded and decoded by the tokenizer")
+    add_networks(parser)
+    parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("-o", "--output", type=Path, required=True, help="result file, GROUP/ROW.json")
     options = parser.parse_args(arguments)
     if options.output.name != f"{options.row}.json":
         raise ValueError(f"{options.output}: the result of row {options.row} is to be named {options.row}.json")
     sets, train, test = read_sets(options.samples), read_images(options.train), read_images(options.test)
-    evaluate(sets, train, test, options.output, options.scale, options.reconstructions, options.device)
+    networks = load_networks(options.networks, options.device)
+    evaluate(sets, train, test, options.output, options.scale, options.reconstructions, networks, options.allow_small)
     return 0
 
 
@@ -87,8 +88,9 @@ def evaluate(
     test: LabelledImages,
     output: Path,
     scale: str,
-    reconstructions: Path | None = None,
-    device: str = "cpu",
+    reconstructions: Path | None,
+    networks: dict[str, Features],
+    allow_small: bool = False,
 ) -> None:
     """Writes ROW.csv (every sample of the last step), ROW.samples.npz (a page of them to draw), then ROW.json.
 
@@ -99,10 +101,12 @@ def evaluate(
         output: result file; its name is the row, its folder the group.
         scale: name of the scale.
         reconstructions: npz of the test images, coded and decoded: as good as samples can come.
-        device: that the network runs on.
+        networks: of `load_networks`, whose features are compared. Neighbours are sought by those of EfficientNet-Lite0,
+            which are at hand everywhere, or else of the first.
+        allow_small: see `compare`.
 
     Raises:
-        FileNotFoundError: if a file or the network's weights are missing.
+        FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged, or labels, sources or sizes of images do not fit.
     """
     final = sets[max(sets)]
@@ -110,9 +114,10 @@ def evaluate(
     labels, names = first.labels, class_names(train)
     sources = check_fit(train, test, first, reconstructions)
     output.parent.mkdir(parents=True, exist_ok=True)
-    network = load_features(NETWORK).to(device)
+    main = MAIN if MAIN in networks else next(iter(networks))
     seconds: dict[str, float] = {}
-    real, held_out = (features_of(each.path, network, each.path.stem, seconds) for each in (train, test))
+    real = {name: features_of(train.path, each, train.path.stem, seconds) for name, each in networks.items()}
+    held_out = features_of(test.path, networks[main], test.path.stem, seconds)
     with stage(seconds, "classifier"):
         pictures, tested = train.images, test.images
         classify = fit_classifier(thumbnails(pictures), train.labels)
@@ -123,17 +128,21 @@ def evaluate(
     for step, files in sets.items():
         judged[step] = {}
         for seed, each in files.items():
-            generated = extract(each.path, network, BATCH, f"step {step}, seed {seed}", seconds)
+            title = f"step {step}, seed {seed}"
+            generated = {name: extract(each.path, network, BATCH, title, seconds) for name, network in networks.items()}
             with stage(seconds, "scores"):
-                judged[step][seed] = judge(generated, real, classify(thumbnails(each.images)), labels)
+                scores = {}
+                for name, found in generated.items():
+                    scores |= compare(found, real[name], name, allow_small)
+                judged[step][seed] = judge(generated[main].pool, scores, classify(thumbnails(each.images)), labels)
     curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
     of_final = judged[max(sets)]
     with stage(seconds, "nearest images"):
         columns = [
-            nearest_images(each.images, of_final[seed].pool, pictures, real.pool)
+            nearest_images(each.images, of_final[seed].pool, pictures, real[main].pool)
             for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
         ]
-        of_test = nearest_images(tested, held_out.pool, pictures, real.pool)
+        of_test = nearest_images(tested, held_out.pool, pictures, real[main].pool)
     near = {name: memorisation(torch.cat([each[name] for each in columns]), of_test[name]) for name in COLUMNS[1::2]}
     score = curve[-1]["scores"]["class_accuracy"]
     told = np.stack([each.predicted == labels for each in of_final.values()])
@@ -147,7 +156,7 @@ def evaluate(
         "training": {"steps": max(sets), "batch_size": final_stage(first).get("batch_size")},
         "data": {**train.manifest.get("data", {}), "image_size": pictures.shape[1]},
         "reference": {"train": train.described, "test": test.described},
-        "networks": {NETWORK: weights_record(network.path)},
+        "networks": {name: weights_record(network.path) for name, network in networks.items()},
         "metrics": {},
         "scores": curve[-1]["scores"],
         "classifier": {
@@ -163,7 +172,7 @@ def evaluate(
         "curve": curve,
         "commit": commit(),
         "versions": versions(),
-        "machine": machine(device),
+        "machine": machine(next(networks[main].parameters()).device),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
     write_csv(output.with_suffix(".csv"), of_final, labels, columns)
@@ -176,17 +185,10 @@ def evaluate(
     print(f"{output}: {len(final)} seeds of {len(labels)} samples, {told_of}")
 
 
-def judge(generated: FeatureSet, real: FeatureSet, probabilities: np.ndarray, labels: np.ndarray) -> Judged:
-    """Scores of one file of samples against the real training images, and what the classifier says of each sample."""
-    scores = {f"kid_{NETWORK}": kernel_distance(real.pool, generated.pool)["mean"]}
-    pair = precision_recall(real.pool, generated.pool, k=NEIGHBOURS)
-    scores |= zip((f"precision_{NETWORK}", f"recall_{NETWORK}"), pair, strict=True)
-    # Of fewer images the bias of a Fréchet distance exceeds what there is to see, see `gpstoken.metrics.generation`.
-    if min(len(real.pool), len(generated.pool)) >= 2 * real.pool.shape[1]:
-        each = [(side.statistics["pool"].mean, side.statistics["pool"].covariance) for side in (generated, real)]
-        scores[f"fd_{NETWORK}"] = frechet_distance(*each[0], *each[1])
+def judge(pool: Tensor, scores: dict[str, float], probabilities: np.ndarray, labels: np.ndarray) -> Judged:
+    """Scores of one file of samples, and what the classifier says of each sample."""
     wanted = probabilities[np.arange(len(labels)), labels]
-    return Judged(generated.pool, scores, probabilities.argmax(axis=1), wanted)
+    return Judged(pool, scores, probabilities.argmax(axis=1), wanted)
 
 
 def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ The canvas is [-1, 1] x [-1, 1], x to the right and y down; pixel i of n lies at
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 MARGIN = 1e-5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Gaussians:
     """The geometry of B x N tokens, g = (mu, sigma, rho).
 
@@ -39,6 +40,15 @@ class Gaussians:
                 "Gaussians: expected mu[B, N, 2], sigma[B, N, 2], rho[B, N], "
                 f"got {tuple(self.mu.shape)}, {tuple(self.sigma.shape)}, {lead}"
             )
+
+    def __repr__(self) -> str:
+        """One line: what they are, not their values."""
+        batch, count = self.rho.shape
+        return f"Gaussians({batch} x {count}, {str(self.mu.dtype).removeprefix('torch.')} on {self.mu.device})"
+
+    def to(self, *arguments: Any, **options: Any) -> "Gaussians":
+        """The same Gaussians on another device or of another floating dtype, as `torch.Tensor.to` takes them."""
+        return Gaussians(*(part.to(*arguments, **options) for part in (self.mu, self.sigma, self.rho)))
 
     @classmethod
     def from_regions(cls, regions: Tensor, size: tuple[int, int], sigma_rule: str = "released") -> "Gaussians":

@@ -1,8 +1,11 @@
 """`gpstoken generate`: images of classes, as a folder of pictures or the npz that evaluations of generators take."""
 
 import argparse
+import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from gpstoken.sample_files import SampleFiles
 # Sums within a network depend, in their last bits, on the shape of its batch. So every sample is always computed beside
 # the same others: sample i in group i // GROUP at place i % GROUP, whatever was asked for or is done already.
 GROUP = 16
+PERIOD, DELAY = (0.5, 0.0) if sys.stderr.isatty() else (15.0, 15.0)  # seconds: a log needs a line now and then
 
 
 def main(arguments: list[str]) -> int:
@@ -90,7 +94,10 @@ def _write(
     def images(group: int) -> np.ndarray:
         return group_images(generator, classes, group, **how)
 
-    cost = _generate(images, files, -(-options.batch_size // GROUP))
+    def calls_so_far() -> int:
+        return sum(stage.calls for stage in generator.stages.values())
+
+    cost = _generate(images, files, -(-options.batch_size // GROUP), calls_so_far)
     calls = {name: stage.calls for name, stage in generator.stages.items()}
     files.finish(
         cost
@@ -102,6 +109,9 @@ def _write(
             "machine": origin,
         }
     )
+    made, seconds = cost["samples_in_this_run"], cost["seconds"]
+    images_now = f"{made} of them made now in {seconds:.1f} s by {sum(calls.values())} network calls"
+    print(f"{options.output}: {options.n} images of {len(set(files.labels))} classes, {images_now}")
 
 
 def parse_classes(text: str, num_classes: int) -> list[int]:
@@ -146,13 +156,19 @@ def group_images(generator: Generator, classes: Sequence[int], group: int, **opt
     return to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together: int) -> dict[str, Any]:
+def _generate(
+    images: Callable[[int], np.ndarray], files: SampleFiles, together: int, calls: Callable[[], int]
+) -> dict[str, Any]:
     """Makes the missing groups, `together` of them between writes; what it took, for the manifest."""
     groups = files.missing()
     made = sum(len(files.samples(group)) for group in groups)
     start = time.perf_counter()
-    # a log file needs no line twice a second
-    with tqdm(total=len(files.labels), initial=len(files.labels) - made, unit="image", disable=None) as bar:
+    with (
+        tqdm(
+            total=len(files.labels), initial=len(files.labels) - made, unit="image", mininterval=PERIOD, delay=DELAY
+        ) as bar,
+        _beating(bar, calls),
+    ):
         for first in range(0, len(groups), together):
             held = {}
             for group in groups[first : first + together]:
@@ -164,6 +180,24 @@ def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together:
     rate = round(made / seconds, 4) if made else None
     # of this run alone: a killed one before it took the rest with it
     return {"samples_in_this_run": made, "seconds": round(seconds, 3), "samples_per_second": rate}
+
+
+@contextmanager
+def _beating(bar: tqdm, calls: Callable[[], int]) -> Iterator[None]:
+    """Shows the network calls so far: the images of a group are done all at once, on a CPU after minutes."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(PERIOD):
+            bar.set_postfix_str(f"{calls()} network calls")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

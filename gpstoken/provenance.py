@@ -15,20 +15,54 @@ PACKAGES = (
 )  # fmt: skip
 
 
+# Git writes the commit here when it makes an archive, such as the one that a forge offers for download.
+ARCHIVED_COMMIT = "$Format:%H$"
+# What results depend on. Results and lock files change while the pipeline runs.
+CODE = ("gpstoken", "datamodules", "experiments", "params.yaml", "dvc.yaml")
+
+
 def commit() -> str:
-    """The commit of the checkout this code runs from, "+changes" where its code differs; "unknown" elsewhere."""
-    root = Path(__file__).parents[1]
+    """The commit of this code, with "+changes" where the code differs from it.
 
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
+    Of a checkout it is what Git says, if this very file is one of its own and the checkout begins where the package
+    lies: a wheel may lie in a folder of anybody's repository. Else it is the commit of the archive that the code came
+    in, or "unknown" with the version and the reason.
+    """
+    root = Path(__file__).resolve().parents[1]
     try:
-        # Results and lock files change while the pipeline runs; only a change of what computes them counts.
-        code = ["gpstoken", "datamodules", "experiments", "params.yaml", "dvc.yaml"]
-        changed = git("status", "--porcelain", "--", *code)
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        folder, number = _git(root, "rev-parse", "--show-toplevel", "HEAD").split("\n")
+        if Path(folder).resolve() != root:
+            raise ValueError("the checkout is of another project")
+        _git(root, "ls-files", "--error-unmatch", "gpstoken/provenance.py")
+        return number[:12] + ("+changes" if _changed(root) else "")
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        if not ARCHIVED_COMMIT.startswith("$"):
+            return ARCHIVED_COMMIT[:12]
+        reason = "no checkout"
+        if isinstance(error, subprocess.CalledProcessError) and "dubious ownership" in error.stderr:
+            reason = f"Git does not trust the owner of the folder: git config --global --add safe.directory '{root}'"
+        return f"unknown (version {_version('gpstoken')}, {reason})"
+
+
+def _changed(root: Path) -> bool:
+    """Whether the code differs from the commit: not by modes or ends of lines, which copying and unpacking change."""
+    try:
+        _git(root, "-c", "core.fileMode=false", "diff", "--quiet", "--ignore-cr-at-eol", "HEAD", "--", *CODE)
+    except subprocess.CalledProcessError as error:
+        if error.returncode != 1:
+            raise
+        return True
+    added = _git(root, "ls-files", "--others", "--exclude-standard", "--", *CODE).splitlines()
+    return any(Path(name).suffix in (".py", ".yaml") for name in added)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    # A hook of Git has variables that would speak of its own repository.
+    misleading = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+    environment = {name: value for name, value in os.environ.items() if name not in misleading}
+    command = ["git", "--no-optional-locks", *arguments]
+    options = {"cwd": root, "env": environment | {"LC_ALL": "C"}, "capture_output": True, "text": True, "check": True}
+    return subprocess.run(command, **options).stdout.strip()
 
 
 def file_hash(path: Path) -> str:
@@ -39,13 +73,14 @@ def file_hash(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def machine(device: torch.device | str = "cpu") -> dict[str, str | int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from gpstoken.devices import to_device
-from gpstoken.files.writing import replacing
+from gpstoken.files.locks import locked
+from gpstoken.files.writing import remove_abandoned, replacing
 from gpstoken.metrics.frechet import write_statistics
 from gpstoken.metrics.generation import extract, measure, stage
 from gpstoken.metrics.networks import FEATURES, load_features
@@ -41,9 +42,13 @@ def main(arguments: list[str]) -> int:
         write_statistics(options.write_statistics, features.statistics)
         print(f"{options.write_statistics}: {network.label} statistics of {len(features.pool)} images")
         return 0
-    result = measure(options.images, options.reference, network, options.batch_size, options.allow_small)
-    _print(result)
-    if options.output:
+    if options.output is None:
+        _print(measure(options.images, options.reference, network, options.batch_size, options.allow_small))
+        return 0
+    with locked(options.output, "gpstoken score"):
+        remove_abandoned(options.output)
+        result = measure(options.images, options.reference, network, options.batch_size, options.allow_small)
+        _print(result)
         _write(result, options, network)
     return 0
 
@@ -53,7 +58,7 @@ def content_hash(source: str | Path) -> str:
     source = Path(source)
     if source.is_dir():
         lines = [f"{content_hash(path)}  {path.relative_to(source).as_posix()}\n" for path in pictures(source)]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
     return file_hash(source)
 
 

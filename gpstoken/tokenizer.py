@@ -10,6 +10,7 @@ from torch import Tensor
 from gpstoken import checkpoints
 from gpstoken.base import Code, Tokenizer
 from gpstoken.blocks import fold_tiles, unfold_tiles
+from gpstoken.canvas import Canvas, check_image
 from gpstoken.decoder import Decoder
 from gpstoken.gaussians import Gaussians, merge_tiles, split_regions, split_tiles
 from gpstoken.partition import partition
@@ -95,6 +96,7 @@ class GPSToken(Tokenizer):
         self.lambda_, self.min_region_size = lambda_, min_region_size
         self.sigma_rule, self.support_factor, self.refine_geometry = sigma_rule, support_factor, refine_geometry
         self.partition_backend, self.splat_backend, self.tile_decoding = partition_backend, splat_backend, tile_decoding
+        self.canvas = Canvas(image_size, grid_size, 2 * min_region_size)  # the partition needs that much
         networks = {"norm_groups": norm_groups, "fused": fused, "recompute": recompute}
         self.refine = Refine(feature_channels, width, depth, heads, roi_size, stem_channels, **networks)
         levels = (decoder_channels, tuple(decoder_multipliers), decoder_blocks)
@@ -138,14 +140,10 @@ class GPSToken(Tokenizer):
         return self.decoder.conv_out.weight
 
     def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
-        """The Gaussians of an image of `size` (H, W): `num_tokens`, by default in proportion to the area.
-
-        Raises:
-            ValueError: for sides that do not fit the grid.
-        """
-        self.tiles(size)
+        """The Gaussians of an image of `size` (H, W): `num_tokens`, by default in proportion to its canvas's area."""
         if num_tokens is None:
-            num_tokens = max(1, round(self.num_tokens * size[0] * size[1] / self.image_size**2))
+            height, width = self.canvas.size(size)
+            num_tokens = max(1, round(self.num_tokens * height * width / self.image_size**2))
         return Code(num_tokens, (num_tokens,), 5 + self.config["feature_channels"], None)
 
     def encode(
@@ -158,7 +156,8 @@ class GPSToken(Tokenizer):
         """Tokenizes images; nothing needs preparing and no argument is changed.
 
         Args:
-            image: float[B, 3, H, W] in [-1, 1].
+            image: float[B, 3, H, W] in [-1, 1], of any size: one that does not fit the grid is padded (`canvas`), and
+                `decode` crops to what it was.
             num_tokens: tokens of the whole image; default `self.num_tokens` per tile, in proportion to the area for
                 sizes that are not tiled. Any number works without retraining.
             bias: float[H, W] or [B, H, W], added to a region's complexity as its sum, to draw tokens to places.
@@ -169,16 +168,19 @@ class GPSToken(Tokenizer):
             Tokens on the canvas of the whole image.
 
         Raises:
-            ValueError: for input the partition refuses, sides that do not fit the grid, or regions across tiles.
+            ValueError: for something else than such an image (where no gradient is asked for by its values too),
+                input the partition refuses, or regions across tiles.
         """
+        check_image(image, values=not torch.is_grad_enabled())
         size = (image.shape[-2], image.shape[-1])
-        tiles = self.tiles(size)
+        tiles, canvas = self.tiles(size), self.canvas.size(size)
+        image, bias = self.canvas.pad(image, bias)
         layout, boxes = self._layout_of_tiles(image, num_tokens, bias, regions)
         gaussians, features = self.refine(fold_tiles(image, tiles), layout, boxes)
         if not self.refine_geometry:
             gaussians = layout
         features = features.unflatten(0, (-1, tiles[0] * tiles[1])).flatten(1, 2)
-        return Tokens(merge_tiles(gaussians, tiles), features, size)
+        return Tokens(merge_tiles(gaussians, tiles), features, size, canvas if canvas != size else None)
 
     def layout(
         self,
@@ -188,6 +190,7 @@ class GPSToken(Tokenizer):
         regions: Tensor | None = None,
     ) -> Gaussians:
         """The initial Gaussians that `encode` with the same arguments starts from, on the canvas of the whole image."""
+        image, bias = self.canvas.pad(image, bias)
         tiles = self.tiles((image.shape[-2], image.shape[-1]))
         return merge_tiles(self._layout_of_tiles(image, num_tokens, bias, regions)[0], tiles)
 
@@ -211,14 +214,14 @@ class GPSToken(Tokenizer):
         """Tokens to the feature map float[B, C, rows * grid_size, columns * grid_size].
 
         Raises:
-            ValueError: for tokens with features of another tokenizer.
+            ValueError: for tokens of another tokenizer: with other features, or of a size that does not fit the grid.
         """
         channels = self.config["feature_channels"]
         if tokens.features.shape[-1] != channels:
             raise ValueError(f"tokens: expected {channels} feature channels, got {tokens.features.shape[-1]}")
-        size = tokens.size or (self.image_size, self.image_size)
-        tiles = self.tiles(size)
-        grid = tuple(side * self.grid_size // self.image_size for side in size)
+        canvas = self.canvas.of_tokens(tokens.size, tokens.canvas)
+        tiles = self.canvas.tiles(canvas)
+        grid = tuple(side * self.grid_size // self.image_size for side in canvas)
         gaussians, features = tokens.gaussians, tokens.features
         separate = self.tile_decoding == "separate" and tiles != (1, 1)
         if separate:
@@ -229,22 +232,14 @@ class GPSToken(Tokenizer):
         return unfold_tiles(feature_map, tiles) if separate else feature_map
 
     def decode(self, tokens: Tokens) -> Tensor:
-        """Tokens to float[B, 3, H, W], about [-1, 1] and not clamped."""
-        tiles = self.tiles(tokens.size or (self.image_size, self.image_size))
+        """Tokens to float[B, 3, H, W] of the image's own size, about [-1, 1] and not clamped; raises as `render`."""
+        tiles = self.canvas.tiles(self.canvas.of_tokens(tokens.size, tokens.canvas))
         if self.tile_decoding == "separate" and tiles != (1, 1):
-            return unfold_tiles(self.decoder(fold_tiles(self.render(tokens), tiles)), tiles)
-        return self.decoder(self.render(tokens), tiles)
+            image = unfold_tiles(self.decoder(fold_tiles(self.render(tokens), tiles)), tiles)
+        else:
+            image = self.decoder(self.render(tokens), tiles)
+        return image if tokens.canvas is None else image[..., : tokens.size[0], : tokens.size[1]]
 
     def tiles(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(rows, columns) of tiles an image of `size` (H, W) is cut into; (1, 1) is the image as a whole.
-
-        Raises:
-            ValueError: for sides of which the rendering grid is not a whole number of points.
-        """
-        height, width = size
-        if min(size) < 1 or (height * self.grid_size) % self.image_size or (width * self.grid_size) % self.image_size:
-            step = f"{self.image_size // self.grid_size} pixels"
-            raise ValueError(f"image: sides must be multiples of {step}, got {height}x{width}")
-        if height % self.image_size or width % self.image_size:
-            return 1, 1
-        return height // self.image_size, width // self.image_size
+        """(rows, columns) of tiles an image of `size` (H, W) is cut into, padded; (1, 1) is the image as a whole."""
+        return self.canvas.tiles(self.canvas.size(size))

@@ -1,21 +1,24 @@
 """What a tokenizer of this suite hands on: Gaussians with texture features, and their file."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gpstoken.drawing import picture_row
 from gpstoken.files.writing import replacing
 from gpstoken.gaussians import Gaussians
 
 FORMAT, VERSION = "gpstoken.tokens", "1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tokens:
     """z = {g, f}: N Gaussians per image, each with a texture feature.
 
@@ -23,11 +26,14 @@ class Tokens:
         gaussians: the geometry, on the canvas of the whole image.
         features: float[B, N, C].
         size: (H, W) of the image in pixels; None means the tokenizer's own size.
+        canvas: (H, W) of the image with the padding that the tokenizer's grid needs, below and to the right: what the
+            canvas of the geometry is; None where the image fits the grid as it is.
     """
 
     gaussians: Gaussians
     features: Tensor
     size: tuple[int, int] | None = None
+    canvas: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Checks that geometry and features belong together.
@@ -35,11 +41,51 @@ class Tokens:
         Raises:
             ValueError: if they do not.
         """
+        if self.canvas is not None and self.size is None:
+            raise ValueError("Tokens: a canvas is that of an image of a known size")
         if self.features.dim() != 3 or self.features.shape[:2] != self.gaussians.rho.shape:
             expected = tuple(self.gaussians.rho.shape)
             raise ValueError(
                 f"Tokens: expected features[{expected[0]}, {expected[1]}, C], got {tuple(self.features.shape)}"
             )
+
+    def __len__(self) -> int:
+        """N, the number of tokens of one image."""
+        return self.features.shape[1]
+
+    def __repr__(self) -> str:
+        """One line: what they are, not their values."""
+        batch, count, channels = self.features.shape
+        where = "of the tokenizer's size" if self.size is None else "{}x{}".format(*self.size)
+        padded = "" if self.canvas is None else " padded to {}x{}".format(*self.canvas)
+        kind = f"{str(self.features.dtype).removeprefix('torch.')} on {self.features.device}"
+        return f"Tokens({batch} x {count} tokens, {channels} features, image {where}{padded}, {kind})"
+
+    def to(self, *arguments: Any, **options: Any) -> "Tokens":
+        """The same tokens on another device or of another floating dtype, by the arguments of `torch.Tensor.to`."""
+        return replace(
+            self, gaussians=self.gaussians.to(*arguments, **options), features=self.features.to(*arguments, **options)
+        )
+
+    def draw(self, image: Tensor | None = None, row: int = 0) -> Image.Image:
+        """The Gaussians as one-sigma ellipses over their image; small images are magnified.
+
+        Args:
+            image: float[B, 3, H, W] in [-1, 1], the tokenized image or its reconstruction; None: grey.
+            row: number of the image in the batch.
+
+        Returns:
+            An RGB picture.
+
+        Raises:
+            ValueError: if the image is of another size than the tokens'.
+        """
+        size = self.size or (256, 256)
+        if image is None:
+            image = torch.zeros(row + 1, 3, *size)
+        if image.dim() != 4 or (self.size is not None and tuple(image.shape[-2:]) != self.size):
+            raise ValueError(f"draw: expected image[B, 3, {size[0]}, {size[1]}], got shape {tuple(image.shape)}")
+        return picture_row(image, [self.gaussians], image, row, self.canvas)[1]
 
     def to_tensor(self) -> Tensor:
         """Returns float[B, N, 5 + C] in the released order (sigma_x, sigma_y, rho, x, y, features)."""
@@ -47,9 +93,11 @@ class Tokens:
         return torch.cat([geometry, self.features.to(geometry.dtype)], dim=-1)
 
     @classmethod
-    def from_tensor(cls, tensor: Tensor, size: tuple[int, int] | None = None) -> "Tokens":
+    def from_tensor(
+        cls, tensor: Tensor, size: tuple[int, int] | None = None, canvas: tuple[int, int] | None = None
+    ) -> "Tokens":
         """The inverse of `to_tensor`."""
-        return cls(Gaussians.from_tensor(tensor[..., :5]), tensor[..., 5:], size)
+        return cls(Gaussians.from_tensor(tensor[..., :5]), tensor[..., 5:], size, canvas)
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file with a versioned header; a reader never sees it half-written.
@@ -62,6 +110,8 @@ class Tokens:
         header = {"format": FORMAT, "version": VERSION}
         if self.size is not None:
             header["size"] = "{}x{}".format(*self.size)
+        if self.canvas is not None:
+            header["canvas"] = "{}x{}".format(*self.canvas)
         try:
             with replacing(path) as part:
                 save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, header)
@@ -87,13 +137,15 @@ class Tokens:
                 geometry, features = (file.get_tensor(name) for name in ("geometry", "features"))
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path}: not a readable token file ({error})") from error
-        size = header.get("size")
-        if size is not None and not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", size):
-            raise ValueError(f"{path}: expected a size like 256x256, got {size!r}")
+        sides = {}
+        for name in ("size", "canvas"):
+            text = header.get(name)
+            if text is not None and not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", text):
+                raise ValueError(f"{path}: expected a {name} like 256x256, got {text!r}")
+            sides[name] = tuple(int(side) for side in text.split("x")) if text else None
         if geometry.dim() != 3 or geometry.shape[-1] != 5:
             raise ValueError(f"{path}: expected geometry[B, N, 5], got {tuple(geometry.shape)}")
         try:
-            sides = tuple(int(side) for side in size.split("x")) if size else None
-            return cls(Gaussians.from_tensor(geometry), features, sides)
+            return cls(Gaussians.from_tensor(geometry), features, **sides)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

@@ -11,8 +11,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from gpstoken import evaluate_generator, features
 from gpstoken.metrics import load_features
-from gpstoken.metrics.generation import FeatureSet, Statistics
+from gpstoken.metrics.generation import FeatureSet, Statistics, compare, measure
 from gpstoken.metrics.labelled import read_images, read_sets
+from reports.tables.generation_table import generation_table
+from reports.tables.rows import every_table
 
 SIDE, CLASSES = 32, 3
 # Wrong samples of each seed after 100 steps and after 20, of twelve.
@@ -279,14 +281,33 @@ def test_a_frechet_distance_needs_two_images_a_dimension(count):
     def features(pool):
         return FeatureSet({"pool": Statistics(pool.double().mean(0), pool.double().T.cov(), len(pool))}, pool, None)
 
-    labels = np.zeros(count, int)
-    judged = evaluate_generator.judge(features(moved), features(points), np.ones((count, 1)), labels)
-    assert ("fd_efficientnet_lite0" in judged.scores) == (count == 6)
+    scores = compare(features(moved), features(points), "efficientnet_lite0")
+    assert ("fd_efficientnet_lite0" in scores) == (count == 6)
     if count == 6:
         covariances = points.double().T.cov().numpy(), moved.double().T.cov().numpy()
         expected = float((moved.double().mean(0) - points.double().mean(0)).square().sum())
         expected += np.trace(covariances[0] + covariances[1] - 2 * sqrtm(covariances[0] @ covariances[1]).real)
-        assert judged.scores["fd_efficientnet_lite0"] == pytest.approx(expected)
+        assert scores["fd_efficientnet_lite0"] == pytest.approx(expected)
+
+
+def test_with_inception_at_hand_the_papers_columns_have_numbers(root, tmp_path, monkeypatch, inception_file):
+    monkeypatch.setenv("GPSTOKEN_INCEPTION_WEIGHTS", str(inception_file))
+    copy, output = shutil.copytree(root, tmp_path / "copy"), tmp_path / "results/laptop/generators/two_stage.json"
+    assert features.main([str(copy / "train.npz")]) == 0  # both networks, which are at hand
+    assert run(copy, output, "--allow-small", steps="0100") == 0
+    record = json.loads(output.read_text())
+    assert set(record["networks"]) == {"inception", "efficientnet_lite0"}
+    assert "network on train" not in record["seconds"]  # its features lay beside it
+    # What `gpstoken score` says of the same files, which is tested against torch-fidelity.
+    network = load_features("inception")
+    samples, train = copy / "seed1/step_0100.npz", copy / "train.npz"
+    expected = measure(samples, train, network, allow_small=True)["metrics"]
+    for name in ("fid", "sfid", "is"):
+        assert record["scores"][name]["per_seed"][1] == pytest.approx(expected[name], rel=1e-5), name
+    table = generation_table("generation", every_table()["generation"], tmp_path / "results", ["laptop"])
+    row = next(row for row in table.rows if row.row == "two_stage")
+    for name in ("fid", "sfid", "is", "precision_inception", "recall_inception", "kid_inception"):
+        assert row.cells[name].value == pytest.approx(record["scores"][name]["mean"]), name
 
 
 def test_one_seed_has_no_error_between_seeds():

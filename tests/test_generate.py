@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,22 @@ def tree(folder):
 
 def pixels(source):
     return torch.cat(list(read_batches(source, 7))).permute(0, 2, 3, 1).numpy()
+
+
+def test_progress_and_a_closing_line(fake, capsys, monkeypatch):
+    assert run("a.ckpt", "-n", 20, "--steps", 9, "--classes", "1-3", "-o", "quick") == 0
+    quick = capsys.readouterr()
+    assert quick.err == ""  # a log needs nothing of what is over at once
+    assert re.fullmatch(
+        r"quick: 20 images of 3 classes, 20 of them made now in \d+\.\d s by 18 network calls\n", quick.out
+    )
+    # The images of a group are done all at once: what is shown in between are the network's calls.
+    monkeypatch.setattr(generate, "PERIOD", 0.05)
+    monkeypatch.setattr(generate, "DELAY", 0.05)
+    monkeypatch.setattr(Fake, "pause", 0.4)
+    assert run("a.ckpt", "-n", 20, "--steps", 9, "-o", "slow") == 0
+    bars = capsys.readouterr().err.replace("\r", "\n")
+    assert "0/20" in bars and "0 network calls" in bars and "16/20" in bars and "9 network calls" in bars
 
 
 @pytest.mark.parametrize("name", ["out", "out.npz"])

@@ -1,6 +1,9 @@
 """Runs of work in threads."""
 
 import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,3 +59,37 @@ def test_a_forked_process_has_threads_of_its_own():
     process.start()
     assert queue.get(timeout=600) == 8
     process.join()
+
+
+PROGRAM = """
+import sys, time
+import numba
+import numba.core.types.functions
+from gpstoken import threads
+dispatcher = numba.core.types.functions.Dispatcher
+resolve = dispatcher.get_call_type
+def slow(self, *arguments):  # a compilation that takes a while, on any machine
+    time.sleep(0.4)
+    return resolve(self, *arguments)
+dispatcher.get_call_type = slow
+@numba.njit
+def inner(x):
+    return x + 1
+@numba.njit
+def outer(x):
+    return inner(x) * 2
+threads.announce_compilation()
+threads.SILENCE = 60
+assert outer(1) == 4
+print("nothing so far", file=sys.stderr)
+threads.SILENCE = 0.1
+assert outer(1.0) == 4.0 and outer(1j) == 2 + 2j
+"""
+
+
+def test_a_compilation_that_takes_long_is_said_once():
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, line = done.stderr.splitlines()
+    assert first == "nothing so far" and line.startswith("gpstoken: compiling the kernels for this processor")

@@ -227,9 +227,12 @@ def test_a_flat_image_is_tokenized(narrow, fill):
 
 def test_bad_arguments(narrow, some_image):
     tokenizer = narrow()
-    for size in ((255, 256), (256, 136), (0, 256)):
-        with pytest.raises(ValueError, match=rf"multiples of 16 pixels, got {size[0]}x{size[1]}"):
-            tokenizer.encode(torch.zeros(1, 3, *size))
+    random = torch.full((1, 3, 9), 0.5)
+    for size, canvas in (((255, 256), None), ((256, 136), None), ((100, 100), (356, 100)), ((100, 100), (96, 112))):
+        with pytest.raises(ValueError, match=r"multiples of 16 pixels, got 25|none of this tokenizer's"):
+            tokenizer.decode(Tokens.from_tensor(random, size, canvas))
+    with pytest.raises(ValueError, match="canvas is that of an image of a known size"):
+        Tokens.from_tensor(random, None, (256, 256))
     image = some_image(1, 512, 512)
     with pytest.raises(ValueError, match=r"multiple of 4 tiles, got \(1, 3, 4\)"):
         tokenizer.encode(image, regions=torch.ones(1, 3, 4, dtype=torch.long))

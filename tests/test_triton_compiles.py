@@ -27,6 +27,8 @@ def kind(name, kernel):
         return "i32"
     if name == "support":
         return "fp32"
+    if name == "histograms":
+        return "*i32"
     if name in DOUBLES:
         return "*fp64"
     return "*i32" if name in INTEGER_ARRAYS and kernel.__module__ == partition.__name__ else "*fp32"
@@ -52,8 +54,9 @@ for lanes in (16, 32):
     told[f"splat forward, C {lanes}"] = registers(splat._paint, splat.WARPS, **forward)
     told[f"splat backward, C {lanes}"] = registers(splat._differentiate, splat.WARPS, **tile, LANES=lanes)
 sizes = {"SIDE": partition.MEASURED_SIZE, "BINS": partition._BINS}
-sizes |= {"LAST": partition.LAST_BIN, "BIN": partition.BIN_WIDTH}
+sizes |= {"LAST": partition.LAST_BIN, "BIN": partition.BIN_WIDTH, "PARTS": partition.PARTS}
 told["partition, entropies"] = registers(partition._measure, partition.MEASURE_WARPS, **sizes)
+told["partition, sums"] = registers(partition._sum_terms, 1, BINS=partition._BINS)
 for slots in (128, 1024):
     told[f"partition, selection of {slots}"] = registers(partition._select, partition.SELECT_WARPS, SLOTS=slots)
 print(json.dumps(told))
@@ -69,5 +72,5 @@ def test_kernels_compile_for_sm_90_without_spills():
     assert run.returncode == 0, run.stderr[-2000:]
     told = json.loads(run.stdout)
     print(told)
-    assert len(told) == 7
+    assert len(told) == 8
     assert {name: each for name, each in told.items() if each["spilled_bytes"]} == {}

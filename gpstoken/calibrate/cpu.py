@@ -9,9 +9,9 @@ back broken. Layouts run in Python threads, as in the partition.
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from gpstoken.calibrate.reference import DEVIATIONS, SLACK
+from gpstoken.compiling import compiling
 from gpstoken.partition import max_regions
 from gpstoken.threads import in_runs
 
@@ -39,7 +39,7 @@ def _capacities(height: int, width: int, min_region_size: int) -> np.ndarray:
     return table
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _scramble(number):
     """An integer as 64 bits that look random (the finalizer of SplitMix64)."""
     bits = np.uint64(number) + np.uint64(0x9E3779B97F4A7C15)
@@ -48,7 +48,7 @@ def _scramble(number):
     return bits ^ (bits >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _hash_region(region, deviations):
     bits = np.uint64(deviations)
     for side in region:
@@ -56,7 +56,7 @@ def _hash_region(region, deviations):
     return _scramble(bits)
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _halve(region, axis):
     """The two halves of a region across x (axis 0) or y (axis 1)."""
     x0, y0, x1, y1 = region
@@ -67,7 +67,7 @@ def _halve(region, axis):
     return (x0, y0, middle, y1), (middle, y0, x1, y1)
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _find(slots, keys, key):
     """The slot of a key, or the free one where it belongs; there are 2^n slots, more than keys."""
     slot = key & np.uint64(len(slots) - 1)
@@ -76,7 +76,7 @@ def _find(slots, keys, key):
     return slot
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _explore(boxes, orders, capacity, deviations, states, pool, halves):
     """Fills in every state that is admitted, each once, those with fewer cuts first; returns how many, 0: no room.
 
@@ -140,7 +140,7 @@ def _explore(boxes, orders, capacity, deviations, states, pool, halves):
     return used
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _fit_one(boxes, orders, capacity, deviations, room, regions):
     """Fills in the regions of the tokens; False if `room` states were too few."""
     states, pool = np.empty((room + 1, 8), np.int64), np.empty((2, 8 * room), np.int64)

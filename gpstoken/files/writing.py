@@ -121,6 +121,7 @@ def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], b
             flush(path)
     old = _old(folder)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)  # a kill has left it after the new one was in place
         os.rename(folder, old)
     try:
         os.rename(source, folder)

@@ -41,7 +41,7 @@ def measure(
 ) -> dict[str, Any]:
     """Every score of `samples` that `reference` and `network` admit.
 
-    With Inception: fid, sfid, inception_score, inception_score_std, precision, recall, kid (Heusel et al. 2017; Nash et
+    With Inception: fid, sfid, is, is_std, precision, recall, kid (Heusel et al. 2017; Nash et
     al. 2021; Salimans et al. 2016; Kynkäänniemi et al. 2019; Bińkowski et al. 2018). With another network fd_NAME,
     precision_NAME, recall_NAME, kid_NAME. A Fréchet distance is biased upwards, by about the dimension over the number
     of images: below two images a dimension it is left out. A score of too few images is left out likewise.
@@ -82,7 +82,7 @@ def measure(
             if key in target:
                 scores[column] = _frechet(generated.statistics[key], target[key], allow_small)
     if inception:
-        names = ("inception_score", "inception_score_std")
+        names = ("is", "is_std")
         with stage(seconds, names[0]):
             n = len(generated.logits)
             scores |= dict.fromkeys(names, f"{n} samples, of which no {SPLITS} parts can be made")
@@ -111,6 +111,35 @@ def measure(
         "kernel": kernel,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
+
+
+def compare(generated: FeatureSet, real: FeatureSet, network: str, allow_small: bool = False) -> dict[str, float]:
+    """Scores of generated images against real ones, by the names that tables have.
+
+    Args:
+        generated: their features, with logits where the network is Inception.
+        real: features of real images by the same network.
+        network: its name.
+        allow_small: Fréchet distances of however few images; else none of less than two images a dimension, whose bias
+            exceeds what there is to see (see `measure`).
+
+    Returns:
+        Of Inception fid, sfid and is; of another network fd_NETWORK; of any kid_NETWORK, precision_NETWORK,
+        recall_NETWORK. What there are too few images for is left out.
+    """
+    scores: dict[str, float] = {}
+    names = {"pool": "fid", "spatial": "sfid"} if network == "inception" else {"pool": f"fd_{network}"}
+    for layer, name in names.items():
+        distance = _frechet(generated.statistics[layer], real.statistics[layer], allow_small)
+        if not isinstance(distance, str):
+            scores[name] = distance
+    if generated.logits is not None and len(generated.logits) >= SPLITS:
+        scores["is"] = inception_score(generated.logits, splits=SPLITS)[0]
+    scores[f"kid_{network}"] = kernel_distance(real.pool, generated.pool)["mean"]
+    if min(len(real.pool), len(generated.pool)) > NEIGHBOURS:
+        pair = precision_recall(real.pool, generated.pool, k=NEIGHBOURS)
+        scores |= zip((f"precision_{network}", f"recall_{network}"), pair, strict=True)
+    return scores
 
 
 @torch.no_grad()

@@ -12,14 +12,11 @@ from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-# Ending of a picture -> its reader. PIL may use no other: some of them start programs (EPS).
-FORMATS = {
-    ".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".ppm": "PPM", ".tif": "TIFF", ".tiff": "TIFF",
-    ".webp": "WEBP",
-}  # fmt: skip
+from gpstoken.files.finding import find_pictures
+from gpstoken.files.pictures import ENDINGS, printable, read_picture
+
 MEMBER = "arr_0.npy"  # numpy.savez's name of its first unnamed array: what ADM's samplers write
 
 
@@ -74,9 +71,8 @@ def read_batches(source: str | Path, batch_size: int, rank: int = 0, world: int 
     """Reads images in order.
 
     Args:
-        source: a folder of pictures of one size (searched through its subfolders, sorted by path, hidden files left
-            out), an npz whose `arr_0` is uint8[N, H, W, 3] (stored or deflated, as ADM's evaluator takes it), or an npy
-            of that array.
+        source: a folder of pictures of one size (`pictures`; each as `gpstoken.files.pictures` reads it), an npz whose
+            `arr_0` is uint8[N, H, W, 3] (stored or deflated, as ADM's evaluator takes it), or an npy of that array.
         batch_size: images a batch; the last one may have fewer.
         rank: of this process: it gets the batches rank, rank + world, rank + 2 world, ...
         world: number of processes.
@@ -103,17 +99,15 @@ def read_batches(source: str | Path, batch_size: int, rank: int = 0, world: int 
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder and its subfolders by their endings, sorted by path; hidden ones are left out.
+    """Pictures of a folder and its subfolders by their endings, sorted by path; see `find_pictures`.
 
     Raises:
         ValueError: if there are none.
     """
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and path.is_file()]
-    names = {path.relative_to(folder).as_posix(): path for path in found}
-    names = {name: path for name, path in names.items() if not any(part[0] == "." for part in name.split("/"))}
+    names = find_pictures(folder, leave_ours_out=False).names
     if not names:
-        raise ValueError(f"{folder}: no pictures in it or its subfolders ({' '.join(FORMATS)})")
-    return [names[name] for name in sorted(names)]
+        raise ValueError(f"{folder}: no pictures in it or its subfolders ({' '.join(ENDINGS)})")
+    return [folder / name for name in names]
 
 
 def _existing(source: str | Path) -> Path:
@@ -133,22 +127,12 @@ def _from_folder(folder: Path, starts: range, batch_size: int) -> Iterator[np.nd
             for path, image in zip(chosen, images, strict=True):
                 if image.shape != expected:
                     sizes = [f"{width}x{height}" for height, width, _ in (image.shape, expected)]
-                    raise ValueError(f"{path}: {sizes[0]} pixels, but {paths[0].name} has {sizes[1]}; scale them alike")
+                    name, first = printable(path), printable(paths[0].name)
+                    raise ValueError(f"{name}: {sizes[0]} pixels, but {first} has {sizes[1]}; scale them alike")
             yield np.stack(images)
 
 
-def _picture(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path, formats=sorted(set(FORMATS.values()))) as file:
-            frames, picture = getattr(file, "n_frames", 1), ImageOps.exif_transpose(file)
-    except Exception as error:  # PIL's readers raise nearly anything for a broken file
-        reason = " ".join(str(error).split()).replace(f"'{path}'", "it")
-        raise ValueError(f"{path}: not a readable picture ({reason})") from error
-    if frames > 1 or picture.mode not in ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
-        raise ValueError(f"{path}: expected one picture of 8 bits a channel, got {frames} of mode {picture.mode}")
-    if picture.has_transparency_data and picture.convert("RGBA").getextrema()[3][0] < 255:
-        raise ValueError(f"{path}: is transparent; on which background it belongs is not known")
-    return np.asarray(picture.convert("RGB"))
+_picture = read_picture
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype) -> None:

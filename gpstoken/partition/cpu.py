@@ -9,16 +9,14 @@ from heapq import heappop, heappush
 
 import numpy as np
 import torch
-from numba import float32, njit, types
+from numba import float32, types
 from numba.extending import intrinsic
 from torch import Tensor
 
-from gpstoken.partition.reference import BIN_WIDTH, LAST_BIN, MEASURED_SIZE
+from gpstoken.compiling import compiling
+from gpstoken.partition.reference import BIN_WIDTH, ENTROPY_TERMS, LAST_BIN, MEASURED_SIZE
 from gpstoken.threads import in_runs
 
-# -p log2(p + 1e-10) of every possible count of pixels in a bin.
-_SHARES = np.arange(MEASURED_SIZE**2 + 1) / (MEASURED_SIZE**2 + 1e-5)
-_ENTROPY_TERMS = -_SHARES * np.log2(_SHARES + 1e-10)
 # A float32 magnitude, in bins, is wrong by less than 2.1e-4 times the brightest pixel: at most 73 roundings of 2^-24,
 # over bins of 11/512. Whatever lies this close to the edge of a bin is taken again in float64.
 _DOUBT = 3e-4
@@ -34,7 +32,7 @@ def _fma(typing_context, factor, difference, start):
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _sample_points(size):
     """Bilinear samples at half-pixel centres: the pixels before and after each, and how far it is between them."""
     before, after = np.empty(MEASURED_SIZE, np.uintp), np.empty(MEASURED_SIZE, np.uintp)
@@ -49,7 +47,7 @@ def _sample_points(size):
     return before, after, weight
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _resize(region):
     """Bilinear resize to 64 x 64, first across, then down, rounded as OpenCV does, and its replicated border."""
     height, width = region.shape
@@ -72,7 +70,7 @@ def _resize(region):
     return padded
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _exact_bin(padded, i, j):
     """Bin of the gradient magnitude at one pixel, in float64, where the sums are exact."""
     gradient_x, gradient_y = 0.0, 0.0
@@ -82,7 +80,7 @@ def _exact_bin(padded, i, j):
     return min(np.sqrt(gradient_x**2 + gradient_y**2) / BIN_WIDTH, LAST_BIN)
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _count(padded):
     """Histogram of the gradient magnitudes (Sobel), in four parts that are to be summed.
 
@@ -119,27 +117,27 @@ def _count(padded):
     return counts
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _entropy(counts):
     """Sum of the terms in the order of NumPy: ties between regions depend on the last bit."""
     halves = np.zeros((2, 8))
     for i in range(counts.shape[1]):
         count = counts[0, i] + counts[1, i] + counts[2, i] + counts[3, i]
-        halves[i // 128, i % 8] += _ENTROPY_TERMS[count]
+        halves[i // 128, i % 8] += ENTROPY_TERMS[count]
     total = 0.0
     for half in halves:
         total += ((half[0] + half[1]) + (half[2] + half[3])) + ((half[4] + half[5]) + (half[6] + half[7]))
     return total
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def complexity(grey_region, lambda_):
     """The complexity of the reference, of float32[h, w] in [0, 1]."""
     height, width = grey_region.shape
     return _entropy(_count(_resize(grey_region))) ** lambda_ * height * width
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _split_tile(grey, bias, num_tokens, lambda_, min_region_size):
     """Boxes of one tile, int64[num_tokens, 4]; an empty bias is none."""
     # A region's number is its age: a split adds two, and keeps the parent in the tables.
@@ -180,7 +178,7 @@ def _split_tile(grey, bias, num_tokens, lambda_, min_region_size):
     return boxes[order]
 
 
-@njit(nogil=True, cache=True)
+@compiling()
 def _split_tiles(start, stop, grey, bias, num_tokens, lambda_, min_region_size, boxes):
     for tile in range(start, stop):
         boxes[tile] = _split_tile(grey[tile], bias[tile], num_tokens, lambda_, min_region_size)

@@ -1,16 +1,26 @@
-"""The entropy-driven partition as the paper states it, in torch: the oracle of the fast backends."""
+"""The entropy-driven partition as the paper states it, in torch: the oracle of the fast backends.
+
+Every number is rounded in the same places as there, and sums whose order would show are taken in the order of NumPy, as
+in the release: of two regions that are equally complex but for rounding, all backends split the same.
+"""
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from gpstoken.partition.resizing import resize
 
 # The entropy is taken over 512 equal bins on [-5.5, 5.5]; a magnitude is not negative and fills only the upper half.
 BIN_WIDTH = 11 / 512
 LAST_BIN = 255
 # Every region is measured at 64 x 64 pixels.
 MEASURED_SIZE = 64
+# p and -p log2(p + 1e-10) of every possible count of pixels in a bin. One table: libraries differ in log2's last bit.
+_SHARES = np.arange(MEASURED_SIZE**2 + 1) / (MEASURED_SIZE**2 + 1e-5)
+ENTROPY_TERMS = -_SHARES * np.log2(_SHARES + 1e-10)
 
 Box = tuple[int, int, int, int]
 
@@ -19,25 +29,30 @@ def complexity(grey_region: Tensor, lambda_: float) -> float:
     """Eq. (4): c = H ** lambda_ * h * w, where H is the entropy in bits of the region's gradient magnitudes.
 
     Args:
-        grey_region: float[h, w] in [0, 1].
+        grey_region: float[h, w] in [0, 1]; taken in float32, as released.
         lambda_: exponent of the entropy, at least 0.
 
     Returns:
         The complexity; of a constant region it is not quite 0, for the released constants stand inside H.
     """
     height, width = grey_region.shape
-    size = (MEASURED_SIZE, MEASURED_SIZE)
-    resized = functional.interpolate(grey_region[None, None], size, mode="bilinear", align_corners=False).double()
-    padded = functional.pad(resized, (1, 1, 1, 1), mode="replicate")
-    sobel = padded.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    gradient_x, gradient_y = functional.conv2d(padded, torch.stack([sobel, sobel.T])[:, None])[0]
+    resized = resize(grey_region.cpu().float(), (MEASURED_SIZE, MEASURED_SIZE)).double()
+    above_left, above, above_right, left, _, right, below_left, below, below_right = _neighbours(resized)
+    gradient_x = (above_right - above_left) + 2 * (right - left) + (below_right - below_left)
+    gradient_y = (below_left - above_left) + 2 * (below - above) + (below_right - above_right)
     magnitude = torch.sqrt(gradient_x**2 + gradient_y**2)
     # Dividing (not multiplying by 1 / BIN_WIDTH) is exact here: no double below an edge is rounded up to the edge. The
     # largest magnitude of an image in [0, 1] is sqrt(20) < 5.5; a brighter one ends in the last bin.
     bins = torch.div(magnitude, BIN_WIDTH, rounding_mode="floor").clamp(max=LAST_BIN).long()
-    p = torch.bincount(bins.flatten()).double() / (MEASURED_SIZE**2 + 1e-5)
-    entropy = -(p * torch.log2(p + 1e-10)).sum()
-    return float(entropy**lambda_ * height * width)
+    entropy = ENTROPY_TERMS[np.bincount(bins.flatten().numpy(), minlength=LAST_BIN + 1)].sum()
+    return float(entropy) ** lambda_ * height * width
+
+
+def _neighbours(resized: Tensor) -> list[Tensor]:
+    """The nine pixels around each, row by row, those on the border repeated beyond it."""
+    height, width = resized.shape
+    padded = functional.pad(resized[None], (1, 1, 1, 1), mode="replicate")[0]
+    return [padded[row : row + height, column : column + width] for row in range(3) for column in range(3)]
 
 
 def cut(box: Box, measure: Callable[[Box], float]) -> list[tuple[float, Box]]:
@@ -65,7 +80,7 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
     """Halves the most complex region that is large enough until there are num_tokens regions, for each tile.
 
     Args:
-        grey: float[T, h, w] in [0, 1]; float64 is kept.
+        grey: float[T, h, w] in [0, 1]; taken in float32, as released.
         num_tokens: regions of each tile, not more than the tile has.
         lambda_: exponent of the entropy in Eq. 4.
         min_region_size: pixels; a region whose sides are both at most this plus one stays whole.

@@ -12,24 +12,24 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpstoken.partition.reference import BIN_WIDTH, LAST_BIN, MEASURED_SIZE
+from gpstoken.partition.reference import BIN_WIDTH, ENTROPY_TERMS, LAST_BIN, MEASURED_SIZE
+from gpstoken.partition.resizing import sample_points
 
 PROGRAMS = 2048  # that measure regions in turn, each with a scratch image of its own: 33 MB in all
+PARTS = 2  # of a region's pixels, whose bins are found in turn
 MEASURE_WARPS, SELECT_WARPS = 8, 4  # no register spills; see tests/test_triton_compiles.py
 _BINS = triton.next_power_of_2(LAST_BIN + 1)
 
 
 @triton.jit
 def _measure(
-    grey, boxes, before, after, weight, terms, scratch, entropy,
+    grey, boxes, before, after, weight, scratch, histograms,
     regions, total, height, width,
-    SIDE: tl.constexpr, BINS: tl.constexpr, LAST: tl.constexpr, BIN: tl.constexpr,
+    SIDE: tl.constexpr, BINS: tl.constexpr, LAST: tl.constexpr, BIN: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Entropy of the gradient magnitudes of regions, as the reference has it: resize, Sobel, histogram."""
+    """Histograms of the gradient magnitudes of regions, as the reference has them: resize, Sobel, bins."""
     sample = tl.arange(0, SIDE * SIDE)
     i, j = sample // SIDE, sample % SIDE
-    above, below = tl.maximum(i - 1, 0) * SIDE, tl.minimum(i + 1, SIDE - 1) * SIDE
-    left, right = tl.maximum(j - 1, 0), tl.minimum(j + 1, SIDE - 1)
     scratch += tl.program_id(0) * SIDE * SIDE
     for region in range(tl.program_id(0), total, tl.num_programs(0)):
         image, box = (region // regions).to(tl.int64), boxes + 4 * (region % regions)
@@ -43,21 +43,52 @@ def _measure(
         lower = tl.fma(across, tl.load(pixels + bottom + far) - lower_left, lower_left)
         tl.store(scratch + sample, tl.fma(down, lower - upper, upper))
         tl.debug_barrier()
-        a, b, c = tl.load(scratch + above + left), tl.load(scratch + above + j), tl.load(scratch + above + right)
-        d, f = tl.load(scratch + i * SIDE + left), tl.load(scratch + i * SIDE + right)
-        g, h, k = tl.load(scratch + below + left), tl.load(scratch + below + j), tl.load(scratch + below + right)
+        counts = tl.zeros((BINS,), tl.int32)
+        for part in range(PARTS):  # float64 for all pixels at once does not fit into the registers
+            pixel = part * (SIDE * SIDE // PARTS) + tl.arange(0, SIDE * SIDE // PARTS)
+            row, column = pixel // SIDE, pixel % SIDE
+            above, below = tl.maximum(row - 1, 0) * SIDE, tl.minimum(row + 1, SIDE - 1) * SIDE
+            left, right = tl.maximum(column - 1, 0), tl.minimum(column + 1, SIDE - 1)
+            a, b, c = (
+                tl.load(scratch + above + left),
+                tl.load(scratch + above + column),
+                tl.load(scratch + above + right),
+            )
+            d, f = tl.load(scratch + row * SIDE + left), tl.load(scratch + row * SIDE + right)
+            g, h, k = (
+                tl.load(scratch + below + left),
+                tl.load(scratch + below + column),
+                tl.load(scratch + below + right),
+            )
+            # Sums of float32 values in float64 are exact, so that a pixel on a bin's edge falls as in the reference.
+            a, b, c, d = a.to(tl.float64), b.to(tl.float64), c.to(tl.float64), d.to(tl.float64)
+            f, g, h, k = f.to(tl.float64), g.to(tl.float64), h.to(tl.float64), k.to(tl.float64)
+            gradient_x, gradient_y = (c - a) + 2 * (f - d) + (k - g), (g - a) + 2 * (h - b) + (k - c)
+            magnitude = tl.sqrt(gradient_x * gradient_x + gradient_y * gradient_y)
+            # A float32 quotient finds the bin to within one; its edges, which are exact, are then asked in float64.
+            place = (magnitude.to(tl.float32) * (1 / BIN)).to(tl.int32)
+            place = tl.where(magnitude < place.to(tl.float64) * BIN, place - 1, place)
+            place = tl.where(magnitude >= (place + 1).to(tl.float64) * BIN, place + 1, place)
+            counts += tl.histogram(tl.minimum(tl.maximum(place, 0), LAST), BINS)
         tl.debug_barrier()  # the next region's image overwrites this one's
-        # Sums of float32 values in float64 are exact, so that a pixel on the edge of a bin falls as in the reference.
-        a, b, c, d = a.to(tl.float64), b.to(tl.float64), c.to(tl.float64), d.to(tl.float64)
-        f, g, h, k = f.to(tl.float64), g.to(tl.float64), h.to(tl.float64), k.to(tl.float64)
-        gradient_x, gradient_y = (c - a) + 2 * (f - d) + (k - g), (g - a) + 2 * (h - b) + (k - c)
-        square = gradient_x * gradient_x + gradient_y * gradient_y
-        # A float32 root finds the bin to within one; its edges, squared, are then asked in float64.
-        place = (tl.sqrt(square.to(tl.float32)) * (1 / BIN)).to(tl.int32)
-        edge, next_edge = place.to(tl.float64) * BIN, (place + 1).to(tl.float64) * BIN
-        place = tl.where(square < edge * edge, place - 1, tl.where(square >= next_edge * next_edge, place + 1, place))
-        counts = tl.histogram(tl.minimum(tl.maximum(place, 0), LAST), BINS)
-        tl.store(entropy + region, tl.sum(tl.load(terms + counts), 0))
+        tl.store(histograms + (image * regions + region % regions) * BINS + tl.arange(0, BINS), counts)
+
+
+@triton.jit
+def _sum_terms(histograms, terms, entropy, BINS: tl.constexpr):
+    """The entropy of one histogram, summed in the order of NumPy, as by the other backends: ties hang on the last bit.
+
+    That order is eight sums for each half of the bins, which are then added in pairs.
+    """
+    histograms += tl.program_id(0).to(tl.int64) * BINS
+    lane = tl.arange(0, 16)
+    sums = tl.zeros((16,), tl.float64)
+    for step in range(BINS // 16):
+        sums += tl.load(terms + tl.load(histograms + lane // 8 * (BINS // 2) + step * 8 + lane % 8))
+    for _ in tl.static_range(3):
+        even, odd = tl.split(sums.reshape(sums.numel // 2, 2))
+        sums = even + odd
+    tl.store(entropy + tl.program_id(0), tl.sum(sums, 0))
 
 
 @triton.jit
@@ -144,13 +175,9 @@ def _lattice(side: int, min_region_size: int) -> tuple[Tensor, int, int]:
 @cache
 def _tables(side: int) -> tuple[Tensor, Tensor, Tensor]:
     """Bilinear samples of lengths 1, 2, 4 to `side`: pixels before and after each, and the way between."""
-    lengths = 2 ** torch.arange(side.bit_length(), dtype=torch.float64)[:, None]
-    position = ((torch.arange(MEASURED_SIZE) + 0.5) * (lengths / MEASURED_SIZE) - 0.5).float()
-    pixel = position.floor()
-    inside = (pixel >= 0) & (pixel < lengths - 1)
-    before = pixel.clamp(min=0).minimum(lengths - 1).int()
-    after = (pixel.clamp(min=0) + 1).minimum(lengths - 1).int()
-    return before, after, torch.where(inside, position - pixel, 0.0).float()
+    points = [sample_points(2**power, MEASURED_SIZE) for power in range(side.bit_length())]
+    before, after, weight = (torch.stack(column) for column in zip(*points, strict=True))
+    return before.int(), after.int(), weight
 
 
 def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, bias: Tensor | None) -> Tensor:
@@ -164,8 +191,9 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
         bias: float64[T, h, w] or None; its sum over a region is added to the region's complexity.
 
     Returns:
-        long[T, num_tokens, 4], half-open boxes (x0, y0, x1, y1) in the released order, but that regions whose
-        complexities agree to some 14 digits may change places.
+        long[T, num_tokens, 4], half-open boxes (x0, y0, x1, y1) in the released order. Entropies are those of the
+        reference to the bit; their power is the device's, so regions whose complexities agree to 15 digits but whose
+        entropies differ may change places.
 
     Raises:
         ValueError: for tiles that are not squares of 2^k pixels.
@@ -178,15 +206,19 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
     regions, area = len(lattice), (lattice[:, 2] * lattice[:, 3]).to(device, torch.float64)
     lengths = (lattice[:, 2:].double().log2().round()).long()
     corners = torch.cat([lattice[:, :2], lengths], 1).int().to(device)
-    share = torch.arange(MEASURED_SIZE**2 + 1, dtype=torch.float64, device=device) / (MEASURED_SIZE**2 + 1e-5)
+    histograms = torch.empty(tiles, regions, _BINS, dtype=torch.int32, device=device)
     entropy = torch.empty(tiles, regions, dtype=torch.float64, device=device)
     programs = min(PROGRAMS, tiles * regions)
     _measure[(programs,)](
-        grey, corners, *(table.to(device) for table in _tables(height)), -share * (share + 1e-10).log2(),
-        torch.empty(programs, MEASURED_SIZE**2, device=device), entropy,
+        grey, corners, *(table.to(device) for table in _tables(height)),
+        torch.empty(programs, MEASURED_SIZE**2, device=device), histograms,
         regions, tiles * regions, height, width,
-        SIDE=MEASURED_SIZE, BINS=_BINS, LAST=LAST_BIN, BIN=BIN_WIDTH, num_warps=MEASURE_WARPS,
+        SIDE=MEASURED_SIZE, BINS=_BINS, LAST=LAST_BIN, BIN=BIN_WIDTH, PARTS=PARTS, num_warps=MEASURE_WARPS,
+        enable_fp_fusion=False,  # a product that is not rounded before it is added would move pixels on a bin's edge
     )  # fmt: skip
+    _sum_terms[(tiles * regions,)](
+        histograms, torch.from_numpy(ENTROPY_TERMS).to(device), entropy, BINS=_BINS, num_warps=1
+    )
     complexity = entropy**lambda_ * area
     if bias is not None:
         complexity = complexity + _sums(bias, lattice.to(device))

@@ -26,12 +26,18 @@ def splat(
     """Renders tokens to a feature map, F(p) = sum_n w_n(p) f_n (paper Eq. 2 and 3).
 
     Pixel i of n sits at 2i / (n - 1) - 1. A Gaussian has peak 1 and contributes where |dx| <= s sigma_x and
-    |dy| <= s sigma_y; the sum is not normalised. Differentiable in mu, sigma, rho and features, the cut-off taken as
-    constant. The work is done in float32 at least, under autocast too: bfloat16 geometry would be wrong by percents.
+    |dy| <= s sigma_y; the sum is not normalised. The work is done in float32 at least, under autocast too: bfloat16
+    geometry would be wrong by percents.
+
+    Differentiable in mu, sigma, rho and features, the cut-off taken as constant. Gradients are each backend's own. All
+    else torch can ask for (forward mode by `torch.autograd.forward_ad` or `torch.func.jvp`, second and higher
+    derivatives, the other transforms of `torch.func`) exists on every backend too; "cpu" and "triton" take it from the
+    reference, in its time and memory. Only `torch.func.vmap` does not go with "tiled".
 
     Args:
         gaussians: N Gaussians for each of B images: mu [B, N, 2], sigma [B, N, 2] > 0, |rho| < 1 on the canvas [-1, 1].
-            Values are not checked; a NaN shows in the map.
+            Values are not checked. A sigma of infinity is a weight that does not fall off along that axis; a NaN, and a
+            sigma of 0 where a pixel lies on the centre, show as NaN in the map.
         features: [B, N, C], floating point.
         size: (h, w) of the map in pixels, each >= 1.
         support_factor: half size s of the support box in standard deviations, > 0 (3 as released, 5 in the paper).
@@ -65,6 +71,8 @@ def splat(
         backend = _fastest(gaussians, size, support_factor)
     if backend in PACKAGES and not _at_hand(backend):
         raise ImportError(f"splat: backend {backend!r} needs {PACKAGES[backend]}, which is not installed")
+    if features.numel() == 0:
+        backend = "reference"  # of no image, token or channel a map of zeros
     render = {"reference": reference.splat, "tiled": tiled.splat}.get(backend) or operators.operator(backend, features)
     with torch.autocast(features.device.type, enabled=False):
         return render(gaussians, features.to(dtype), size, support_factor)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gpstoken.gaussians import Gaussians
+from gpstoken.splat import reference
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 DEVICES: dict[str, str] = {}  # of the operators that are registered, by name
@@ -20,7 +21,8 @@ def register(
 ) -> None:
     """Registers gpstoken::splat_NAME and gpstoken::splat_NAME_backward.
 
-    The pair compiles without a graph break, and under autocast its tensors become float32. FLOPs are those of the
+    The pair compiles without a graph break, and under autocast its tensors become float32. Second derivatives are those
+    of the equation, by the reference. FLOPs are those of the
     equation, every Gaussian at every pixel: how many a kernel skips depends on values, not on shapes.
 
     Args:
@@ -67,7 +69,24 @@ def register(
         with torch.autocast(gradient.device.type, enabled=False):
             return *render_backward(gradient, *context.saved_tensors, context.support_factor), None, None, None
 
+    def keep_for_second(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Gradients) -> None:
+        ctx.save_for_backward(*inputs[:5])
+        ctx.support_factor = inputs[-1]
+
+    def differentiate_again(context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple:
+        gradient, *values = context.saved_tensors
+
+        def first(gradient: Tensor, *values: Tensor) -> Gradients:
+            def render_equation(*values: Tensor) -> Tensor:
+                return reference.splat(Gaussians(*values[:3]), values[3], gradient.shape[2:], context.support_factor)
+
+            return torch.func.vjp(render_equation, *values)[1](gradient)
+
+        with torch.autocast(gradient.device.type, enabled=False):
+            return *torch.func.vjp(first, gradient, *values)[1](gradients), None
+
     render.register_autograd(differentiate, setup_context=keep)
+    render_backward.register_autograd(differentiate_again, setup_context=keep_for_second)
     render.register_autocast(device, torch.float32)
 
     @register_flop_formula(getattr(torch.ops.gpstoken, f"splat_{name}"))
@@ -92,6 +111,18 @@ def operator(name: str, features: Tensor) -> Callable[[Gaussians, Tensor, tuple[
     operator = getattr(torch.ops.gpstoken, f"splat_{name}")
 
     def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support_factor: float) -> Tensor:
+        if not torch.compiler.is_compiling() and _transformed(gaussians.mu, gaussians.sigma, gaussians.rho, features):
+            return reference.splat(gaussians, features, size, support_factor)
         return operator(gaussians.mu, gaussians.sigma, gaussians.rho, features, *size, float(support_factor))
 
     return splat
+
+
+def _transformed(*tensors: Tensor) -> bool:
+    """Whether torch.func (jvp, grad, vmap, ...) is at work, or a tensor has a forward-mode tangent.
+
+    torch has no such derivatives of custom operators: some it refuses, and forward mode it takes to be zero.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    return any(torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)

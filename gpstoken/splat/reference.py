@@ -74,11 +74,18 @@ class FullPrecisionProduct(torch.autograd.Function):
     the gradient of the weights, and so of the geometry, from products in bfloat16.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, left: Tensor, right: Tensor) -> Tensor:
+    def forward(left: Tensor, right: Tensor) -> Tensor:
         """Returns left [B, I, K] @ right [B, K, J]."""
-        ctx.save_for_backward(left, right)
         return left @ right
+
+    @staticmethod
+    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keeps both factors."""
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,6 +93,22 @@ class FullPrecisionProduct(torch.autograd.Function):
         left, right = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
             return gradient @ right.mT, left.mT @ gradient
+
+
+class ForwardProduct(FullPrecisionProduct):
+    """The same with a forward-mode derivative, which torch.compile cannot trace."""
+
+    @staticmethod
+    def jvp(ctx: torch.autograd.function.FunctionCtx, left_tangent: Tensor, right_tangent: Tensor) -> Tensor:
+        """Returns the tangent of the product."""
+        left, right = ctx.saved_tensors
+        with torch.autocast(left.device.type, enabled=False):
+            return left_tangent @ right + left @ right_tangent
+
+
+def full_precision_product(left: Tensor, right: Tensor) -> Tensor:
+    """Returns left [B, I, K] @ right [B, K, J], by `FullPrecisionProduct`."""
+    return (FullPrecisionProduct if torch.compiler.is_compiling() else ForwardProduct).apply(left, right)
 
 
 def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support_factor: float) -> Tensor:
@@ -107,4 +130,4 @@ def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support
     x = pixel_positions(width, dtype=features.dtype, device=features.device)
     y = pixel_positions(height, dtype=features.dtype, device=features.device)[:, None]
     weight = gaussian_weight(x - mu[:, :, 0], y - mu[:, :, 1], sigma[:, :, 0], sigma[:, :, 1], rho, support_factor)
-    return FullPrecisionProduct.apply(features.mT, weight.flatten(2)).unflatten(2, size)
+    return full_precision_product(features.mT, weight.flatten(2)).unflatten(2, size)

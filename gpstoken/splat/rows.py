@@ -1,10 +1,12 @@
 """Rows of a Gaussian's support box, compiled by numba: which pixels they have, and the weights along them."""
 
 import numpy as np
-from numba import float64, njit
+from numba import float64
+
+from gpstoken.compiling import compiling
 
 # "reassoc" lets a sum over channels be taken in lanes; nothing here may assume that there is no NaN.
-compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+compiled = compiling(error_model="numpy", fastmath={"contract", "reassoc"})
 
 # A row whose ends are both nearer to its peak than the root of this, in deviations, is walked from its first pixel on:
 # beside the peak's, no weight is below exp(-150), and no ratio of two neighbours above exp(600).
@@ -36,7 +38,9 @@ def _span(position, centre, limit):
 
 @compiled
 def row_height(row, height, mu_y, sigma_y):
-    """v, how far a row of pixels lies below a Gaussian's centre, in sigma_y and float64."""
+    """v, how far a row of pixels lies below a Gaussian's centre, in sigma_y and float64; NaN where sigma_y is 0."""
+    if sigma_y == 0:
+        return np.nan
     return ((2.0 * row / (height - 1) - 1.0 if height > 1 else 0.0) - mu_y) / float64(sigma_y)
 
 
@@ -55,9 +59,13 @@ def row_weights(weight, mu_x, sigma_x, rho, scale, bend, v, first, last, count, 
     With r = sqrt(1 - rho^2), a row is exp(-v^2 / 2) times a Gaussian of deviation r sigma_x about mu_x + rho v sigma_x.
     The recurrence runs along the row or, where it is long against that deviation, from the pixel nearest to the peak
     outwards, so that it can only underflow to the zero that is due. It is wrong by up to half the square of its length
-    in roundings of 2^-53, far below a float32; for float64 (`exact`) every pixel has its own exponential.
+    in roundings of 2^-53, far below a float32. For float64 (`exact`), and where the row is no Gaussian as sigma_x is
+    infinite or r is 0, every pixel has its own exponential. Where sigma_x is 0, the only pixel of a row is 0 / 0.
     """
-    if exact:
+    if sigma_x == 0:
+        weight[first:last] = np.nan
+        return
+    if exact or not 0 < scale < np.inf:
         for i in range(first, last):
             u = ((2.0 * i / (count - 1) - 1.0 if count > 1 else 0.0) - mu_x) / sigma_x
             z = (v - rho * u) / np.sqrt((1 - rho) * (1 + rho))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gpstoken.gaussians import Gaussians
-from gpstoken.splat.reference import FullPrecisionProduct, gaussian_weight, inside_support, pixel_positions
+from gpstoken.splat.reference import full_precision_product, gaussian_weight, inside_support, pixel_positions
 
 TILE = 8
 
@@ -46,7 +46,7 @@ def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support
     for count, number, block_weight, block_feature in split:
         block_weight = block_weight.reshape(number, count, TILE * TILE)
         block_feature = block_feature.reshape(number, count, channels)
-        blocks.append(FullPrecisionProduct.apply(block_weight.mT, block_feature))
+        blocks.append(full_precision_product(block_weight.mT, block_feature))
     feature_map = torch.cat(blocks).index_select(0, order.argsort()).reshape(batch, rows, columns, TILE, TILE, channels)
     return feature_map.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, rows * TILE, -1)[..., :height, :width]
 

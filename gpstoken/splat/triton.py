@@ -196,7 +196,7 @@ def _backward(
     batch, num_tokens, channels = features.shape
     height, width = gradient.shape[2:]
     x, y = (pixel_positions(count, dtype=mu.dtype, device=mu.device) for count in (width, height))
-    results = [torch.empty_like(value) for value in (mu, sigma, rho, features)]
+    results = [torch.zeros_like(value) for value in (mu, sigma, rho, features)]
     if features.numel():
         _differentiate[(num_tokens, batch)](
             gradient, mu, sigma, rho, features, x, y, *results,

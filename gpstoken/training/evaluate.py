@@ -16,7 +16,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpstoken.files.locks import locked
-from gpstoken.files.writing import check_writable, replacing
+from gpstoken.files.writing import check_writable, remove_abandoned, replacing
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.networks import load_features
@@ -105,6 +105,8 @@ def _evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, da
             raise ValueError(f"{run}: has the seed of another run, {seeds[-1].seed}")
     if not seeds[0].first:
         return
+    for path in (output, output.with_suffix(".csv")):
+        remove_abandoned(path)
     write(seeds, output, scale)
     left = re.compile(rf"\.{re.escape(output.stem)}\.[0-9a-f]{{16}}\.parts")
     for folder in output.parent.iterdir():

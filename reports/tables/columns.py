@@ -57,6 +57,7 @@ ACCURACY = "class_accuracy"
 SCORES = {
     **INCEPTION_SCORES,
     **{name: column for name, column in OTHER_COLUMNS.items() if not name.startswith("rfd_")},
+    "kid_inception": Column("KID-Inception x1000", 2, factor=1000),
     **{
         f"{kind}_{network}": Column(f"{kind}-{label}", 3, True)
         for kind in ("precision", "recall")

@@ -68,6 +68,8 @@ def test_a_fixed_code_has_no_other_number_of_tokens(tokenizer):
         tokenizer.encode(torch.zeros(1, 3, 32, 33))
 
 
-def test_sides_that_do_not_fit_the_gaussians():
-    with pytest.raises(ValueError, match="sides must be multiples of 4 pixels, got 30x32"):
-        GPSToken(**NARROW).code((30, 32))
+def test_sides_that_do_not_fit_the_gaussians_are_padded():
+    tokenizer = GPSToken(**NARROW)
+    assert tokenizer.code((30, 32)) == tokenizer.code((32, 32))
+    with pytest.raises(ValueError, match="expected at least one pixel, got 0x32"):
+        tokenizer.code((0, 32))

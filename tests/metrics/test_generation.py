@@ -67,7 +67,7 @@ def test_scores_of_another_network_carry_its_name(sides):
 
 def test_scores_of_inception_have_their_own_names(sides):
     metrics = measure(*sides, Levels("inception"))["metrics"]
-    assert list(metrics) == ["fid", "sfid", "inception_score", "inception_score_std", "precision", "recall", "kid"]
+    assert list(metrics) == ["fid", "sfid", "is", "is_std", "precision", "recall", "kid"]
     corners = [array[:, :2, :2, 0].reshape(-1, 4) / 255 for array in (images(43, 1), images(37, 0))]
     expected = frechet_by_sqrtm(corners[0], corners[1].mean(0), np.cov(corners[1], rowvar=False))
     assert metrics["sfid"] == pytest.approx(expected, rel=1e-5)
@@ -94,7 +94,7 @@ def test_statistics_of_images_stand_for_the_images(sides, tmp_path):
     network = Levels("inception")
     write_statistics(tmp_path / "s.npz", extract(sides[1], network, 8, "images", {}).statistics)
     whole, result = measure(*sides, network), measure(sides[0], tmp_path / "s.npz", network)
-    names = ["fid", "sfid", "inception_score", "inception_score_std"]
+    names = ["fid", "sfid", "is", "is_std"]
     assert result["metrics"] == pytest.approx({name: whole["metrics"][name] for name in names}, rel=1e-9)
     assert result["left_out"] == dict.fromkeys(["precision", "recall", "kid"], "s.npz has statistics, no images")
     assert result["reference"] == {"statistics": 37, "images": None}
@@ -129,7 +129,7 @@ def test_three_images_have_no_neighbours_and_no_inception_score(sides, tmp_path)
     np.save(tmp_path / "three.npy", images(3, 1))
     result = measure(tmp_path / "three.npy", sides[1], Levels("inception"))
     assert set(result["metrics"]) == {"kid"}
-    assert set(result["left_out"]) == {"fid", "sfid", "inception_score", "inception_score_std", "precision", "recall"}
+    assert set(result["left_out"]) == {"fid", "sfid", "is", "is_std", "precision", "recall"}
 
 
 def test_one_image_is_no_distribution(sides, tmp_path):

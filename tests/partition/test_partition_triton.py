@@ -58,3 +58,12 @@ def test_other_shapes_are_refused():
     for shape in ((48, 48), (32, 64)):
         with pytest.raises(ValueError, match="the triton backend needs square tiles of 2\\^k pixels, got"):
             partition(torch.zeros(1, 3, *shape, device=DEVICE), 4, backend="triton")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_the_cpu_backend_where_regions_are_equally_complex(seed):
+    # Symmetric and of four levels: many regions hold the same gradients, in other bins or in another order.
+    values = torch.randint(0, 4, (1, 1, 16, 16), generator=torch.Generator().manual_seed(seed)) / 1.5 - 1
+    values = values.maximum(values.flip(-1)).maximum(values.flip(-2)).expand(-1, 3, -1, -1)
+    actual, expected = both(values, 14, min_region_size=4, bias=torch.full((16, 16), 0.1 * seed))
+    assert actual == expected

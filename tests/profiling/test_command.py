@@ -187,7 +187,7 @@ def test_a_row_that_cannot_be_built_is_one_line(here, capsys, part, message):
         ("coder", ("--row", "other"), "coder.json: the result of row other is to be named other.json"),
         ("coder", ("--repeats", "0"), "--repeats: expected at least 1, got 0"),
         ("coder", ("--device", "nowhere"), "--device nowhere: "),
-        ("coder", ("--image-size", "30"), "coder.yaml: image: sides must be multiples of 4"),
+        ("coder", ("--image-size", "0"), "--image-size: expected"),
     ],
 )
 def test_a_wrong_command_is_one_line(here, capsys, name, options, message):

@@ -1,0 +1,130 @@
+"""The pictures of a folder: through links, without what is hidden and without what this program made there."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpstoken.files.pictures import ENDINGS, OTHER_ENDINGS, printable
+
+# A folder with one file of each line was made by: a run of `gpstoken fit`, a prepared evaluation set, `generate` (done,
+# not done). MLflow keeps the pictures that are published in a folder that nothing but its name tells.
+OURS = (
+    (("config.yaml",), ("last.ckpt", "metrics.csv", "origin.json")),
+    (("meta.json",), ("index.csv",), ("000000.png",)),
+    (("samples.json",), ("labels.csv",)),
+    ((".identity.json",),),
+)
+MLFLOW = ("mlruns", "mlartifacts")
+DRAWN = ("Software", "gpstoken")  # the text in a picture that `encode --draw` puts beside its token file
+
+
+@dataclass
+class Found:
+    """What a search has found.
+
+    Attributes:
+        names: paths of the pictures relative to the folder, with slashes, sorted; as `os.fsdecode` gives them.
+        other: how many files there are of each ending of pictures that are not read.
+        ours: folders left out because this program made them.
+        closed: folders that may not be read.
+    """
+
+    names: list[str] = field(default_factory=list)
+    other: Counter = field(default_factory=Counter)
+    ours: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """A line for each kind of thing that was left out."""
+        lines = []
+        if self.other:
+            counts = ", ".join(f"{count} {ending}" for ending, count in sorted(self.other.items()))
+            lines.append(f"{counts}: pictures of formats that are not read; convert them to use them")
+        for folders, why in ((self.ours, "made by gpstoken or MLflow"), (self.closed, "that may not be read")):
+            if folders:
+                more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
+                shown = ", ".join(map(printable, sorted(folders)[:3]))
+                lines.append(f"left out {len(folders)} folder{'s' * (len(folders) > 1)} {why}: {shown}{more}")
+        return lines
+
+
+def find_pictures(root: Path, leave_ours_out: bool = True) -> Found:
+    """Searches a folder and all folders below it by the endings of names.
+
+    Links are followed: to files, and to folders unless they lead back to a folder that has been searched or to one
+    that holds the root. Hidden files and folders are left out, and so are folders below the root that this program
+    made. A link to nothing counts as the picture its name says: reading it is an error that names it.
+
+    Args:
+        root: the folder.
+        leave_ours_out: False finds the pictures of this program as well.
+    """
+    found = Found()
+    seen = _above(root)
+    # Folders in place before linked ones: a folder that is there under two names has the name of its own.
+    waiting, links = [""], []
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop(0)
+        try:
+            identity = _identity(root / folder)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            with os.scandir(root / folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError:
+            found.closed.append(folder or ".")
+            continue
+        there = {entry.name for entry in entries}
+        if folder and leave_ours_out and _is_ours(folder, there):
+            found.ours.append(folder)
+            continue
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            ending = os.path.splitext(entry.name)[1].lower()
+            if entry.name.startswith("."):  # thumbnails, checkpoints and the like, made by file managers and tools
+                continue
+            if _is_folder(entry):
+                (links if entry.is_symlink() else waiting).append(name)
+            elif ending in ENDINGS:
+                if not (leave_ours_out and ending == ".png" and _is_drawn(root / name, there)):
+                    found.names.append(name)
+            elif ending in OTHER_ENDINGS:
+                found.other[ending] += 1
+        links.sort()
+    found.names.sort()
+    return found
+
+
+def _is_ours(folder: str, names: set[str]) -> bool:
+    if folder.rpartition("/")[2] in MLFLOW:
+        return True
+    return any(all(any(name in names for name in choice) for choice in rule) for rule in OURS)
+
+
+def _is_drawn(path: Path, there: set[str]) -> bool:
+    """Whether a PNG is a drawing of `encode`; only those beside a token file of their name are looked into."""
+    if f"{path.stem}.safetensors" not in there:
+        return False
+    try:
+        with path.open("rb") as file:
+            return "\0".join(DRAWN).encode() in file.read(128)
+    except OSError:
+        return False
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _above(root: Path) -> set[tuple[int, int]]:
+    return {_identity(folder) for folder in root.resolve().parents}
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,75 @@
+"""Which files the photo commands work on, and what becomes of one that cannot be worked."""
+
+import glob
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gpstoken.files.pictures import printable
+
+
+def find_inputs(names: list[str], endings: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """The files that names stand for.
+
+    Args:
+        names: files, folders (their visible files with one of `endings`, without subfolders) or glob patterns.
+        endings: in lower case, with the dot.
+
+    Returns:
+        (the files, each once, in the order of the names; a line for each name that stands for none).
+    """
+    found: dict[Path, Path] = {}
+    complaints = []
+    for name in names:
+        if Path(name).is_dir():
+            matches = [path for path in _glob(f"{glob.escape(name)}/*") if path.suffix.lower() in endings]
+        else:
+            # A file may have brackets in its name: what exists is no pattern.
+            matches = [Path(name)] if Path(name).exists() else _glob(name)
+        if not matches:
+            expected = f"no such file, nor a folder or pattern with a file ({' '.join(endings)})"
+            complaints.append(f"{printable(name)}: {expected}")
+        for path in matches:
+            found.setdefault(path.resolve(), path)
+    return list(found.values()), complaints
+
+
+def work_on_each(
+    inputs: list[Path], folder: Path, suffixes: tuple[str, ...], work: Callable[[Path, list[Path]], str], quiet: bool
+) -> bool:
+    """Calls work(path, outputs) on every input and prints the line it returns; True if all went well.
+
+    No input and no new output is overwritten. A file that cannot be worked is one line on stderr, and the rest goes on.
+
+    Args:
+        inputs: the files.
+        folder: of the outputs; an output's name is the input's with one of `suffixes` instead of its ending.
+        suffixes: of the outputs of one input.
+        work: what is done.
+        quiet: print no line for what went well.
+    """
+    well = True
+    owners = {path.resolve(): path for path in inputs}
+    for path in tqdm(inputs, unit="file", disable=None):
+        # The readers of token files take no name that is not UTF-8.
+        stem = path.stem if path.stem.isprintable() else printable(path.stem)
+        outputs = [folder / f"{stem}{suffix}" for suffix in suffixes]
+        try:
+            for output in outputs:
+                if output.resolve() in owners:
+                    raise ValueError(f"not done, {output} is that of {owners[output.resolve()]}")
+            line = work(path, outputs)
+            if not quiet:
+                tqdm.write(f"{printable(path)}: {line}")
+            owners |= {output.resolve(): path for output in outputs}
+        except (ValueError, OSError, RuntimeError) as error:  # torch raises the last where memory ends
+            well = False
+            reason = printable(" ".join(str(error).split())).replace("\\\\", "\\")
+            tqdm.write(f"gpstoken: {printable(path)}: {reason.removeprefix(f'{printable(path)}: ')}", file=sys.stderr)
+    return well
+
+
+def _glob(pattern: str) -> list[Path]:
+    return sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())
