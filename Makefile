@@ -1,4 +1,4 @@
-# make repro | repro-quick | test | lint | ui | bench | clean. Every target makes .venv itself.
+# make repro | repro-quick | test | test-numeric | lint | ui | bench | clean. Every target makes .venv itself.
 SHELL := /bin/bash
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONDONTWRITEBYTECODE :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlruns.db
 
-.PHONY: install repro repro-quick test lint ui bench clean
+.PHONY: install repro repro-quick test test-numeric lint ui bench clean
 install: $(STAMP)
 
 # uv installs in a fifth of pip's time; pip does it where uv cannot. Both are told of the same indexes.
@@ -35,6 +35,13 @@ repro-quick: install
 test: install
 	dvc repro -q prepare
 	OMP_NUM_THREADS=1 pytest -n auto
+
+# Floating-point results alone, as another processor rounds them: ATEN_CPU_CAPABILITY (default, avx2, avx512) limits
+# torch's own kernels, ONEDNN_MAX_CPU_ISA (SSE41, AVX2, AVX512_CORE) convolutions, MKL_ENABLE_INSTRUCTIONS (SSE4_2, AVX2,
+# AVX512) products of matrices, OMP_NUM_THREADS all of them. TESTS=... names some files.
+test-numeric: install
+	dvc repro -q prepare
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest -n auto -m numeric $(TESTS)
 
 lint: install
 	ruff check .

@@ -1,6 +1,8 @@
 """What tests of several packages share."""
 
 import os
+import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,34 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported, as the next line does
 
 from torch_fidelity import feature_extractor_inceptionv3
+
+# Tests whose results another instruction set, number of threads or batch may round otherwise: `make test-numeric`.
+NUMERIC = (
+    "baselines", "calibrate", "flow", "metrics", "partition", "splat",
+    "test_gaussians.py", "test_generator.py", "test_losses.py", "test_perceptual.py", "test_released_generator.py",
+    "test_rewrites.py", "test_sit.py", "test_stages.py", "test_tokenizer.py", "test_tokenizer_golden.py",
+    "training/test_averaging.py", "training/test_cache.py", "training/test_evaluate.py", "training/test_loss_terms.py",
+    "training/test_latent_terms.py", "training/test_precision.py", "training/test_training_resume.py",
+)  # fmt: skip
+
+
+def pytest_report_header() -> str:
+    """Under which arithmetic the tests ran: a log without it cannot say where they pass."""
+    instructions = torch.backends.cpu.get_cpu_capability()
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "not limited")
+    return (
+        f"arithmetic: torch {torch.__version__} with {instructions} on {platform.machine()}, "
+        f"{torch.get_num_threads()} threads, oneDNN {limit}"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the numeric tests by where they lie."""
+    folder = Path(__file__).parent
+    numeric = [folder / each for each in NUMERIC]
+    for item in items:
+        if any(item.path.is_relative_to(each) for each in numeric):
+            item.add_marker("numeric")
 
 
 @pytest.fixture(scope="session")

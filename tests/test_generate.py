@@ -154,7 +154,7 @@ def test_killed_in_the_middle(fake, tmp_path):
     # One process makes both forms at once: its imports take longer than all else here.
     killed, outputs = tmp_path / "killed", [tmp_path / "killed/out", tmp_path / "killed/out.npz"]
     parts = killed / ".out.npz.parts"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     with (
         open("log", "w") as log,
         subprocess.Popen([sys.executable, __file__, *map(str, outputs)], stdout=log, stderr=log) as process,

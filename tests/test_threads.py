@@ -57,7 +57,7 @@ def test_a_forked_process_has_threads_of_its_own():
     queue = context.Queue()
     process = context.Process(target=_forked, args=(queue,))
     process.start()
-    assert queue.get(timeout=60) == 8
+    assert queue.get(timeout=600) == 8
     process.join()
 
 

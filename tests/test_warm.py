@@ -28,7 +28,7 @@ def said(tmp_path_factory):
     (folder / "gpstoken").chmod(0o755)
     command = [sys.executable, "tools/warm.py", "bash", "-c", script]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     return {path.name: path.read_text().strip() for path in folder.iterdir()} | {"code of all": done.returncode}
 
 

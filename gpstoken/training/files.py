@@ -29,7 +29,8 @@ class WholeFiles(TorchCheckpointIO):
     """Writes a checkpoint beside its place, flushes it to the disk and renames it: the last one is always whole."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes it; an error leaves the one before."""
+        """Writes it, in a folder that it makes where there is none; an error leaves the one before."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_plain(path, checkpoint)
 
 

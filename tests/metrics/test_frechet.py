@@ -56,11 +56,12 @@ def test_against_scipys_square_root_and_itself(n):
     first, second, mean = covariance(n, 30, 1), covariance(150, 30, 2), torch.ones(30)
     # scipy's sqrtm is well-behaved on the second factor, which has full rank
     root = torch.from_numpy(scipy.linalg.sqrtm(second.numpy()))
-    inner = torch.linalg.eigvalsh(root @ first @ root).clamp(min=0).sqrt().sum()
-    expected = 30 + first.trace() + second.trace() - 2 * inner
+    eigenvalues = torch.linalg.eigvalsh(root @ first @ root)
+    expected = 30 + first.trace() + second.trace() - 2 * eigenvalues.clamp(min=0).sqrt().sum()
     distance = frechet_distance(mean, first, torch.zeros(30), second)
-    # The clamped eigenvalues of the oracle are roots of 1e-16: 19 of them, 1e-8 each.
-    assert distance == pytest.approx(float(expected), rel=1e-8)
+    # The oracle takes the root of eigenvalues that are zero but for rounding, 2^-52 of the largest: 19 of rank 11.
+    roundings = 2 * max(0, 30 - (n - 1)) * float(2**-52 * eigenvalues[-1]) ** 0.5
+    assert distance == pytest.approx(float(expected), rel=1e-12, abs=roundings)
     assert distance == pytest.approx(frechet_distance(torch.zeros(30), second, mean, first), rel=1e-12)
     assert frechet_distance(mean, first, mean, first) == pytest.approx(0, abs=1e-12 * first.trace().item())
 

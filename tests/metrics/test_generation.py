@@ -10,7 +10,7 @@ from gpstoken.metrics.frechet import write_statistics
 from gpstoken.metrics.generation import extract, measure
 from gpstoken.metrics.samples import read_batches
 
-LIMIT = timedelta(seconds=60)
+LIMIT = timedelta(seconds=600)
 
 
 class Levels(nn.Module):

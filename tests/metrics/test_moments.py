@@ -84,7 +84,7 @@ def test_without_a_process_group_nothing_is_reduced():
 
 def reduce_on(rank, world, store, folder):
     distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=datetime.timedelta(seconds=60)
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=datetime.timedelta(seconds=600)
     )
     # The last process has seen nothing; the others have unequal shares, one with a mean far from the rest.
     share = [slice(0, 40), slice(40, 57), slice(0, 0)][rank]

@@ -181,7 +181,7 @@ class Layouts(torch.utils.data.Dataset):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_works_in_forked_workers_after_threads_ran(two_threads):
     expected = [Layouts()[index] for index in range(4)]
-    loader = DataLoader(Layouts(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
+    loader = DataLoader(Layouts(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=600)
     assert all(torch.equal(*pair) for pair in zip(loader, expected, strict=True))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # A page that takes longer is broken, even on a machine with much other work: MLflow's took over a minute on one.
-PATIENCE = 180
+PATIENCE = 600
 
 
 class Chrome:

@@ -77,7 +77,7 @@ def test_every_table_compiles(study, pages, tmp_path):
     document = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + r"\clearpage ".join(texts)
     (tmp_path / "all.tex").write_text(document + r"\end{document}")
     options = ["-interaction=nonstopmode", "-halt-on-error"] if COMPILER == "pdflatex" else []
-    subprocess.run([COMPILER, *options, "all.tex"], cwd=tmp_path, check=True, timeout=120)
+    subprocess.run([COMPILER, *options, "all.tex"], cwd=tmp_path, check=True, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,8 @@ def test_tokens_are_those_of_the_tokenizer_and_the_data(arguments, tokenizer, ph
             with torch.no_grad():
                 tokens, layout = tokenizer.encode(pixels[None]), tokenizer.layout(pixels[None])
             sample = samples[index]
-            # Sums of float32 in batches of four and of one: the regions are equal, the rest is to rounding.
+            # The regions are equal. The network sums float32 in batches of four and of one: a sum of 100 numbers below
+            # 1 is off by sqrt(100) 2^-24 = 6e-7 in another order, and a dozen such layers follow each other.
             assert torch.equal(sample["layout"], layout.to_tensor()[0])
             torch.testing.assert_close(sample["geometry"], tokens.gaussians.to_tensor()[0], rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(sample["features"], tokens.features[0], rtol=1e-4, atol=1e-5)
@@ -216,7 +217,8 @@ def test_grid_latents(arguments, grid, photos, tmp_path):
     for index in range(10):
         pixels = data.dataset("train")[divmod(index, 5)]["image"][:2].numpy()
         means = pixels.reshape(2, 4, 8, 4, 8).mean(axis=(2, 4))
-        np.testing.assert_allclose(arrays["latent"][index], means, atol=1e-6)  # sums of 64 float32
+        # sums of 64 numbers of float32, off by sqrt(64) 2^-24 = 5e-7 on either side
+        np.testing.assert_allclose(arrays["latent"][index], means, atol=1e-6)
     statistics = json.loads((tmp_path / "cache" / "cache.json").read_text())["statistics"]
     assert set(statistics) == {"latent"}
     latent = arrays["latent"].astype(np.float64)
@@ -251,7 +253,8 @@ def test_workers_batches_and_a_moved_checkpoint(arguments, tmp_path, capsys):
     cache.main(arguments(tmp_path / "other", "--data.init_args.num_workers", "2", "--batch-size", "3"))
     one, other = whole(tmp_path / "cache"), whole(tmp_path / "other")
     for name in one:
-        np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5)  # other batches round otherwise
+        # other batches round otherwise: see test_tokens_are_those_of_the_tokenizer_and_the_data
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5)
     before = content(tmp_path / "cache")
     moved = shutil.copy(tmp_path / "last.ckpt", tmp_path / "moved.ckpt")
     capsys.readouterr()
