@@ -1,7 +1,11 @@
 """Several processes train as one: the same losses, the same weights, and an end where one of them is lost."""
 
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +15,13 @@ import torch
 from gpstoken.training import LastCheckpoint, MetricsFile
 from gpstoken.training.files import read_metrics
 from gpstoken.training.processes import average_gradients, share_batch_norms
-from tests.faults.forks import ended, started
+from tests.faults.forks import command, ended, started
+
+REPOSITORY = Path(__file__).parents[2]
+SAVERS = ("MetricsFile", "LastCheckpoint")
 
 
-def together(work: Callable[[], object], folder: Path, count: int = 2) -> None:
+def together(work: Callable[[], int | None], folder: Path, count: int = 2) -> None:
     """Runs `work` in `count` processes that find each other as those of Lightning's own launcher do."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -24,8 +31,7 @@ def together(work: Callable[[], object], folder: Path, count: int = 2) -> None:
         def run() -> int:
             place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": count}
             os.environ |= {name: str(value) for name, value in {**place, "LOCAL_RANK": rank}.items()}
-            work()
-            return 0
+            return work() or 0
 
         return run
 
@@ -92,3 +98,53 @@ def test_a_batch_norm_over_processes_is_that_of_the_whole_batch(tmp_path):
         for rank, part in enumerate(parts):
             own = value[rank::2] / (1 if name == "output" else 0.5) if name in ("output", "image") else value
             torch.testing.assert_close(part[name], own, rtol=1e-12, atol=1e-14, msg=name)  # float64
+
+
+def test_a_lost_process_ends_the_training_with_one_line_and_the_same_command_resumes(tiny_arguments, tmp_path):
+    often = [{"class_path": f"gpstoken.training.{name}", "init_args": {"every_n_steps": 1}} for name in SAVERS]
+    changes = {"trainer": {"max_steps": 24, "val_check_interval": 10, "callbacks": often}}
+    arguments = [*tiny_arguments(**changes), "--trainer.devices", "2"]
+    finished = {}
+    for victim in ("nobody", 0, 1):
+        folder = tmp_path / str(victim)
+        folder.mkdir()
+        output = [*arguments, "--output", str(folder / "run")]
+        if victim != "nobody":
+            log = kill(victim, output, folder)
+            (line,) = [line for line in log.splitlines() if line.startswith("gpstoken: ")]
+            how = "was killed by SIGKILL" if victim else "has ended"
+            (scratch,) = (folder / "scratch").glob("*/")
+            advice = f"the same command goes on from the last checkpoint in {scratch}"
+            assert line == f"gpstoken: process {victim} of the training {how}; {advice}"
+            assert "Traceback" not in log and not (folder / "run").exists()
+        together(command(output, REPOSITORY, folder / "scratch"), folder)
+        assert ("going on from" in (folder / "rank_0.txt").read_text()) == (victim != "nobody")
+        rows = read_metrics(folder / "run" / "metrics.csv")
+        finished[victim] = torch.load(folder / "run" / "last.ckpt", weights_only=True)["state_dict"], rows
+    weights, rows = finished.pop("nobody")
+    for resumed, resumed_rows in finished.values():
+        assert resumed_rows == rows
+        for name, value in weights.items():
+            assert torch.equal(value, resumed[name]), name
+
+
+def kill(victim: int, arguments: list[str], folder: Path) -> str:
+    """Starts a fit, kills one of its two processes after the first checkpoint, and returns what was printed."""
+    environment = os.environ | {"GPSTOKEN_SCRATCH": str(folder / "scratch"), "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-m", "gpstoken.cli", *arguments]
+    with (folder / "log.txt").open("wb") as log:
+        first = subprocess.Popen(program, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+    limit = time.monotonic() + 300  # for a busy machine
+    while not list(folder.glob("scratch/*/last.ckpt")):
+        assert first.poll() is None and time.monotonic() < limit, (folder / "log.txt").read_text()[-2000:]
+        time.sleep(0.01)
+    (second,) = map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split())
+    os.kill((first.pid, second)[victim], signal.SIGKILL)
+    killed = time.monotonic()
+    assert first.wait(300) == (1 if victim else -signal.SIGKILL)
+    while Path(f"/proc/{second}").exists():
+        time.sleep(0.05)
+    # The promise is 30 s; a process that has lost the other waits 6 s for the line of the thread that watches.
+    assert time.monotonic() - killed < 60  # for a busy machine
+    print(f"ended {time.monotonic() - killed:.1f} s after process {victim} was killed")
+    return (folder / "log.txt").read_text()
