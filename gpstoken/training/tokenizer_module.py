@@ -106,7 +106,8 @@ class TokenizerModule(LightningModule):
             ValueError: for a strategy that alternating networks cannot be trained with.
         """
         if stage == "fit":
-            train_alternating_networks(self.trainer, self)
+            if self._trainer is not None:  # there is none where a loss alone is wanted
+                train_alternating_networks(self.trainer, self)
             if self.perceptual_weight:
                 self._frozen["perceptual"] = load_lpips(self.perceptual_network, self.perceptual_weights)
             if self.inception_weight:

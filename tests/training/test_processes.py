@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from gpstoken.training import LastCheckpoint, MetricsFile
 from gpstoken.training.files import read_metrics
@@ -31,6 +32,7 @@ def together(work: Callable[[], int | None], folder: Path, count: int = 2) -> No
         def run() -> int:
             place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": count}
             os.environ |= {name: str(value) for name, value in {**place, "LOCAL_RANK": rank}.items()}
+            rank_zero_only.rank = rank  # Lightning reads it when it is imported
             return work() or 0
 
         return run
