@@ -17,6 +17,7 @@ from gpstoken.checkpoints import check, read_plain
 from gpstoken.files.locks import locked
 from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_abandoned, replacing
 from gpstoken.provenance import commit, machine, versions
+from gpstoken.training.classes import take_classes
 from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, is_run
 from gpstoken.training.lost import lost_connections, watch_processes
 from gpstoken.training.stopping import Stopped
@@ -74,6 +75,7 @@ class RunCLI(LightningCLI):
             ValueError: if --output holds something else than a run, a place cannot be written, or another process is
                 at work there.
         """
+        take_classes(self.config if self.subcommand is None else self.config[self.subcommand])
         if self.subcommand != "fit":
             return
         config = self.config.fit.clone()
