@@ -1,5 +1,7 @@
 """Reconstruction, perceptual and adversarial losses of the tokenizers (paper section 3; release for the constants)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,7 +49,13 @@ def generator_loss(logits_fake: Tensor) -> Tensor:
     return -logits_fake.mean()
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, scale: float = 0.3) -> Tensor:
+def adaptive_weight(
+    reconstruction: Tensor,
+    adversarial: Tensor,
+    last_layer: Tensor,
+    scale: float = 0.3,
+    mean: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+) -> Tensor:
     """Weight that makes the adversarial gradient at the last layer `scale` times the reconstruction's.
 
     Args:
@@ -55,12 +63,13 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
         adversarial: scalar loss.
         last_layer: the weight at which the gradients are compared.
         scale: factor on the ratio (release 0.3).
+        mean: of a gradient over the processes that share a batch; the norms are those of the whole batch's gradients.
 
     Returns:
         A detached scalar, scale * clamp(|d reconstruction| / (|d adversarial| + 1e-4), 0, 1e4).
     """
-    first = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0].norm()
-    second = torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0].norm()
+    first = mean(torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0]).norm()
+    second = mean(torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0]).norm()
     return (scale * (first / (second + 1e-4)).clamp(0.0, 1e4)).detach()
 
 

@@ -1,5 +1,7 @@
 """Exponential moving average of the weights on the released schedule."""
 
+from typing import Any
+
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
@@ -12,6 +14,10 @@ class AveragedWeights(WeightAveraging):
 
     At autoencoder update n the decay is min(decay, 1 - (1 + max(n - copy_until, 0)) ** (-2/3)). A checkpoint's
     `state_dict` is then the average and `current_model_state` the raw weights; validation uses the average.
+
+    The statistics of a tokenizer's batch norms are averaged with the same decay: those of the raw weights are of other
+    activations, and would have the average decode with means and variances that are not its own. Counts of batches are
+    copied, and so are the statistics of the discriminator, whose average nobody uses.
     """
 
     def __init__(self, decay: float = 0.9999, every: int = 10, copy_until: int = 100) -> None:
@@ -26,18 +32,34 @@ class AveragedWeights(WeightAveraging):
         @torch.no_grad()
         def average(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor | int) -> None:
             elapsed = (int(num_averaged) + 1) * every - copy_until
-            warm = 1 - (1 + max(elapsed, 0)) ** (-2 / 3)
-            get_ema_multi_avg_fn(min(decay, warm))(averaged, current, num_averaged)
+            self._decay = min(decay, 1 - (1 + max(elapsed, 0)) ** (-2 / 3))
+            get_ema_multi_avg_fn(self._decay)(averaged, current, num_averaged)
 
-        # The only buffers are the discriminator's batch-norm statistics: they are copied, never averaged.
+        # With use_buffers torch would average the counts of batches too, which are integers, and the discriminator's.
         super().__init__(use_buffers=False, multi_avg_fn=average)
-        self.every = every
+        self.every, self._decay = every, 0.0
         self._module: LightningModule | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remembers whose updates to count, then lets Lightning make the copy."""
         self._module = pl_module
         super().setup(trainer, pl_module, stage)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Averages after an update that counts; torch copies the buffers, of which some are then averaged."""
+        assert self._average_model is not None
+        buffers = {
+            name: buffer
+            for name, buffer in self._average_model.module.named_buffers()
+            if buffer.is_floating_point() and not name.startswith("discriminator.")
+        }
+        before, count = {name: buffer.clone() for name, buffer in buffers.items()}, int(self._average_model.n_averaged)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if count and self._average_model.n_averaged != count:
+            for name, buffer in buffers.items():
+                buffer.copy_(before[name].lerp(buffer, 1 - self._decay))
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Whether to average after the step that just ended; discriminator steps do not count."""

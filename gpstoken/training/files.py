@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gpstoken.checkpoints import write_plain
 from gpstoken.files.writing import replacing
+from gpstoken.training.processes import mean_over_processes
 from gpstoken.training.stopping import Stopped, StopSignals
 
 CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "config.yaml", "metrics.csv", "last.ckpt", "origin.json"
@@ -116,8 +117,10 @@ class MetricsFile(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the rows up to the step that training starts from."""
         path = Path(trainer.default_root_dir) / METRICS_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._written_at = trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_metrics(path) if row[0] <= trainer.global_step] if path.exists() else []
         with replacing(path) as part, part.open("w", newline="") as file:
             csv.writer(file).writerows([("step", "name", "value"), *kept])
@@ -136,12 +139,20 @@ class MetricsFile(Callback):
             self._append(trainer, validation=True)
 
     def _values(self, trainer: Trainer) -> dict[str, float]:
-        return self._restored | {name: value.item() for name, value in trainer.callback_metrics.items()}
+        """Means over the processes; here alone, because a mean at every step would have all wait for each other."""
+        logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
+        values = torch.tensor(list(logged.values()), dtype=torch.float64)
+        if trainer.world_size > 1:
+            values = mean_over_processes(values.to(trainer.strategy.root_device)).cpu()
+        return self._restored | dict(zip(logged, values.tolist(), strict=True))
 
     def _append(self, trainer: Trainer, validation: bool) -> None:
+        values = self._values(trainer)
+        if not trainer.is_global_zero:
+            return
         rows = [
             (trainer.global_step, name, repr(value))
-            for name, value in sorted(self._values(trainer).items())
+            for name, value in sorted(values.items())
             if name.startswith("validation/") == validation
         ]
         with (Path(trainer.default_root_dir) / METRICS_FILE).open("a", newline="") as file:

@@ -76,7 +76,7 @@ class GeneratorModule(LightningModule):
         config = self.network.config
         if len(mean) != config["channels"]:
             raise ValueError(f"network: {config['channels']} channels, but {self.stage} latents have {len(mean)}")
-        if record["num_classes"] > config["num_classes"]:
+        if record["num_classes"] != config["num_classes"]:  # more would be drawn though never trained
             raise ValueError(f"network: {config['num_classes']} classes, but the cache has {record['num_classes']}")
         self.mean.copy_(mean)
         self.std.copy_(std)

@@ -17,7 +17,9 @@ from gpstoken.checkpoints import check, read_plain
 from gpstoken.files.locks import locked
 from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_abandoned, replacing
 from gpstoken.provenance import commit, machine, versions
+from gpstoken.training.classes import take_classes
 from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, is_run
+from gpstoken.training.lost import lost_connections, watch_processes
 from gpstoken.training.stopping import Stopped
 
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
@@ -35,7 +37,7 @@ class RunCLI(LightningCLI):
         """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
         # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
-        with ExitStack() as self.held:  # locks, for as long as the subcommand runs
+        with lost_connections(), ExitStack() as self.held:  # locks, for as long as the subcommand runs
             try:
                 super().__init__(
                     LightningModule,
@@ -73,6 +75,7 @@ class RunCLI(LightningCLI):
             ValueError: if --output holds something else than a run, a place cannot be written, or another process is
                 at work there.
         """
+        take_classes(self.config if self.subcommand is None else self.config[self.subcommand])
         if self.subcommand != "fit":
             return
         config = self.config.fit.clone()
@@ -122,6 +125,7 @@ class RunCLI(LightningCLI):
                 part.write_text(json.dumps(origin, indent=1) + "\n")
             if checkpoint is not None:
                 print(f"going on from {checkpoint}")
+        watch_processes(self.trainer)
         self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def _checkpoint(self) -> Path | None:

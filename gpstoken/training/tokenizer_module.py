@@ -19,6 +19,7 @@ from gpstoken.metrics import reconstruction_metrics, to_uint8
 from gpstoken.metrics.focus import region_psnr
 from gpstoken.perceptual import InceptionPool, load_lpips
 from gpstoken.tokenizer import Tokenizer
+from gpstoken.training.processes import average_gradients, mean_over_processes, train_alternating_networks
 
 
 class TokenizerModule(LightningModule):
@@ -27,6 +28,8 @@ class TokenizerModule(LightningModule):
     A step is one optimizer step. Until `adversarial_start` each trains the autoencoder; from then on even steps train
     the autoencoder and odd steps the discriminator. Batches are {"image": float[B, 3, H, W] in [-1, 1],
     "label": long[B], "index": long[B]}.
+
+    Several processes train as one with their batches put together, see `gpstoken.training.processes`.
     """
 
     def __init__(
@@ -100,8 +103,11 @@ class TokenizerModule(LightningModule):
 
         Raises:
             FileNotFoundError: if a file is missing; says how to get it.
+            ValueError: for a strategy that alternating networks cannot be trained with.
         """
         if stage == "fit":
+            if self._trainer is not None:  # there is none where a loss alone is wanted
+                train_alternating_networks(self.trainer, self)
             if self.perceptual_weight:
                 self._frozen["perceptual"] = load_lpips(self.perceptual_network, self.perceptual_weights)
             if self.inception_weight:
@@ -134,6 +140,8 @@ class TokenizerModule(LightningModule):
             raise ValueError(f"accumulate: {self.accumulate} does not divide the {batches} batches of an epoch")
         for network in self._frozen.values():
             network.to(self.device)
+        if self.trainer.world_size > 1:  # else all processes would draw the same noise for their latents
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """One batch: adds its gradients, and steps the network whose turn it is when enough are added up."""
@@ -157,6 +165,7 @@ class TokenizerModule(LightningModule):
         self.manual_backward(loss / self.accumulate)
         self.autoencoder_stepped = False
         if (batch_index + 1) % self.accumulate == 0:
+            average_gradients(p for group in optimizer.param_groups for p in group["params"])
             optimizer.step()
             # The autoencoder's turn leaves gradients in the discriminator too: both start the next step empty.
             for each in optimizers if isinstance(optimizers, list) else [optimizers]:
@@ -190,7 +199,8 @@ class TokenizerModule(LightningModule):
                 total = total + weight * value
             if adversarial:
                 terms["adversarial"] = generator_loss(self.discriminator(reconstruction))
-                weight = adaptive_weight(loss, terms["adversarial"], self.tokenizer.last_layer, self.adversarial_weight)
+                last_layer, scale = self.tokenizer.last_layer, self.adversarial_weight
+                weight = adaptive_weight(loss, terms["adversarial"], last_layer, scale, mean_over_processes)
                 terms["adaptive_weight"] = weight
                 total = total + weight * terms["adversarial"]
         return {"loss": total, **terms}

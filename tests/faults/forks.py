@@ -14,6 +14,16 @@ from gpstoken import cli
 
 def forked(work: Callable[[], int], log: Path) -> int:
     """Runs `work` in a fork, its output in `log`: the exit code, or minus the number of the signal that ended it."""
+    return ended(started(work, log))
+
+
+def ended(child: int) -> int:
+    """Waits for a process that `started` gave: its exit code, as `forked` gives it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def started(work: Callable[[], int], log: Path) -> int:
+    """Starts `work` in a fork, its output in `log`: the number of the process."""
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -37,7 +47,7 @@ def forked(work: Callable[[], int], log: Path) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return child
 
 
 def command(arguments: list[str], folder: Path, scratch: Path) -> Callable[[], int]:

@@ -54,6 +54,30 @@ def test_decay_stops_at_its_limit():
     assert averages(AveragedWeights(decay=0.85), 130) == pytest.approx(expected, rel=1e-6)
 
 
+def test_statistics_of_the_tokenizer_are_averaged_and_the_others_copied():
+    module, callback = Counter(), AveragedWeights(decay=0.85)
+    norms = {name: torch.nn.BatchNorm2d(1) for name in ("tokenizer", "discriminator")}
+    for name, norm in norms.items():
+        module.add_module(name, norm)
+    callback.setup(SimpleNamespace(), module, "fit")
+    for step in range(1, 131):
+        for value in (module.weight.data, *module.buffers()):
+            value.fill_(step)
+        callback.on_train_batch_end(SimpleNamespace(global_step=step), module, None, None, step - 1)
+    saved = {"state_dict": module.state_dict()}
+    callback.on_save_checkpoint(SimpleNamespace(), module, saved)
+    found = {name: value.item() for name, value in saved["state_dict"].items() if "running" in name or "num" in name}
+    # As the weight of `test_decay_stops_at_its_limit`, which equals them at every step.
+    assert found == {
+        "tokenizer.running_mean": pytest.approx(108.5107506, rel=1e-6),
+        "tokenizer.running_var": pytest.approx(108.5107506, rel=1e-6),
+        "tokenizer.num_batches_tracked": 130,
+        "discriminator.running_mean": 130,
+        "discriminator.running_var": 130,
+        "discriminator.num_batches_tracked": 130,
+    }
+
+
 class Recorder(Callback):
     """Copies of the tokenizer's weights after each of its updates."""
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from gpstoken import Generator
+from gpstoken.generate import parse_classes
 from gpstoken.training.files import read_metrics
 
 STAGES = {
@@ -21,6 +22,7 @@ STAGES = {
     "one_stage": {"channels": 9, "shape": [8]},
     "grid": {"channels": 4, "shape": [4, 4], "patch_size": 2},
 }
+SAVER = [{"class_path": "gpstoken.training.LastCheckpoint"}]
 DATA = {"image_size": 32, "epoch_length": 20, "batch_size": 8, "working_size": 48, "views": "centre"}
 
 
@@ -172,6 +174,29 @@ def test_a_network_of_another_width_is_refused(arguments, run_cli, capsys):
     wrong = ["--model.init_args.network.init_args.channels", "7"]
     assert run_cli([*arguments("one_stage", callbacks=[]), *wrong]) == 2
     assert "gpstoken: network: 7 channels, but one_stage latents have 9" in capsys.readouterr().err
+
+
+def test_a_generator_has_the_classes_of_its_cache(arguments, run_cli, tmp_path, capsys):
+    states = {}
+    for count in (1000, 5):
+        run, flag = tmp_path / str(count), ["--model.init_args.network.init_args.num_classes", str(count)]
+        assert run_cli([*arguments("one_stage", max_steps=1, callbacks=SAVER), *flag, "--output", str(run)]) == 0
+        said = "the network has 5 classes, those of "
+        assert (said in capsys.readouterr().err) == (count == 1000)
+        generator = Generator.from_checkpoint(run / "last.ckpt")
+        assert generator.num_classes == 5 and parse_classes("all", generator.num_classes) == [0, 1, 2, 3, 4]
+        assert (
+            yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["network"]["init_args"][
+                "num_classes"
+            ]
+            == generator.num_classes
+        )
+        states[count] = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+    for name, value in states[5].items():
+        assert torch.equal(value, states[1000][name]), name
+    flag = ["--model.init_args.network.init_args.num_classes", "4"]
+    assert run_cli([*arguments("one_stage", callbacks=[]), *flag]) == 2
+    assert "gpstoken: network: 4 classes, but the cache has 5" in capsys.readouterr().err
 
 
 def test_two_processes_train_one_network(arguments, run_cli, tmp_path):
