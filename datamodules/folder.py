@@ -7,6 +7,7 @@ from datamodules.base import ImageDataModule, Photos
 from datamodules.reading import EXTENSIONS
 from datamodules.splits import SPLITS, split_by_group
 from datamodules.subsets import files
+from gpstoken.limits import limits, text
 
 
 class Folder(ImageDataModule):
@@ -25,6 +26,7 @@ class Folder(ImageDataModule):
     citation = "none"
     obtain = f"expected a folder of pictures ({' '.join(EXTENSIONS)}), or a text file with one path a line"
 
+    @limits(root=text())
     def __init__(self, root: str, **options: Any) -> None:
         """See the class."""
         super().__init__(**options)

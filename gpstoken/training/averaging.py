@@ -6,6 +6,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from gpstoken.limits import at_least, between, limits
+
 
 class AveragedWeights(WeightAveraging):
     """EMA of the autoencoder: a plain copy at first, then a decay that warms up to `decay`.
@@ -14,6 +16,7 @@ class AveragedWeights(WeightAveraging):
     `state_dict` is then the average and `current_model_state` the raw weights; validation uses the average.
     """
 
+    @limits(decay=between(0, 1), every=at_least(1), copy_until=at_least(0))
     def __init__(self, decay: float = 0.9999, every: int = 10, copy_until: int = 100) -> None:
         """Makes the callback.
 

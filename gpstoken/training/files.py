@@ -8,6 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from gpstoken.files.writing import replacing
+from gpstoken.limits import at_least, limits
 
 METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "metrics.csv", "last.ckpt", "origin.json"
 
@@ -19,6 +20,7 @@ class LastCheckpoint(Checkpoint):
     from for done.
     """
 
+    @limits(every_n_steps=at_least(1))
     def __init__(self, every_n_steps: int = 1000) -> None:
         """Makes the callback; `every_n_steps` counts optimizer steps."""
         self.every_n_steps = every_n_steps
@@ -59,6 +61,7 @@ class MetricsFile(Callback):
     uninterrupted one. Numbers are written with all their digits.
     """
 
+    @limits(every_n_steps=at_least(1))
     def __init__(self, every_n_steps: int = 50) -> None:
         """Makes the callback; `every_n_steps` counts optimizer steps."""
         self.every_n_steps = every_n_steps
