@@ -4,6 +4,7 @@ A value outside is a ValueError of one line, "num_tokens: expected a whole numbe
 number admits NaN or infinity.
 """
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -153,3 +154,9 @@ def _finite(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str | PathLike)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean num_tokens?", where one of the known words is close to `word`; else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -6,6 +6,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -13,8 +14,21 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from gpstoken.files.writing import replacing
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
+from gpstoken.training.messages import one_line
+from gpstoken.training.quiet import quiet
+from gpstoken.training.trainer_limits import check_trainer
 
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
+
+
+class RunParser(LightningArgumentParser):
+    """The parser of LightningCLI, which says in one line what it does not accept."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises a ValueError of one line; parsers inside a parser complain to that one."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ValueError(one_line(message)) from None
 
 
 class RunCLI(LightningCLI):
@@ -29,6 +43,7 @@ class RunCLI(LightningCLI):
         """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
         # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+        quiet()
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -37,6 +52,7 @@ class RunCLI(LightningCLI):
             auto_configure_optimizers=False,
             save_config_callback=None,
             seed_everything_default=0,
+            parser_class=RunParser,
             parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
             args=args,
             run=run,
@@ -56,6 +72,8 @@ class RunCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Chooses the scratch folder of a fit."""
+        config = self.config.get(self.subcommand) if self.subcommand else self.config
+        check_trainer(config.trainer, config.model if self.subcommand == "fit" else None)
         if self.subcommand != "fit":
             return
         config = self.config.fit.clone()
