@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from gpstoken.limits import did_you_mean
 
 LIGHTNING = "gpstoken.training.run"
-# Group -> command -> (module whose `main` runs it, what it does). A module is imported when it is called: photo commands
-# answer in a second or two and do not wait for Lightning, and only the generator's wait for timm.
+# Group -> command -> (module whose `main` runs it, what it does). A module is imported when it is called: photo
+# commands answer in a second or two and do not wait for Lightning, and only the generator's wait for timm.
 GROUPS = {
     "your photographs": {
         "encode": ("gpstoken.photos", "photographs to files of tokens"),

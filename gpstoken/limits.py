@@ -157,6 +157,6 @@ def _is_text(value: Any) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean num_tokens?", where one of the known words is close to `word`; else nothing."""
+    """The words "; did you mean num_tokens?", where a known word is close to `word`; else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""

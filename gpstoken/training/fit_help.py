@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ Later files and options replace earlier ones. An option is a path through the YA
   --output DIR                 where the finished run lies; the same command goes on after a kill
   --seed_everything N          seed of weights, data and noise (default 0)
   --data FILE.yaml | CLASS     other images: experiments/_data/*.yaml, datamodules.Folder --data.root photos/
-  --allow_large                train what does not fit into the memory that is free
   --ckpt_path FILE             go on from this checkpoint
   --trainer.max_steps N, --trainer.devices N, --trainer.accelerator cpu|gpu, --trainer.precision 32-true|bf16-mixed
   --print_config               the whole configuration, with all defaults
@@ -35,7 +35,7 @@ def show(arguments: list[str]) -> int:
         print("\n".join(f"  --trainer.{line}" for line in _described(Trainer)))
         return 0
     print(PAGE.format(command=arguments[0]))
-    files = [value for option, value in zip(arguments, arguments[1:], strict=False) if option in ("-c", "--config")]
+    files = [value for option, value in itertools.pairwise(arguments) if option in ("-c", "--config")]
     parts: dict[str, str] = {}
     for file in files:
         _classes(_read(Path(file)), "", parts)
@@ -65,7 +65,7 @@ def _classes(content: Any, key: str, parts: dict[str, str]) -> None:
         if name == "class_path":
             parts[key] = value
         elif name != "trainer":
-            _classes(value, key if name == "init_args" and key else f"{key}.{name}".lstrip("."), parts)
+            _classes(value, f"{key}.{name}".lstrip("."), parts)
 
 
 def class_of(class_path: str) -> type:
@@ -88,13 +88,13 @@ def _described(kind: type) -> list[str]:
     for base in kind.__mro__:
         documentation = f"{base.__doc__ or ''}\n{base.__init__.__doc__ or ''}"
         for name, parameter in inspect.signature(base.__init__).parameters.items():
-            described = re.search(rf"^\s+\**{name}(?: \([^)]*\))?: *((?:.+\n?)(?:\s{{8,}}.+\n)*)", documentation, re.M)
-            if name == "self" or name in seen or parameter.kind == parameter.VAR_KEYWORD:
+            described = re.search(rf"^( +)\**{name}: (.*\n(?:\1    .*\n)*)", documentation, re.M)
+            if name == "self" or name in seen or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 continue
             if not described and base is object:
                 continue
             seen.add(name)
-            words = " ".join(described[1].split()) if described else ""
+            words = " ".join(described[2].split()) if described else ""
             default = "" if parameter.default is parameter.empty else f" ({parameter.default})"
             line = f"{name}{default}: {words}" if words else f"{name}{default}"
             lines.append(line if len(line) <= 100 else f"{line[:97]}...")
