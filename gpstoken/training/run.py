@@ -15,6 +15,7 @@ from gpstoken.files.writing import replacing
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
 from gpstoken.training.messages import one_line
+from gpstoken.training.preflight import announce, finished
 from gpstoken.training.quiet import quiet
 from gpstoken.training.trainer_limits import check_trainer
 
@@ -61,6 +62,9 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds --output and ties the data's seed to --seed_everything."""
         parser.add_argument("--output", type=str, default=None, help="Folder the finished run is moved to.")
+        parser.add_argument(
+            "--allow_large", type=bool, default=False, help="Train what does not fit into the memory that is free."
+        )
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -77,7 +81,7 @@ class RunCLI(LightningCLI):
         if self.subcommand != "fit":
             return
         config = self.config.fit.clone()
-        self.output = config.pop("output", None)
+        self.output, self.allow_large = config.pop("output", None), config.pop("allow_large", False)
         for argument in ("ckpt_path", "weights_only"):  # of Trainer.fit, not of the experiment
             config.pop(argument, None)
         text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
@@ -95,6 +99,7 @@ class RunCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration."""
+        announce(self.model, self.datamodule, self.trainer, self.scratch, self.output, self.allow_large)
         self.scratch.mkdir(parents=True, exist_ok=True)
         with replacing(self.scratch / "config.yaml") as part:
             part.write_text(self.config_text)
@@ -125,3 +130,5 @@ class RunCLI(LightningCLI):
             os.replace(part, output)
             shutil.rmtree(self.scratch)
         shutil.rmtree(old, ignore_errors=True)
+        measured = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
+        print(finished(output, measured))
