@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from gpstoken.base import Tokenizer
+from gpstoken.checkpoints import check, read_plain
 from gpstoken.profiling.inputs import network_arguments, picture
 from gpstoken.profiling.memory import training_bytes
 from gpstoken.profiling.shapes import without_weights
@@ -102,3 +103,19 @@ def finished(output: Path, measured: dict[str, float]) -> str:
         else f"gpstoken generate --help, with {output / 'last.ckpt'}"
     )
     return f"{output}: finished{value}\nnext: {following}"
+
+
+def check_checkpoint(path: str | None, module: Any) -> None:
+    """Refuses a `--ckpt_path` that is no file, or whose weights are of another network.
+
+    Raises:
+        ValueError: that names the file, and the first tensor that does not fit.
+    """
+    if path is None:
+        return
+    if not Path(path).is_file():
+        raise ValueError(f"--ckpt_path: expected the file of a checkpoint, got {path}")
+    content = read_plain(path)
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise ValueError(f"{path}: not a checkpoint of `gpstoken fit`")
+    check(path, content["state_dict"], module.state_dict())

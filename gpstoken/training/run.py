@@ -15,7 +15,7 @@ from gpstoken.files.writing import replacing
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
 from gpstoken.training.messages import one_line
-from gpstoken.training.preflight import announce, finished
+from gpstoken.training.preflight import announce, check_checkpoint, finished
 from gpstoken.training.quiet import quiet
 from gpstoken.training.trainer_limits import check_trainer
 
@@ -99,6 +99,9 @@ class RunCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration."""
+        check_checkpoint(self.config_init.fit.ckpt_path, self.model)
+        if self.output is not None:  # a place that cannot be written is an error before the training, not after it
+            Path(self.output).parent.mkdir(parents=True, exist_ok=True)
         announce(self.model, self.datamodule, self.trainer, self.scratch, self.output, self.allow_large)
         self.scratch.mkdir(parents=True, exist_ok=True)
         with replacing(self.scratch / "config.yaml") as part:

@@ -63,7 +63,7 @@ def test_finished_folder_takes_the_place_of_the_old(tmp_path, monkeypatch, same_
             replace(source, target)
 
         monkeypatch.setattr("gpstoken.training.run.os.replace", refuse)
-    trainer = SimpleNamespace(is_global_zero=True, interrupted=False)
+    trainer = SimpleNamespace(is_global_zero=True, interrupted=False, callback_metrics={})
     RunCLI.after_fit(SimpleNamespace(output=str(output), scratch=scratch, trainer=trainer))
     assert sorted(path.name for path in output.iterdir()) == ["last.ckpt", "new"]
     assert (output / "last.ckpt").read_text() == "new"
