@@ -18,6 +18,7 @@ from datamodules.loaders import SampleLoaders
 from datamodules.prepared import EvaluationSamples, Prepared, prepare
 from datamodules.samples import Photos, TrainingSamples, View
 from datamodules.sampling import GroupSampler
+from gpstoken.limits import at_least, limits, one_of, optional, text
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
@@ -55,6 +56,16 @@ class ImageDataModule(SampleLoaders):
     training_view: ClassVar[View] = staticmethod(mirrored_centre)
     evaluation_group: ClassVar[int] = 16
 
+    @limits(
+        image_size=at_least(1, 65536),
+        batch_size=at_least(1),
+        num_workers=at_least(0),
+        seed=at_least(0),
+        epoch_length=optional(at_least(1)),
+        crop=one_of(*CROPS),
+        on_error=one_of("stop", "skip"),
+        prepared=text(),
+    )
     def __init__(
         self,
         image_size: int = 64,
@@ -68,14 +79,6 @@ class ImageDataModule(SampleLoaders):
     ) -> None:
         """See the class."""
         super().__init__()
-        limits = {"image_size": (image_size, 1), "batch_size": (batch_size, 1), "num_workers": (num_workers, 0)}
-        limits |= {"seed": (seed, 0), "epoch_length": (1 if epoch_length is None else epoch_length, 1)}
-        for name, (value, lowest) in limits.items():
-            if value < lowest:
-                raise ValueError(f"{type(self).__name__}: {name} must be at least {lowest}, got {value}")
-        for name, word, choices in (("crop", crop, tuple(CROPS)), ("on_error", on_error, ("stop", "skip"))):
-            if word not in choices:
-                raise ValueError(f"{type(self).__name__}: {name} must be one of {', '.join(choices)}, got {word!r}")
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -5,6 +5,7 @@ from typing import Any
 
 from datamodules.base import ImageDataModule, Photos
 from datamodules.subsets import contents, draw, files, hold_out, picture_names
+from gpstoken.limits import at_least, limits, optional, text
 
 
 class COCO(ImageDataModule):
@@ -23,6 +24,7 @@ class COCO(ImageDataModule):
     citation = "Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014"
     obtain = "unpack val2017.zip (1 GB), and train2017.zip (18 GB) to train, from cocodataset.org to {root}"
 
+    @limits(root=text(), subset=at_least(1), list_file=optional(text()))
     def __init__(self, root: str, subset: int = 5000, list_file: str | None = None, **options: Any) -> None:
         """See the class."""
         super().__init__(**options)

@@ -8,6 +8,7 @@ from datamodules.base import ImageDataModule, Photos
 from datamodules.crops import CROPS, centre_and_tiles, random_square
 from datamodules.reading import read_rgb
 from datamodules.splits import SPLITS
+from gpstoken.limits import at_least, limits, one_of, optional, text
 
 
 class Embedded(ImageDataModule):
@@ -31,6 +32,12 @@ class Embedded(ImageDataModule):
     views_per_photo = 64
     training_view = staticmethod(random_square)
 
+    @limits(
+        root=text(),
+        domain=one_of("natural", "faces", "retina", "satellite", "aerial", "overhead", "labelled"),
+        working_size=optional(at_least(1)),
+        views=one_of("centre", "centre_and_tiles"),
+    )
     def __init__(
         self,
         root: str,

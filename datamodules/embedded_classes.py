@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from datamodules.base import Photos
 from datamodules.embedded import Embedded
+from gpstoken.limits import limits, text
 
 DOMAINS = {"natural": "natural", "face": "faces", "retina": "retina", "satellite": "satellite", "aerial": "aerial"}
 CLASSES = tuple(DOMAINS)
@@ -27,6 +28,7 @@ class EmbeddedClasses(Embedded):
     views_per_photo = 1  # an epoch is the balanced list once
     class_names: ClassVar[tuple[str, ...]] = CLASSES
 
+    @limits(root=text())
     def __init__(self, root: str, **options: Any) -> None:
         """See the class."""
         super().__init__(root, domain="natural", **options)

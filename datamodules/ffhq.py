@@ -6,6 +6,7 @@ from typing import Any
 
 from datamodules.base import ImageDataModule, Photos
 from datamodules.subsets import class_folders, contents, draw, files, hold_out, picture_names
+from gpstoken.limits import at_least, limits, optional, text
 
 FOLDERS = ("images1024x1024", "thumbnails128x128", ".")  # the first that has faces counts
 
@@ -25,6 +26,7 @@ class FFHQ(ImageDataModule):
     citation = "Karras, Laine and Aila, A Style-Based Generator Architecture for GANs, CVPR 2019"
     obtain = "fetch images1024x1024 (89 GB) or thumbnails128x128 (2 GB) to {root} by NVlabs/ffhq-dataset"
 
+    @limits(root=text(), subset=at_least(1), list_file=optional(text()))
     def __init__(self, root: str, subset: int = 5000, list_file: str | None = None, **options: Any) -> None:
         """See the class."""
         super().__init__(**options)

@@ -12,6 +12,7 @@ from datamodules.splits import split_by_group
 from datamodules.subsets import files
 from gpstoken.files.finding import Found, find_pictures
 from gpstoken.files.pictures import printable
+from gpstoken.limits import limits, text
 
 # Names of a split's folder, in lower case
 SPLIT_OF = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -34,6 +35,7 @@ class Folder(ImageDataModule):
     citation = "none"
     obtain = f"expected a folder of pictures ({' '.join(EXTENSIONS)}), or a text file with one path a line"
 
+    @limits(root=text())
     def __init__(self, root: str, **options: Any) -> None:
         """See the class."""
         super().__init__(**options)

@@ -7,6 +7,7 @@ from datamodules.base import ImageDataModule, Photos
 from datamodules.imagenet_files import imagenet_files
 from datamodules.shards import shard_photos
 from datamodules.subsets import MONITORED, contents, draw, keep
+from gpstoken.limits import limits, text
 
 
 class ImageNet(ImageDataModule):
@@ -26,6 +27,7 @@ class ImageNet(ImageDataModule):
     citation = "Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 115 (2015) 211-252"
     obtain = "register at image-net.org, unpack ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, devkit to {root}"
 
+    @limits(root=text())
     def __init__(self, root: str, **options: Any) -> None:
         """See the class."""
         super().__init__(**options)

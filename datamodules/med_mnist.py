@@ -6,6 +6,7 @@ from typing import Any
 from datamodules.base import ImageDataModule, Photos
 from datamodules.med_mnist_files import download, read_split
 from datamodules.subsets import contents
+from gpstoken.limits import flag, limits, one_of, text
 
 
 class MedMNIST(ImageDataModule):
@@ -23,6 +24,7 @@ class MedMNIST(ImageDataModule):
     citation = "Yang et al., MedMNIST v2, Scientific Data 10 (2023) 41; and the source that medmnist.INFO names"
     obtain = "set download, or fetch the file from the address that medmnist.INFO names to {root}"
 
+    @limits(root=text(), name=text(), size=one_of(28, 64, 128, 224), download=flag())
     def __init__(
         self, root: str, name: str = "retinamnist", size: int = 224, download: bool = False, **options: Any
     ) -> None:

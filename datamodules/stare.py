@@ -7,6 +7,7 @@ from typing import Any
 
 from datamodules.base import ImageDataModule, Photos
 from datamodules.subsets import contents, split_or_all
+from gpstoken.limits import flag, limits, text
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class STARE(ImageDataModule):
     citation = "Hoover, Kouznetsova and Goldbaum, Locating Blood Vessels in Retinal Images, IEEE TMI 19 (2000) 203-210"
     obtain = "unpack stare-images.tar (20 images) or all-images.zip (397) of cecas.clemson.edu/~ahoover/stare to {root}"
 
+    @limits(root=text(), test_on_all=flag())
     def __init__(self, root: str, test_on_all: bool = False, **options: Any) -> None:
         """See the class; options are those of ImageDataModule."""
         super().__init__(**options)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loaders import SampleLoaders
+from gpstoken.limits import at_least, limits, optional, text
 
 FORMAT, VERSION = "gpstoken.cache", 1
 STAGES = {"fit": ("train", "val"), "validate": ("val",)}
@@ -38,16 +39,18 @@ class TokenCache(SampleLoaders):
         ValueError: for a number below its limit.
     """
 
+    @limits(
+        root=text(),
+        batch_size=at_least(1),
+        num_workers=at_least(0),
+        seed=at_least(0),
+        epoch_length=optional(at_least(1)),
+    )
     def __init__(
         self, root: str, batch_size: int = 64, num_workers: int = 0, seed: int = 0, epoch_length: int | None = None
     ) -> None:
         """See the class."""
         super().__init__()
-        limits = {"batch_size": (batch_size, 1), "num_workers": (num_workers, 0), "seed": (seed, 0)}
-        limits["epoch_length"] = (1 if epoch_length is None else epoch_length, 1)
-        for name, (value, lowest) in limits.items():
-            if value < lowest:
-                raise ValueError(f"TokenCache: {name} must be at least {lowest}, got {value}")
         self.root = Path(root)
         self.batch_size = batch_size
         self.num_workers = num_workers

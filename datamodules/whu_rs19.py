@@ -5,6 +5,7 @@ from typing import Any
 
 from datamodules.base import ImageDataModule, Photos
 from datamodules.subsets import class_folders, contents, files, split_or_all
+from gpstoken.limits import flag, limits, text
 
 CLASSES = 19
 
@@ -24,6 +25,7 @@ class WHURS19(ImageDataModule):
     citation = "Xia et al., Structural High-Resolution Satellite Image Indexing, ISPRS TC VII Symposium (2010) 298-303"
     obtain = "unpack WHU-RS19.zip of captain-whu.github.io/BED4RS to {root}"
 
+    @limits(root=text(), test_on_all=flag())
     def __init__(self, root: str, test_on_all: bool = False, **options: Any) -> None:
         """See the class."""
         super().__init__(**options)

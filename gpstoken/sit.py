@@ -11,6 +11,7 @@ from timm.layers import Attention, Mlp, PatchEmbed
 from torch import Tensor, nn
 
 from gpstoken import checkpoints
+from gpstoken.limits import at_least, each, flag, limits
 
 PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("sit_presets.yaml").read_text())
 TIME_CHANNELS = 256  # of the sinusoid
@@ -96,6 +97,18 @@ class SiT(nn.Module):
     that the network does not see the order of the tokens. `sample_shape` is the shape of x without its batch.
     """
 
+    @limits(
+        channels=at_least(1),
+        shape=each(at_least(1)),
+        patch_size=at_least(1),
+        width=at_least(1),
+        depth=at_least(0, 1000),
+        heads=at_least(1),
+        num_classes=at_least(1),
+        layout_channels=at_least(0),
+        qk_norm=flag(),
+        learn_sigma=flag(),
+    )
     def __init__(
         self,
         channels: int,
@@ -129,7 +142,7 @@ class SiT(nn.Module):
         super().__init__()
         shape = tuple(shape)
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        if len(shape) not in (1, 2) or patch_size < 1 or any(size < 1 or size % patch_size for size in shape):
+        if len(shape) not in (1, 2) or any(size % patch_size for size in shape):
             raise ValueError(f"shape: expected (N,) or (h, w) of multiples of patch_size {patch_size}, got {shape}")
         if width % heads or width % (2 * len(shape)):
             raise ValueError(f"width: {width} is not a multiple of heads {heads} and of {2 * len(shape)}")

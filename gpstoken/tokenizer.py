@@ -13,9 +13,11 @@ from gpstoken.blocks import fold_tiles, unfold_tiles
 from gpstoken.canvas import Canvas, check_image
 from gpstoken.decoder import Decoder
 from gpstoken.gaussians import Gaussians, merge_tiles, split_regions, split_tiles
+from gpstoken.limits import limits
 from gpstoken.partition import partition
 from gpstoken.refine import Refine
 from gpstoken.splat import splat
+from gpstoken.tokenizer_limits import LIMITS, check_together
 from gpstoken.tokens import Tokens
 
 PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
@@ -28,6 +30,7 @@ class GPSToken(Tokenizer):
     takes the constant and the presets say which they use.
     """
 
+    @limits(**LIMITS)
     def __init__(
         self,
         num_tokens: int = 128,
@@ -84,14 +87,12 @@ class GPSToken(Tokenizer):
             recompute: activation checkpointing of the residual blocks, for training in less memory and more time.
 
         Raises:
-            ValueError: for an unknown `tile_decoding`, `sigma_rule` or `norm`.
+            ValueError: for a value outside `tokenizer_limits`, or values that do not fit each other.
         """
         super().__init__()
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        for name, known in {"tile_decoding": ("merged", "separate"), "sigma_rule": ("released", "paper")}.items():
-            if config[name] not in known:
-                raise ValueError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {config[name]!r}")
         self.config = config | {"decoder_multipliers": tuple(decoder_multipliers)}
+        check_together(self.config)
         self.num_tokens, self.image_size, self.grid_size = num_tokens, image_size, grid_size
         self.lambda_, self.min_region_size = lambda_, min_region_size
         self.sigma_rule, self.support_factor, self.refine_geometry = sigma_rule, support_factor, refine_geometry
@@ -177,8 +178,7 @@ class GPSToken(Tokenizer):
         image, bias = self.canvas.pad(image, bias)
         layout, boxes = self._layout_of_tiles(image, num_tokens, bias, regions)
         gaussians, features = self.refine(fold_tiles(image, tiles), layout, boxes)
-        if not self.refine_geometry:
-            gaussians = layout
+        gaussians = gaussians if self.refine_geometry else layout
         features = features.unflatten(0, (-1, tiles[0] * tiles[1])).flatten(1, 2)
         return Tokens(merge_tiles(gaussians, tiles), features, size, canvas if canvas != size else None)
 

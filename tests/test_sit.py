@@ -380,7 +380,7 @@ def test_the_configuration_is_plain_data_that_makes_the_network_again(tmp_path):
         ({"shape": (4, 4, 4)}, "shape: expected"),
         ({"shape": (6,), "patch_size": 4}, "multiples of patch_size 4"),
         ({"shape": (8, 6), "patch_size": 4}, "multiples of patch_size 4"),
-        ({"shape": (8,), "patch_size": 0}, "patch_size 0"),
+        ({"shape": (8,), "patch_size": 0}, "patch_size: expected a whole number of at least 1"),
         ({"shape": (8,), "heads": 5}, "multiple of heads 5"),
         ({"shape": (4, 4), "width": 30, "heads": 2}, "of heads 2 and of 4"),
         ({"shape": (4, 4), "layout_channels": 5}, "layout_channels: needs a sequence"),

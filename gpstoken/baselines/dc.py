@@ -6,6 +6,7 @@ from diffusers import AutoencoderDC
 from torch import Tensor
 
 from gpstoken.baselines.grid import GridTokenizer
+from gpstoken.limits import at_least, each, limits
 
 
 class DCAutoencoder(GridTokenizer):
@@ -19,6 +20,14 @@ class DCAutoencoder(GridTokenizer):
         factor: pixels along a side of a grid cell.
     """
 
+    @limits(
+        latent_channels=at_least(1),
+        block_out_channels=each(at_least(1)),
+        encoder_layers=each(at_least(0, 1000)),
+        decoder_layers=each(at_least(0, 1000)),
+        attention_levels=at_least(0),
+        attention_head_dim=at_least(1),
+    )
     def __init__(
         self,
         latent_channels: int = 32,
@@ -46,7 +55,7 @@ class DCAutoencoder(GridTokenizer):
         super().__init__()
         widths = tuple(block_out_channels)
         levels = len(widths)
-        if not len(encoder_layers) == len(decoder_layers) == levels or not 0 <= attention_levels <= levels:
+        if not len(encoder_layers) == len(decoder_layers) == levels or attention_levels > levels:
             raise ValueError(f"block_out_channels: has {levels} levels, the layers and attention_levels need as many")
         if widths[-1] % latent_channels:
             raise ValueError(f"latent_channels: {latent_channels} does not divide the last width, {widths[-1]}")

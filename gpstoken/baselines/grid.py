@@ -5,6 +5,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from gpstoken.base import Code, Tokenizer
+from gpstoken.limits import Limit, at_least, each
+
+# Arguments of `latent_diffusion_blocks`, which the tokenizers that it builds have too.
+BLOCKS: dict[str, Limit] = {
+    "block_out_channels": each(at_least(1)),
+    "layers_per_block": at_least(1, 1000),
+    "norm_num_groups": at_least(1),
+    "attention_levels": at_least(0),
+}
 
 
 class GridTokenizer(Tokenizer):
@@ -74,7 +83,7 @@ def latent_diffusion_blocks(
     if odd := [width for width in widths if width % norm_num_groups]:
         raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
     plain = len(widths) - attention_levels
-    if attention_levels < 0 or plain < 0:
+    if plain < 0:
         raise ValueError(f"attention_levels: expected 0 to {len(widths)}, got {attention_levels}")
     return {
         "block_out_channels": widths,

@@ -4,7 +4,8 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from gpstoken.baselines.grid import GridTokenizer, latent_diffusion_blocks
+from gpstoken.baselines.grid import BLOCKS, GridTokenizer, latent_diffusion_blocks
+from gpstoken.limits import at_least, limits, number
 
 
 class KLAutoencoder(GridTokenizer):
@@ -20,6 +21,7 @@ class KLAutoencoder(GridTokenizer):
             latent.
     """
 
+    @limits(latent_channels=at_least(1), kl_weight=number(0), **BLOCKS)
     def __init__(
         self,
         latent_channels: int = 4,

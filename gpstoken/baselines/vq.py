@@ -4,7 +4,8 @@ import torch
 from diffusers import VQModel
 from torch import Tensor
 
-from gpstoken.baselines.grid import GridTokenizer, latent_diffusion_blocks
+from gpstoken.baselines.grid import BLOCKS, GridTokenizer, latent_diffusion_blocks
+from gpstoken.limits import at_least, limits
 
 
 class VQAutoencoder(GridTokenizer):
@@ -17,6 +18,7 @@ class VQAutoencoder(GridTokenizer):
         codebook_loss: float[], of the last forward in training; see `latent_terms`.
     """
 
+    @limits(codebook_size=at_least(1), latent_channels=at_least(1), **BLOCKS)
     def __init__(
         self,
         codebook_size: int = 1024,

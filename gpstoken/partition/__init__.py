@@ -11,6 +11,8 @@ from gpstoken.partition import reference
 
 __all__ = ["max_regions", "partition"]
 
+BACKENDS = ("auto", "reference", "cpu", "triton")
+
 
 @cache
 def max_regions(height: int, width: int, min_region_size: int = 8) -> int:
@@ -132,7 +134,7 @@ def _tile_shape(height: int, width: int, tile_size: int | None) -> tuple[int, in
 
 def _backend(name: str) -> Callable[[Tensor, int, float, int, Tensor | None], Tensor]:
     """The function that partitions a stack of grey tiles."""
-    if name not in ("auto", "reference", "cpu", "triton"):
+    if name not in BACKENDS:
         raise ValueError(f'partition: backend must be "auto", "reference", "cpu" or "triton", got {name!r}')
     if name == "reference":
         return reference.split

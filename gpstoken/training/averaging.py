@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from gpstoken.limits import at_least, between, limits
+
 
 class AveragedWeights(WeightAveraging):
     """EMA of the autoencoder: a plain copy at first, then a decay that warms up to `decay`.
@@ -20,6 +22,7 @@ class AveragedWeights(WeightAveraging):
     copied, and so are the statistics of the discriminator, whose average nobody uses.
     """
 
+    @limits(decay=between(0, 1), every=at_least(1), copy_until=at_least(0))
     def __init__(self, decay: float = 0.9999, every: int = 10, copy_until: int = 100) -> None:
         """Makes the callback.
 

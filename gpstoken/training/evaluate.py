@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from gpstoken.files.locks import locked
 from gpstoken.files.writing import check_writable, remove_abandoned, replacing
+from gpstoken.limits import at_least, limits, text
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.networks import load_features
@@ -59,6 +60,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+@limits(scale=text(), devices=at_least(1))
 def evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, data: list[str], devices: int = 1) -> None:
     """Tests the tokenizers of `runs` on the test split of their data and writes ROW.json and ROW.csv.
 
@@ -151,3 +153,5 @@ def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
         part.write_text(json.dumps(result, indent=1) + "\n")
     spent = ", ".join(f"{stage} {time} s" for stage, time in seconds.items())
     print(f"{output}: {len(first.sources)} images, {len(seeds)} seeds; {spent}")
+    for name, entry in (result["metrics"] | result["scores"]).items():
+        print(f"  {name:<32}{entry['mean']:>12.5g}")

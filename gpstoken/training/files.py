@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gpstoken.checkpoints import write_plain
 from gpstoken.files.writing import replacing
+from gpstoken.limits import at_least, limits
 from gpstoken.training.processes import mean_over_processes
 from gpstoken.training.stopping import Stopped, StopSignals
 
@@ -42,6 +44,7 @@ class LastCheckpoint(Checkpoint):
     from for done.
     """
 
+    @limits(every_n_steps=at_least(1))
     def __init__(self, every_n_steps: int = 1000) -> None:
         """Makes the callback; `every_n_steps` counts optimizer steps."""
         self.every_n_steps = every_n_steps
@@ -100,6 +103,7 @@ class MetricsFile(Callback):
     uninterrupted one. Numbers are written with all their digits.
     """
 
+    @limits(every_n_steps=at_least(1))
     def __init__(self, every_n_steps: int = 50) -> None:
         """Makes the callback; `every_n_steps` counts optimizer steps."""
         self.every_n_steps = every_n_steps

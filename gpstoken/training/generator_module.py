@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gpstoken.flow import flow_loss, training_interval
+from gpstoken.limits import limits
 from gpstoken.sit import SiT
-from gpstoken.stages import channel_statistics, condition_of, data_of, normalise
+from gpstoken.stages import GEOMETRY, channel_statistics, condition_of, data_of, normalise
+from gpstoken.training.module_limits import GENERATOR_MODULE
 
 
 class GeneratorModule(LightningModule):
@@ -22,6 +24,7 @@ class GeneratorModule(LightningModule):
     The average is a part of the module, not a callback's copy, so that it is sharded and saved as the network is.
     """
 
+    @limits(**GENERATOR_MODULE)
     def __init__(
         self,
         network: SiT,
@@ -50,6 +53,11 @@ class GeneratorModule(LightningModule):
             compile: compile the network with torch.compile.
         """
         super().__init__()
+        wanted, dimensions = (GEOMETRY if stage == "texture" else 0), (2 if stage == "grid" else 1)
+        if network.layout_channels != wanted:
+            raise ValueError(f"layout_channels: expected {wanted} for stage {stage}, got {network.layout_channels}")
+        if len(network.shape) != dimensions:
+            raise ValueError(f"shape: expected {dimensions} numbers for stage {stage}, got {list(network.shape)}")
         self.network, self.stage = network, stage
         self.learning_rate, self.betas, self.weight_decay = learning_rate, betas, weight_decay
         self.class_dropout, self.path, self.prediction = class_dropout, path, prediction

@@ -8,10 +8,13 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from gpstoken.limits import at_least, limits
+
 
 class Occasions(Callback):
     """Calls `act` at `times` steps, evenly spread over the training, the last one at its end."""
 
+    @limits(times=at_least(1))
     def __init__(self, times: int) -> None:
         """Makes the callback; `times` over the training."""
         self.times = times

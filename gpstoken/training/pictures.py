@@ -5,6 +5,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from gpstoken.drawing import contact_sheet, picture_row
+from gpstoken.limits import at_least, limits
 from gpstoken.tokenizer import GPSToken, Tokenizer
 from gpstoken.training.occasions import Occasions
 
@@ -12,6 +13,7 @@ from gpstoken.training.occasions import Occasions
 class ReconstructionPictures(Occasions):
     """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training."""
 
+    @limits(images=at_least(1), times=at_least(1))
     def __init__(self, images: int = 6, times: int = 10) -> None:
         """Makes the callback; `images` a sheet, `times` over the training."""
         super().__init__(times)

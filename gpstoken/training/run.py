@@ -7,6 +7,7 @@ import signal
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -20,9 +21,23 @@ from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.classes import take_classes
 from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, is_run
 from gpstoken.training.lost import lost_connections, watch_processes
+from gpstoken.training.messages import one_line
+from gpstoken.training.preflight import announce, finished
+from gpstoken.training.quiet import quiet
 from gpstoken.training.stopping import Stopped
+from gpstoken.training.trainer_limits import check_trainer
 
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
+
+
+class RunParser(LightningArgumentParser):
+    """The parser of LightningCLI, which says in one line what it does not accept."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises a ValueError of one line; parsers inside a parser complain to that one."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        raise ValueError(one_line(message)) from None
 
 
 class RunCLI(LightningCLI):
@@ -37,6 +52,7 @@ class RunCLI(LightningCLI):
         """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
         # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+        quiet()
         with lost_connections(), ExitStack() as self.held:  # locks, for as long as the subcommand runs
             try:
                 super().__init__(
@@ -47,6 +63,7 @@ class RunCLI(LightningCLI):
                     auto_configure_optimizers=False,
                     save_config_callback=None,
                     seed_everything_default=0,
+                    parser_class=RunParser,
                     parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
                     args=args,
                     run=run,
@@ -59,6 +76,9 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds --output and ties the data's seed to --seed_everything."""
         parser.add_argument("--output", type=str, default=None, help="Folder the finished run is moved to.")
+        parser.add_argument(
+            "--allow_large", type=bool, default=False, help="Train what does not fit into the memory that is free."
+        )
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -75,11 +95,13 @@ class RunCLI(LightningCLI):
             ValueError: if --output holds something else than a run, a place cannot be written, or another process is
                 at work there.
         """
-        take_classes(self.config if self.subcommand is None else self.config[self.subcommand])
+        given = self.config if self.subcommand is None else self.config[self.subcommand]
+        check_trainer(given.trainer, given.model if self.subcommand == "fit" else None)
+        take_classes(given)
         if self.subcommand != "fit":
             return
         config = self.config.fit.clone()
-        self.output = config.pop("output", None)
+        self.output, self.allow_large = config.pop("output", None), config.pop("allow_large", False)
         config.pop("weights_only", None)
         start = config.pop("ckpt_path", None)
         text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
@@ -114,6 +136,7 @@ class RunCLI(LightningCLI):
         """
         checkpoint = self._checkpoint()
         if rank_zero_only.rank == 0:
+            announce(self.model, self.datamodule, self.trainer, self.scratch, self.output, self.allow_large)
             self.scratch.mkdir(parents=True, exist_ok=True)
             for name in (CONFIG_FILE, ORIGIN_FILE, CHECKPOINT_FILE):
                 remove_abandoned(self.scratch / name)
@@ -159,3 +182,5 @@ class RunCLI(LightningCLI):
             return
         remove_abandoned(self.output)
         move_folder(self.scratch, self.output, is_run)
+        measured = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
+        print(finished(Path(self.output), measured))

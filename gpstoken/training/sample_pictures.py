@@ -11,6 +11,7 @@ from torch import Tensor
 from gpstoken.drawing import contact_sheet, draw_gaussians, to_picture
 from gpstoken.flow import Sampling
 from gpstoken.gaussians import Gaussians
+from gpstoken.limits import at_least, limits, optional, text
 from gpstoken.loading import load_tokenizer, tokenizer_hash
 from gpstoken.stage_model import StageModel
 from gpstoken.tokens import Tokens
@@ -24,6 +25,7 @@ class SamplePictures(Occasions):
     that its pictures show the progress of this stage alone.
     """
 
+    @limits(tokenizer=optional(text()), times=at_least(1), samples=at_least(1), steps=at_least(2))
     def __init__(self, tokenizer: str | None = None, times: int = 10, samples: int = 6, steps: int = 25) -> None:
         """Makes the callback.
 

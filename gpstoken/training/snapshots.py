@@ -3,6 +3,7 @@
 from lightning import LightningModule, Trainer
 
 from gpstoken.checkpoints import write_plain
+from gpstoken.limits import at_least, limits
 from gpstoken.stage_model import AVERAGED
 from gpstoken.training.occasions import Occasions
 
@@ -13,6 +14,7 @@ class Snapshots(Occasions):
     They hold the averaged weights alone, a fifth of last.ckpt, and `Generator.from_checkpoint` reads them.
     """
 
+    @limits(times=at_least(1))
     def __init__(self, times: int = 4) -> None:
         """Makes the callback; `times` over the training."""
         super().__init__(times)

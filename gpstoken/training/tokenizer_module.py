@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor
 
+from gpstoken.limits import limits
 from gpstoken.loading import class_path_of
 from gpstoken.losses import (
     PatchDiscriminator,
@@ -19,6 +20,7 @@ from gpstoken.metrics import reconstruction_metrics, to_uint8
 from gpstoken.metrics.focus import region_psnr
 from gpstoken.perceptual import InceptionPool, load_lpips
 from gpstoken.tokenizer import Tokenizer
+from gpstoken.training.module_limits import TOKENIZER_MODULE
 from gpstoken.training.processes import average_gradients, mean_over_processes, train_alternating_networks
 
 
@@ -32,6 +34,7 @@ class TokenizerModule(LightningModule):
     Several processes train as one with their batches put together, see `gpstoken.training.processes`.
     """
 
+    @limits(**TOKENIZER_MODULE)
     def __init__(
         self,
         tokenizer: Tokenizer,
@@ -71,6 +74,10 @@ class TokenizerModule(LightningModule):
             evaluation_networks: {"alexnet" or "vgg16": file} of the LPIPS columns of `test`.
         """
         super().__init__()
+        if inception_weight and inception_weights is None:
+            raise ValueError(
+                "inception_weights: expected the file of the FID Inception, since inception_weight is above 0"
+            )
         self.automatic_optimization = False
         self.tokenizer = tokenizer
         self.learning_rate, self.betas = learning_rate, betas
@@ -111,8 +118,6 @@ class TokenizerModule(LightningModule):
             if self.perceptual_weight:
                 self._frozen["perceptual"] = load_lpips(self.perceptual_network, self.perceptual_weights)
             if self.inception_weight:
-                if self.inception_weights is None:
-                    raise ValueError("inception_weight > 0 needs inception_weights, the file of the FID Inception")
                 self._frozen["inception"] = InceptionPool(self.inception_weights)
             if self.compile_networks:
                 for network in self.tokenizer.networks():

@@ -264,5 +264,5 @@ def test_an_epoch_shorter_than_a_batch(root):
 
 @pytest.mark.parametrize("name", ["batch_size", "num_workers", "seed", "epoch_length"])
 def test_numbers_below_the_limit(root, name):
-    with pytest.raises(ValueError, match=f"{name} must be at least"):
+    with pytest.raises(ValueError, match=f"{name}: expected a whole number of at least"):
         TokenCache(str(root), **{name: -1})

@@ -1,0 +1,48 @@
+"""What the arguments of the two Lightning modules may be."""
+
+from gpstoken.flow.fields import PREDICTIONS
+from gpstoken.flow.paths import PATHS
+from gpstoken.limits import (
+    Limit,
+    above,
+    at_least,
+    below_one,
+    between,
+    each,
+    flag,
+    number,
+    one_of,
+    optional,
+    text,
+    texts_by_name,
+)
+from gpstoken.stages import PARTS
+
+ADAM: dict[str, Limit] = {"learning_rate": above(0), "betas": each(below_one(), 2)}
+
+TOKENIZER_MODULE: dict[str, Limit] = {
+    **ADAM,
+    "perceptual_network": one_of("vgg16", "alexnet"),
+    "perceptual_weights": text(),
+    "perceptual_weight": number(0),
+    "adversarial_start": optional(at_least(0)),
+    "adversarial_weight": number(0),
+    "discriminator_channels": at_least(1),
+    "discriminator_levels": at_least(1, 16),
+    "inception_weights": optional(text()),
+    "inception_weight": number(0),
+    "accumulate": at_least(1),
+    "compile": flag(),
+    "evaluation_networks": texts_by_name(),
+}
+
+GENERATOR_MODULE: dict[str, Limit] = {
+    **ADAM,
+    "stage": one_of(*PARTS),
+    "weight_decay": number(0),
+    "class_dropout": between(0, 1),
+    "decay": between(0, 1),
+    "path": one_of(*PATHS),
+    "prediction": one_of(*PREDICTIONS),
+    "compile": flag(),
+}

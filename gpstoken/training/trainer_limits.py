@@ -1,0 +1,59 @@
+"""Options of Lightning's Trainer that cannot work here, refused before anything is built, by the name that mends it."""
+
+from typing import Any
+
+import torch
+
+from gpstoken.limits import Limit, above, at_least
+
+AT_LEAST_ONE = at_least(1)
+LIMITS: dict[str, Limit] = {
+    "max_steps": at_least(-1),
+    "max_epochs": at_least(-1),
+    "min_steps": at_least(0),
+    "min_epochs": at_least(0),
+    "num_nodes": AT_LEAST_ONE,
+    "accumulate_grad_batches": AT_LEAST_ONE,
+    "log_every_n_steps": at_least(0),
+    "check_val_every_n_epoch": AT_LEAST_ONE,
+    "num_sanity_val_steps": at_least(-1),
+    "gradient_clip_val": above(0),
+    "val_check_interval": above(0),
+}
+GPUS = ("gpu", "cuda")
+
+
+def check_trainer(trainer: Any, model: Any) -> None:
+    """Refuses what Lightning would refuse later, in its words, or take for something else.
+
+    Args:
+        trainer: the Trainer's arguments, a namespace.
+        model: {"class_path", "init_args"} of the module that is trained.
+
+    Raises:
+        ValueError: that names the option, its value and what is allowed.
+    """
+    for name, limit in LIMITS.items():
+        value = getattr(trainer, name, None)
+        if value is not None and not isinstance(value, str | dict) and not hasattr(value, "total_seconds"):
+            limit.check(f"--trainer.{name}", value)
+    accelerator, devices = trainer.accelerator, trainer.devices
+    if devices in (0, "0", []) or (isinstance(devices, int) and devices < -1):
+        raise ValueError(f"--trainer.devices: expected a whole number of at least 1, -1 for all or auto, got {devices}")
+    if accelerator in GPUS and not torch.cuda.is_available():
+        raise ValueError(f"--trainer.accelerator: expected cpu, since torch finds no GPU here, got {accelerator}")
+    if accelerator == "cpu" and str(trainer.precision) in ("16-mixed", "16", "16-true"):
+        raise ValueError(f"--trainer.precision: expected 32-true or bf16-mixed on a CPU, got {trainer.precision}")
+    if model is not None and model.class_path.endswith(".TokenizerModule"):
+        # Its steps are its own ("manual optimization"), which Lightning neither accumulates nor clips.
+        batches = trainer.accumulate_grad_batches
+        if batches not in (None, 1):
+            raise ValueError(
+                f"--trainer.accumulate_grad_batches: expected 1, since a tokenizer's module adds up gradients itself; "
+                f"use --model.init_args.accumulate {batches}"
+            )
+        if trainer.gradient_clip_val is not None:
+            raise ValueError(
+                f"--trainer.gradient_clip_val: expected null, since a tokenizer's gradients are not clipped, "
+                f"got {trainer.gradient_clip_val}"
+            )
