@@ -13,8 +13,10 @@ from pathlib import Path
 
 import mlflow
 from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH
 from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
 from gpstoken.files.writing import replacing
 from reports.publish.mirrored import Published, evaluations, report, trainings
@@ -37,9 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stamp", type=Path, help="JSON file that gets the key and the run id of everything published")
     options = parser.parse_args(arguments)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or options.tracking_uri
+    # MLflow's own are seven tries of two minutes each.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     wanted = [*trainings(options.runs), *evaluations(options.results)]
     wanted += report(options.report, wanted)
-    published, new = publish(wanted, uri)
+    try:
+        published, new = publish(wanted, uri)
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0]
+        print(f"{uri}: cannot publish ({reason}); nothing is lost, the same command goes on", file=sys.stderr)
+        return 2
     print(f"{len(wanted)} runs in {uri}, {new} of them new")
     if options.stamp:
         with replacing(options.stamp) as part:

@@ -1,6 +1,7 @@
 """Checkpoints in MLflow's model registry: a registered model a row, a version a training."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def register(client: mlflow.MlflowClient, run: Published, run_id: str) -> bool:
 
     The aliases SCALE-seedN and, of the first seed alone, SCALE lead to the newest version. No version is deleted.
     """
-    name, key = run.tags["row"], run.key
+    # What MLflow takes in no name of a model, or in no filter; the tag `row` of the run has the name as it is.
+    name, key = re.sub(r"[/:'\"`]", "_", run.tags["row"]), run.key
     try:
         client.create_registered_model(name, description="last.ckpt of every training of this row, a version each")
     except MlflowException as error:

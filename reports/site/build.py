@@ -87,7 +87,8 @@ def render(material: Material) -> dict[str, str]:
             here="index",
             key=key_figures(material),
             training=_training(files),
-            scales=sorted({file.named.scale for file in files.values()}),
+            # A timing of kernels is of no scale.
+            scales=sorted({file.named.scale for file in files.values() if file.named.group != "benchmarks"}),
             commits=sorted({file.commit for file in files.values()}),
             verdicts=_verdicts(material),
         ),
