@@ -170,7 +170,9 @@ def test_errors_say_how_to_go_on(root, embedded, options, message):
 
 @pytest.mark.parametrize("name", ["image_size", "batch_size", "epoch_length", "num_workers", "seed"])
 def test_numbers_below_the_limit(embedded, name):
-    with pytest.raises(ValueError, match=f"{name} must be at least"):
+    with pytest.raises(
+        ValueError, match=f"{name}: expected a whole number of at least|{name}: expected a whole number from"
+    ):
         embedded(**{name: -1})
 
 
