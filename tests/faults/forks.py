@@ -1,64 +1,69 @@
-"""A command in a process of its own that need not import anything: a fork of this one, which has it all."""
+"""A command in a process of its own that need not import anything: a fork of a server that has it all.
 
+Not of the test's own process, which may have trained or profiled: torch then forbids a fork of it to differentiate.
+"""
+
+import multiprocessing
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import torch
-
-from gpstoken import cli
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([
+    "datamodules", "gpstoken.generate", "gpstoken.score", "gpstoken.training.cache", "gpstoken.training.evaluate",
+    "gpstoken.training.generator_module", "gpstoken.training.run", "tests.faults.kills",
+])  # fmt: skip
 
 
 def forked(work: Callable[[], int], log: Path) -> int:
-    """Runs `work` in a fork, its output in `log`: the exit code, or minus the number of the signal that ended it."""
-    return ended(started(work, log))
+    """Runs `work`, which can be pickled, in a process; its output goes to `log`.
 
-
-def ended(child: int) -> int:
-    """Waits for a process that `started` gave: its exit code, as `forked` gives it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def started(work: Callable[[], int], log: Path) -> int:
-    """Starts `work` in a fork, its output in `log`: the number of the process."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            with log.open("wb") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-            sys.stdout = os.fdopen(1, "w", closefd=False)
-            sys.stderr = os.fdopen(2, "w", closefd=False)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            torch.set_num_threads(1)
-            code = work()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    return child
+    Returns:
+        The exit code, or minus the number of the signal that ended it.
+    """
+    process = SERVER.Process(target=_run, args=(work, log))
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def command(arguments: list[str], folder: Path, scratch: Path) -> Callable[[], int]:
     """`gpstoken ARGUMENTS` in `folder`, for `forked`."""
+    return partial(_command, arguments, folder, scratch)
 
-    def work() -> int:
-        from gpstoken.training import run
 
-        os.chdir(folder)
-        run.SCRATCH = scratch
-        sys.argv = ["gpstoken"]
-        return cli.main(arguments)
+def _command(arguments: list[str], folder: Path, scratch: Path) -> int:
+    from gpstoken import cli
+    from gpstoken.training import recorder, run
 
-    return work
+    os.chdir(folder)
+    run.SCRATCH, recorder.IMAGES_A_FILE = scratch, 16
+    sys.argv = ["gpstoken"]
+    return cli.main(arguments)
+
+
+def _run(work: Callable[[], int], log: Path) -> None:
+    import torch
+
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    code = 70
+    try:
+        code = work()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,55 +23,55 @@ VOLATILE = {"seconds", "samples_in_this_run", "samples_per_second", "peak_memory
 
 def killed_at(work: Callable[[], int], point: int) -> Callable[[], int]:
     """`work`, for `forked`, whose process kills itself at a point, unless it ends before."""
-
-    def killed() -> int:
-        passed = 0
-
-        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **options: Any) -> Any:
-                nonlocal passed
-                place, passed = passed, passed + 1
-                if place == point // 2 and point % 2 == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                try:
-                    return function(*arguments, **options)
-                finally:
-                    if place == point // 2:
-                        os.kill(os.getpid(), signal.SIGKILL)
-
-            return call
-
-        for name in POINTS:
-            setattr(os, name, counted(getattr(os, name)))
-        return work()
-
-    return killed
+    return partial(_killed, work, point)
 
 
 def points_of(work: Callable[[], int], count: Path) -> Callable[[], int]:
     """`work`, for `forked`, which leaves the number of its kill points in a file."""
+    return partial(_counting, work, count)
 
-    def counting() -> int:
-        calls = 0
 
-        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **options: Any) -> Any:
-                nonlocal calls
-                calls += 1
+def _killed(work: Callable[[], int], point: int) -> int:
+    passed = 0
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal passed
+            place, passed = passed, passed + 1
+            if place == point // 2 and point % 2 == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            try:
                 return function(*arguments, **options)
+            finally:
+                if place == point // 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-            return call
+        return call
 
-        originals = {name: getattr(os, name) for name in POINTS}
-        for name, function in originals.items():
-            setattr(os, name, counted(function))
-        code = work()
-        for name, function in originals.items():
-            setattr(os, name, function)
-        count.write_text(str(2 * calls))
-        return code
+    for name in POINTS:
+        setattr(os, name, counted(getattr(os, name)))
+    return work()
 
-    return counting
+
+def _counting(work: Callable[[], int], count: Path) -> int:
+    calls = 0
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return function(*arguments, **options)
+
+        return call
+
+    originals = {name: getattr(os, name) for name in POINTS}
+    for name, function in originals.items():
+        setattr(os, name, counted(function))
+    code = work()
+    for name, function in originals.items():
+        setattr(os, name, function)
+    count.write_text(str(2 * calls))
+    return code
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ Two kills a command in the suite; `KILLS=20 pytest tests/faults/test_kills.py` i
 import os
 import random
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,6 @@ def test_a_killed_command_run_again_ends_as_if_there_had_been_no_kill(
     if older and kind in (cache, generate, generate_archive):
         pytest.skip("what is complete is not made again")
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("gpstoken.training.recorder.IMAGES_A_FILE", 16)
     place, log, before = tmp_path / "place", tmp_path / "log", None
     work = command(kind(made, place, narrow_generator), REPOSITORY, tmp_path / "scratch")
     fresh(place, None)
@@ -127,15 +127,16 @@ def test_a_killed_command_run_again_ends_as_if_there_had_been_no_kill(
         assert [path.name for path in tmp_path.glob("scratch/*")] == [], point
 
 
-def test_prepare(packages, tmp_path, monkeypatch):  # noqa: F811
+def prepare_of(packages, folder):  # noqa: F811
     requirements, archives = packages
-    monkeypatch.setattr(prepare, "read_requirements", lambda: requirements)
-    monkeypatch.setattr(prepare, "fetch", lambda wanted, cache: archives)
+    prepare.read_requirements = lambda: requirements
+    prepare.fetch = lambda wanted, cache: archives
+    return prepare.main(["-o", str(folder)])
+
+
+def test_prepare(packages, tmp_path):  # noqa: F811
     place, log = tmp_path / "place", tmp_path / "log"
-
-    def work():
-        return prepare.main(["-o", str(place / "embedded")])
-
+    work = partial(prepare_of, packages, place / "embedded")
     fresh(place, None)
     assert forked(points_of(work, tmp_path / "points"), log) == 0, log.read_text()
     expected, points = content(place), int((tmp_path / "points").read_text())

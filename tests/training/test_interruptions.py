@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,22 +31,22 @@ def arguments(tiny_arguments, tmp_path):
 
 def signalled(arguments, folder, *numbers):
     """A fit that sends signals to itself at a batch, the first of an accumulation: (exit code, output)."""
-    run = command(arguments, REPOSITORY, folder / "scratch")
-
-    def work():
-        act, batches = LastCheckpoint.on_train_batch_end, []
-
-        def hook(*hooked):
-            batches.append(None)
-            if len(batches) == 5:
-                for number in numbers:
-                    os.kill(os.getpid(), number)
-            act(*hooked)
-
-        LastCheckpoint.on_train_batch_end = hook
-        return run()
-
+    work = partial(fit_and_signal, command(arguments, REPOSITORY, folder / "scratch"), numbers)
     return forked(work, folder / "log.txt"), (folder / "log.txt").read_text()
+
+
+def fit_and_signal(run, numbers):
+    act, batches = LastCheckpoint.on_train_batch_end, []
+
+    def hook(*hooked):
+        batches.append(None)
+        if len(batches) == 5:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        act(*hooked)
+
+    LastCheckpoint.on_train_batch_end = hook
+    return run()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
