@@ -31,6 +31,7 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Writes it; an error leaves the one before."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         # Through an open file: torch writes a file's name into it, and this one's is another in every run.
         with replacing(path) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
