@@ -2,44 +2,21 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 from gpstoken.training import LastCheckpoint, MetricsFile
 from gpstoken.training.files import read_metrics
 from gpstoken.training.processes import average_gradients, share_batch_norms
-from tests.faults.forks import command, ended, started
+from tests.faults.forks import command, together
 
 REPOSITORY = Path(__file__).parents[2]
 SAVERS = ("MetricsFile", "LastCheckpoint")
-
-
-def together(work: Callable[[], int | None], folder: Path, count: int = 2) -> None:
-    """Runs `work` in `count` processes that find each other as those of Lightning's own launcher do."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def member(rank: int) -> Callable[[], int]:
-        def run() -> int:
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": count}
-            os.environ |= {name: str(value) for name, value in {**place, "LOCAL_RANK": rank}.items()}
-            rank_zero_only.rank = rank  # Lightning reads it when it is imported
-            return work() or 0
-
-        return run
-
-    members = [started(member(rank), folder / f"rank_{rank}.txt") for rank in range(count)]
-    codes = [ended(each) for each in members]
-    assert codes == [0] * count, "\n".join(path.read_text()[-2000:] for path in folder.glob("rank_*.txt"))
 
 
 @pytest.mark.parametrize(("steps", "accumulate"), [(50, 1), (12, 2)])

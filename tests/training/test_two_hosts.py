@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gpstoken.training.files import read_metrics
+from tests.faults.forks import command, together
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,16 +26,14 @@ def namespaces_are_permitted() -> bool:
 def test_two_hosts_train_as_two_processes_of_one(tiny_arguments, tmp_path):
     changes = {"trainer": {"max_steps": 6, "val_check_interval": 5}, "model": {"init_args": {"adversarial_start": 2}}}
     arguments = tiny_arguments(**changes)
-    programs = {
-        "one": ["python", "-m", "gpstoken.cli", *arguments, "--trainer.devices", "2"],
-        "two": ["tests/faults/two_hosts.sh", *arguments, "--trainer.devices", "1", "--trainer.num_nodes", "2"],
-    }
-    for name, program in programs.items():
-        environment = os.environ | {"GPSTOKEN_SCRATCH": str(tmp_path / f"scratch_{name}"), "OMP_NUM_THREADS": "1"}
-        output = ["--output", str(tmp_path / name)]
-        done = subprocess.run([*program, *output], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in programs)
+    options = ["--trainer.devices", "2", "--output", str(tmp_path / "one")]
+    together(command([*arguments, *options], REPOSITORY, tmp_path / "scratch"), tmp_path)
+    program = ["tests/faults/two_hosts.sh", *arguments, "--trainer.devices", "1", "--trainer.num_nodes", "2"]
+    environment = os.environ | {"GPSTOKEN_SCRATCH": str(tmp_path / "scratch"), "OMP_NUM_THREADS": "1"}
+    program += ["--output", str(tmp_path / "two")]
+    done = subprocess.run(program, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("one", "two"))
     for name, value in one.items():
         assert torch.equal(value, two[name]), name  # a sum of two has one order
     assert read_metrics(tmp_path / "one" / "metrics.csv") == read_metrics(tmp_path / "two" / "metrics.csv")
