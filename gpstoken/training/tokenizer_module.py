@@ -125,18 +125,12 @@ class TokenizerModule(LightningModule):
         if stage == "test":
             for network, path in self.evaluation_networks.items():
                 self._frozen[f"lpips_{network}"] = load_lpips(network, path)
-        for network in self._frozen.values():
-            network.to(self.device)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the autoencoder, and for the discriminator where there is one."""
         networks = [self.tokenizer] if self.discriminator is None else [self.tokenizer, self.discriminator]
-        return [
-            torch.optim.Adam(
-                (p for p in network.parameters() if p.requires_grad), lr=self.learning_rate, betas=self.betas
-            )
-            for network in networks
-        ]
+        trained = [[p for p in network.parameters() if p.requires_grad] for network in networks]
+        return [torch.optim.Adam(parameters, lr=self.learning_rate, betas=self.betas) for parameters in trained]
 
     def on_train_start(self) -> None:
         """Refuses an accumulation that would straddle epochs, and brings frozen networks to the device."""
@@ -237,9 +231,8 @@ class TokenizerModule(LightningModule):
         image = batch["image"]
         tokens = self.tokenizer.encode(image, **self.encoding)
         reconstruction = self.tokenizer.decode(tokens)
-        whole = reconstruction.isfinite().flatten(1).all(1)
-        if not bool(whole.all()):
-            raise FloatingPointError(f"image {int(batch['index'][~whole][0])}: its reconstruction is not finite")
+        if len(broken := batch["index"][~reconstruction.isfinite().flatten(1).all(1)]):
+            raise FloatingPointError(f"image {int(broken[0])}: its reconstruction is not finite")
         distances = {name: network for name, network in self._frozen.items() if name.startswith("lpips_")}
         columns = reconstruction_metrics(reconstruction, image, distances)
         if self.focus is not None:
