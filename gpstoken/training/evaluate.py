@@ -137,6 +137,7 @@ def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
         },
         **({"codebook": size | usage} if usage else {}),
         "trained_at": sorted({each.trained_at for each in seeds}),
+        "checkpoints": [each.checkpoint for each in seeds],
         "commit": commit(),
         "versions": versions(),
         "machine": machine(first.device) | {"processes": first.processes},

@@ -60,6 +60,7 @@ class Evaluated:
         codebook: its usage, see `codebook_usage`; empty where there is no codebook.
         seconds: time of each stage.
         trained_at: commit of the training.
+        checkpoint: hexadecimal sha256 of its file.
         device: that it ran on.
         processes: that shared the images.
         first: whether this is the process that writes the result.
@@ -74,6 +75,7 @@ class Evaluated:
     codebook: dict[str, float]
     seconds: dict[str, float]
     trained_at: str
+    checkpoint: str
     device: torch.device
     processes: int
     first: bool
@@ -115,6 +117,7 @@ def evaluate_run(
         raise ValueError(f"{run / CHECKPOINT_FILE}: not the checkpoint of a tokenizer's run")
     module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
     _set_up(module, images.image_size, protocol)
+    origin = read_origin(run)
     code = module.tokenizer.code((images.image_size, images.image_size), protocol.num_tokens)
     described = {
         "tokenizer": checkpoint["tokenizer"],
@@ -127,10 +130,13 @@ def evaluate_run(
             "code": {"shape": list(code.shape), "channels": code.channels, "codebook_size": code.codebook_size},
             "focus": _focus(protocol),
         },
-        "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]},
+        "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]}
+        | checkpoint.get("training", {})
+        | ({"published": origin["weights"]} if "weights" in origin else {}),
         "networks": {name: weights_record(network.path) for name, network in networks.items()},
     }
-    depends_on = [described, images_of is None, images.evaluation_group, file_hash(run / CHECKPOINT_FILE)]
+    checkpoint_hash = file_hash(run / CHECKPOINT_FILE)
+    depends_on = [described, images_of is None, images.evaluation_group, checkpoint_hash]
     identity = json.dumps(depends_on, sort_keys=True)
     parts = Parts(output.with_name(f".{output.stem}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}.parts"))
     sources = images.sources("test")
@@ -165,7 +171,6 @@ def evaluate_run(
     usage = codebook_usage(parts.sorted(["codes"])["codes"]) if code.codebook_size else {}
     trainer.strategy.barrier()  # the first process deletes the parts when it has written the result
     stages = np.diff([started, prepared, tested, perf_counter()]).tolist()
-    origin = run / ORIGIN_FILE
     return Evaluated(
         seed=int(cli.config.seed_everything),
         described=described,
@@ -174,12 +179,29 @@ def evaluate_run(
         scores=scores,
         codebook=usage,
         seconds=dict(zip(("prepare", "reconstruct and compare", "distribution scores"), stages, strict=True)),
-        trained_at=json.loads(origin.read_text())["commit"] if origin.is_file() else "unknown",
+        trained_at=origin.get("commit", "unknown"),
+        checkpoint=checkpoint_hash,
         device=module.device,
         processes=trainer.world_size,
         first=trainer.is_global_zero,
         parts=parts,
     )
+
+
+def read_origin(run: Path) -> dict[str, Any]:
+    """What a run says of where it comes from: "commit", of published weights "weights" too; empty without a file.
+
+    Raises:
+        ValueError: for a damaged file.
+    """
+    path = run / ORIGIN_FILE
+    try:
+        origin = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not readable ({error})") from error
+    if not isinstance(origin, dict):
+        raise ValueError(f"{path}: expected an object, got a {type(origin).__name__}")
+    return origin
 
 
 def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:

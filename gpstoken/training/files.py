@@ -81,6 +81,11 @@ class LastCheckpoint(Checkpoint):
             self._after_validation = False
             self._save(trainer, self._signals.number)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds how many samples a step had: results of unlike budgets must not be compared."""
+        samples = trainer.datamodule.batch_size * pl_module.accumulate * trainer.world_size
+        checkpoint["training"] = {"batch_size": samples}
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the last step of a training that no number of steps has ended, but epochs or time."""
         if trainer.global_step != self._saved_at:

@@ -91,7 +91,7 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
             known[key], new = _create(client, identity, run, key), new + 1
         if run.checkpoint:
             register(client, run, known[key])
-        published[run.name] = {"key": key, "run_id": known[key]}
+        published[run.name] = {"key": key, "run_id": known[key]} | ({"weights": run.weights} if run.weights else {})
     return dict(sorted(published.items())), new
 
 

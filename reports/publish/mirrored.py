@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from gpstoken.provenance import file_hash
 from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, ORIGIN_FILE, read_metrics
 from reports.names import KINDS, Named, named_result, sweep_tags
 
@@ -36,6 +37,7 @@ class Published:
         metrics: (name, value, step).
         pictures: (key, file, step), shown as a grid over steps.
         checkpoint: weights to register, of a training.
+        weights: hexadecimal sha256 of every file of weights of a training, by which results name it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Published:
     metrics: list[tuple[str, float, int]] = field(default_factory=list)
     pictures: list[tuple[str, Path, int]] = field(default_factory=list)
     checkpoint: Path | None = None
+    weights: list[str] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -82,6 +85,7 @@ def trainings(runs: Path) -> Iterator[Published]:
             metrics=[(name, value, step) for step, name, value in read_metrics(folder / METRICS_FILE)],
             pictures=[(shown, picture, int(picture.stem.removeprefix("step_"))) for picture in pictures],
             checkpoint=folder / CHECKPOINT_FILE,
+            weights=[file_hash(path) for path in (folder / CHECKPOINT_FILE, *sorted(folder.glob("snapshots/*.ckpt")))],
         )
 
 

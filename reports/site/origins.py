@@ -66,14 +66,18 @@ def result_files(material: Material) -> dict[str, ResultFile]:
     files = {}
     for path, record in material.records.items():
         named = named_result(Path(path), record)
-        trained = {record.get("evaluated", {}).get("row", named.row), *record.get("generator", {}).get("stages", {})}
+        used = _weights(record)
         trainings = {
-            name: run
-            for name, run in sorted(material.published.items())
-            if name.split(" seed")[0] in trained and " seed" in name and name.endswith(f", {named.scale})")
+            name: run for name, run in sorted(material.published.items()) if used & set(run.get("weights", ()))
         }
         files[path] = ResultFile(path, record, named, material.published.get(str(named)), trainings)
     return files
+
+
+def _weights(record: dict[str, Any]) -> set[str]:
+    """Hashes of the weights that a result was measured with: a training is known by them, whatever its name."""
+    stages = record.get("generator", {}).get("stages", {}).values()
+    return {*record.get("checkpoints", []), *(each for stage in stages for each in stage.get("sha256") or [])}
 
 
 def cell_origin(row: dict[str, Any], cell: dict[str, Any], files: dict[str, ResultFile]) -> str:

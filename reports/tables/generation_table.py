@@ -13,7 +13,9 @@ from reports.tables.results import check_scale
 from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
 from reports.tables.verdicts import NOTE, as_claims, in_words
 
-KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}
+KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
+# Of ours: what the network of the last stage predicts says how images are made.
+KIND_OF = {"velocity": "flow matching", "score": "diffusion", "noise": "diffusion"}
 BY_SEED = (
     "Two-stage minus the other row, seed by seed; Student's t, a degree of freedom less than seeds: few seeds make it "
     "wide, and one resolves nothing. The claim is the paper's, of FID on ImageNet; tested is its direction, in these "
@@ -71,12 +73,14 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
 
 def _our_row(name: str, record: Record | None, file: Path) -> Row:
     method, papers_row = ROWS[name]
-    cells = {"kind": Cell("diffusion"), "method": Cell(method)}
+    cells = {"method": Cell(method)}
     if papers_row:
         cells["papers_row"] = Cell(papers_row)
     if record is None:
         return Row("ours, not measured", cells, ours=True, row=name)
     stages = list(record["generator"]["stages"].values())
+    if kind := KIND_OF.get(stages[-1].get("prediction")):
+        cells["kind"] = Cell(kind)
     if shape := stages[-1].get("network", {}).get("shape"):
         cells["tokens"] = _tokens("x".join(map(str, shape)))
     cells["tokenizer"] = _millions([record["generator"]["tokenizer"]["parameters"]], ".2f")

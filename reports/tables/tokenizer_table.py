@@ -1,12 +1,13 @@
 """Tables of reconstructed images: our result files at one or more scales beside the paper's rows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gpstoken.metrics import Estimate
 from reports.tables.claims import judge_all
 from reports.tables.columns import COLUMNS, number
-from reports.tables.results import Result, check_scale, clusters
+from reports.tables.results import Result, check_same, check_scale, clusters, read_result
 from reports.tables.rows import published, read_sweeps, read_table, sweep_of
 from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
 from reports.tables.tokenizer_notes import FEW_PHOTOGRAPHS, caption, codes_used, notes, origin
@@ -40,6 +41,7 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
         if scale != scales[0] and not measured:
             continue
         rows += [_our_row(declared, row, ours[row]) for row in ours if scale == scales[0] or ours[row] is not None]
+        rows += _published_here(declared, results / scale, measured)
         introduction.append(origin(measured))
         captions.append(caption(measured))
         found += measured
@@ -104,6 +106,27 @@ def _our_row(declared: dict[str, Any], name: str, result: Result | None) -> Row:
         result=result.path.as_posix(),
         commit=record["commit"],
     )
+
+
+def _published_here(declared: dict[str, Any], results: Path, measured: list[Result]) -> list[Row]:
+    """Published weights of the rows, measured here on the same images: a source of their own, for nobody trained them.
+
+    Raises:
+        ValueError: if they were measured on other images than ours, or are no published weights.
+    """
+    rows = []
+    for name in declared["ours"]:
+        result = read_result(results / "published" / f"{name}.json")
+        if result is None:
+            continue
+        if "published" not in result.record["training"]:
+            raise ValueError(f"{result.path}: was trained here, and lies among the published weights")
+        for other in measured[:1]:
+            check_same(other, result, "images")
+        row = _our_row(declared, name, result)
+        source = f"published weights, measured here, {result.evaluated['image_size']} px"
+        rows.append(replace(row, source=source, ours=False, row=None))
+    return rows
 
 
 def _interval(metric: dict[str, Any]) -> tuple[float, float] | None:

@@ -10,8 +10,8 @@ PATHS = {row: f"results/laptop/tokenizers/{row}.json" for row in ("narrow", "wid
 SOURCES = {True: "ours, laptop scale, 64 px", False: "paper, ImageNet 256 px"}
 RUNS = {
     "narrow evaluation (tokenizers, laptop)": {"key": "aaaa1111", "run_id": "run-of-the-evaluation"},
-    "narrow seed0 (tokenizers, laptop)": {"key": "bbbb2222", "run_id": "run-of-the-training"},
-    "narrow seed0 (tokenizers, paper)": {"key": "cccc3333", "run_id": "run-of-another-scale"},
+    "narrow seed0 (tokenizers, laptop)": {"key": "bbbb2222", "run_id": "run-of-the-training", "weights": ["5eed"]},
+    "narrow seed0 (tokenizers, paper)": {"key": "cccc3333", "run_id": "run-of-another-scale", "weights": ["0ther"]},
 }
 
 
@@ -116,6 +116,7 @@ def write(folder: Path) -> Path:
             "evaluated": {"row": row, "image_size": 64},
             "training": {"steps": 240, "batch_size": 16},
             "metrics": {"psnr": {"mean": 9.5, "standard_error": 0.25, "per_seed": [9.25, 9.75], "count": 1234}},
+            "checkpoints": ["5eed"] if row == "narrow" else ["a1one"],
             "commit": "c0ffee123456",
             "versions": {"torch": "2.14.1"},
             "machine": {"device": "cpu", "processor": "Test CPU", "threads": 2},

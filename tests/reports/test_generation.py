@@ -33,6 +33,8 @@ def write(tmp_path):
             name: {"parameters": size, "steps": steps, "batch_size": 64, "network": {"shape": [16]}}
             for name, (size, steps) in STAGES[row].items()
         }
+        for stage in stages.values():
+            stage["prediction"] = "velocity"
         if row == "grid":
             stages["grid"]["network"]["shape"] = [8, 8]
         record = {
@@ -95,7 +97,7 @@ def line(page, *start):
     return found[0][len(start) :]
 
 
-OURS = ("ours, laptop scale, 64 px", "diffusion")
+OURS = ("ours, laptop scale, 64 px", "flow matching")
 PAPER = "paper, ImageNet 256 px"
 
 
@@ -111,7 +113,7 @@ def test_cells_of_our_rows(write, run):
         "SiT-XL/2", "8x8", "0.39 M", "1.18 M", "3 x 500", "-", "-", "-",
         "65.00 ± 2.00", "**0.300 ± 0.002**", "**0.250 ± 0.002**", "69.0 ± 2.0 (19.0 to 99.0)",
     ]  # fmt: skip
-    assert line(page, "ours, not measured", "diffusion", "GPSToken one-stage")[1:] == ["-"] * 11
+    assert line(page, "ours, not measured", "-", "GPSToken one-stage")[1:] == ["-"] * 11
     headings = line(page, "source", "kind", "method")
     assert headings[5:] == [
         "FID ↓", "sFID ↓", "IS ↑", "KID-EffLite0 x1000 ↓", "precision-EffLite0 ↑", "recall-EffLite0 ↑",
@@ -364,7 +366,7 @@ def test_another_scale_stands_beside(write, run, tmp_path):
     path.write_text(json.dumps(record))
     written = run("workstation", "paper")
     page = written["generation.md"]
-    beside = line(page, "ours, workstation scale, 64 px", "diffusion")
+    beside = line(page, "ours, workstation scale, 64 px", "flow matching")
     assert beside[:2] == ["SiT on a grid of KL latents", "SiT-XL/2"]
     assert "**" not in "".join(beside)  # alone of its source
     assert [text for text in page.splitlines() if text.startswith("## Are they")] == [

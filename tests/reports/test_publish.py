@@ -12,6 +12,11 @@ from reports.publish import mirrored, registry
 # MLflow 3.17 against SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
+# Of the bytes that `write_run` takes for them.
+WEIGHTS = (
+    "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"  # of the bytes that `write_run` takes for them
+)
+
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory):
@@ -113,7 +118,9 @@ def test_second_publish_adds_nothing_from_whichever_folder(store, write_run, arm
     assert json.loads(stamp) == {
         "runs": 3,
         "published": {
-            name: {"key": found.data.tags["key"], "run_id": found.info.run_id} for name, found in sorted(first.items())
+            name: {"key": found.data.tags["key"], "run_id": found.info.run_id}
+            | ({"weights": [WEIGHTS]} if found.data.tags["kind"] == "training" else {})
+            for name, found in sorted(first.items())
         },
     }
     run("--runs", "runs/laptop", "--results", "results/laptop")  # as the pipeline calls it

@@ -307,3 +307,21 @@ def test_a_figure_is_shown_where_it_was_drawn(pages, tmp_path):
 
 def test_a_bar_does_not_end_its_cell():
     assert pipe_table(["a|b"], [["c | d"]], {0}) == ["| a\\|b |", "| --- |", "| c \\| d |"]
+
+
+def test_published_weights_are_a_source_of_their_own(reconstruction, write_result, pages):
+    published = {"file": "vavae.pt", "sha256": "f00d" * 16}
+    training = {"steps": 0, "batch_size": 16, "published": published}
+    write_result("vavae", S64, VALUES, seeds=(0,), group="published", training=training)
+    page = pages()["reconstruction.md"]
+    cells = line(page, "published weights, measured here, 64 px", "VAVAE")
+    assert cells[3:8] == ["0.39 M", "20.31 ± 0.43", "0.618 ± 0.025", "0.400 ± 0.011", "0.500 ± 0.009"]
+    # The rows that were trained here are compared as before.
+    ours = [text for text in reconstruction["reconstruction.md"].splitlines() if text.startswith("| ours")]
+    assert [text for text in page.splitlines() if text.startswith("| ours")] == ours
+    write_result("vavae", S64, VALUES, group="published", training=training, data={"fingerprint": "0" * 64})
+    with pytest.raises(ValueError, match="measured with different images"):
+        pages()
+    write_result("vavae", S64, VALUES, group="published")
+    with pytest.raises(ValueError, match="was trained here, and lies among the published weights"):
+        pages()

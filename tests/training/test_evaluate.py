@@ -89,7 +89,7 @@ def test_numbers_are_those_of_the_checkpoint_and_say_where_they_come_from(tiny_r
     # a tokenizer without a codebook: its result says nothing of one
     assert list(result) == [
         "row", "group", "scale", "seeds", "tokenizer", "parameters", "data", "evaluated", "training", "networks",
-        "metrics", "scores", "trained_at", "commit", "versions", "machine", "seconds",
+        "metrics", "scores", "trained_at", "checkpoints", "commit", "versions", "machine", "seconds",
     ]  # fmt: skip
     assert len(result["networks"]["efficientnet_lite0"]["sha256"]) == 64
     assert (result["seeds"], result["scale"], result["machine"]["processes"]) == ([0, 1], "tiny", 1)
