@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loaders import SampleLoaders
+from gpstoken.files.digests import DIGEST, check_digest
 from gpstoken.limits import at_least, limits, optional, text
 
 FORMAT, VERSION = "gpstoken.cache", 1
@@ -96,9 +97,9 @@ class TokenCache(SampleLoaders):
         if split not in self._datasets:
             train = split == "train"
             shards = self.record["splits"].get(split, {"shards": []})["shards"]
-            samples = CachedSamples(
-                self.root, shards, self.record["identity"], self.seed, self.epoch_length if train else None
-            )
+            identity, classes = self.record["identity"], self.record["num_classes"]
+            length = self.epoch_length if train else None
+            samples = CachedSamples(self.root, shards, identity, self.seed, length, classes)
             if train and len(samples) < self.batch_size:
                 raise ValueError(f"TokenCache: an epoch of {len(samples)} is below batch_size {self.batch_size}")
             self._datasets[split] = samples
@@ -123,13 +124,20 @@ class CachedSamples(Dataset):
         identity: that every shard must have.
         seed: of the order in which epochs of another length go through the samples.
         length: samples an epoch; None: all.
+        classes: labels are below it; None: any.
 
     Raises:
         ValueError: naming the first shard that is missing, damaged or of another cache.
     """
 
     def __init__(
-        self, root: Path, shards: list[dict[str, Any]], identity: str, seed: int = 0, length: int | None = None
+        self,
+        root: Path,
+        shards: list[dict[str, Any]],
+        identity: str,
+        seed: int = 0,
+        length: int | None = None,
+        classes: int | None = None,
     ) -> None:
         """See the class."""
         self.paths = [root / shard["file"] for shard in shards]
@@ -137,6 +145,7 @@ class CachedSamples(Dataset):
         self.total = self.starts.pop()
         self.length = length or self.total
         self.seed = seed
+        self.classes = classes
         self._open: dict[int, dict[str, Tensor]] = {}
         names = None
         for path, shard in zip(self.paths, shards, strict=True):
@@ -158,7 +167,7 @@ class CachedSamples(Dataset):
         row = place if self.length == self.total else int(_order(self.seed, lap, self.total)[place])
         shard = bisect.bisect_right(self.starts, row) - 1
         if shard not in self._open:
-            self._open[shard] = load_file(self.paths[shard])
+            self._open[shard] = _read(self.paths[shard], self.classes)
         return {name: tensor[row - self.starts[shard]] for name, tensor in self._open[shard].items()}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,6 +178,22 @@ class CachedSamples(Dataset):
 @functools.lru_cache(maxsize=2)  # an epoch may end one lap and begin the next
 def _order(seed: int, lap: int, total: int) -> np.ndarray:
     return np.random.default_rng((seed, lap, total)).permutation(total)
+
+
+def _read(path: Path, classes: int | None) -> dict[str, Tensor]:
+    """The tensors of a shard, as they were written.
+
+    Raises:
+        ValueError: for a damaged shard, or a label that is no class.
+    """
+    with safe_open(path, framework="pt") as file:
+        described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+    tensors = load_file(path)
+    check_digest(path, dict(sorted(tensors.items())), described.get(DIGEST))
+    label = tensors["label"]
+    if label.is_floating_point() or bool((label < 0).any()) or (classes is not None and int(label.max()) >= classes):
+        raise ValueError(f"{path}: expected labels 0 to {(classes or 0) - 1}, got {label.min()} to {label.max()}")
+    return tensors
 
 
 def _check(path: Path, samples: int, identity: str) -> set[str]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from gpstoken.base import Tokenizer
+from gpstoken.files.digests import DIGEST, digest
 from gpstoken.files.writing import replacing
 from gpstoken.loading import class_path_of
 from gpstoken.metrics.moments import Moments
@@ -100,9 +101,11 @@ def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_
                 progress.update(len(label))
             tensors = {name: torch.cat([piece[name] for piece in pieces]).contiguous() for name in pieces[0]}
             # One key: the order in which safetensors writes several is one of chance.
-            described = json.dumps({"identity": identity, "samples": count})
+            described = {"identity": identity, "samples": count, DIGEST: digest(dict(sorted(tensors.items())))}
             with replacing(folder / file) as part:
-                part.write_bytes(save(tensors, {FORMAT: described}))  # save_file would make it unreadable for others
+                part.write_bytes(
+                    save(tensors, {FORMAT: json.dumps(described)})
+                )  # save_file would make it unreadable for others
 
 
 def tokenise(tokenizer: Tokenizer, image: Tensor) -> dict[str, Tensor]:
