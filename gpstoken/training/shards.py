@@ -103,9 +103,7 @@ def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_
             # One key: the order in which safetensors writes several is one of chance.
             described = {"identity": identity, "samples": count, DIGEST: digest(dict(sorted(tensors.items())))}
             with replacing(folder / file) as part:
-                part.write_bytes(
-                    save(tensors, {FORMAT: json.dumps(described)})
-                )  # save_file would make it unreadable for others
+                part.write_bytes(save(tensors, {FORMAT: json.dumps(described)}))
 
 
 def tokenise(tokenizer: Tokenizer, image: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
 
 from datamodules import TokenCache
+from gpstoken.files.digests import DIGEST, digest
 
 WARNINGS = (
     # Lightning 2.6 against torch 2.14.
@@ -46,8 +48,9 @@ def write(root, splits=SHARDS, grid=False, **changes):
         shards, first = [], 0
         for number, count in enumerate(counts):
             name = f"{split}/shard-{number:05d}.safetensors"
-            described = json.dumps({"identity": IDENTITY, "samples": count})
-            save_file(tensors(first, count, grid), root / name, {"gpstoken.cache": described})
+            content = tensors(first, count, grid)
+            described = {"identity": IDENTITY, "samples": count, DIGEST: digest(dict(sorted(content.items())))}
+            save_file(content, root / name, {"gpstoken.cache": json.dumps(described)})
             shards.append({"file": name, "samples": count})
             first += count
         record["splits"][split] = {"samples": first, "shards": shards}
@@ -266,3 +269,28 @@ def test_an_epoch_shorter_than_a_batch(root):
 def test_numbers_below_the_limit(root, name):
     with pytest.raises(ValueError, match=f"{name}: expected a whole number of at least"):
         TokenCache(str(root), **{name: -1})
+
+
+def test_no_flipped_bit_of_a_shard_gives_other_samples(root, capsys):
+    path, chance = root / "val/shard-00001.safetensors", random.Random(0)
+    whole, expected = path.read_bytes(), TokenCache(str(root)).dataset("val")[4]
+    for _ in range(160):
+        place, bit = chance.randrange(len(whole)), chance.randrange(8)
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        try:
+            found = TokenCache(str(root)).dataset("val")[4]
+        except ValueError as error:
+            assert str(path) in str(error)
+        else:
+            same = all(torch.equal(found[name], value) for name, value in expected.items())
+            assert same or "holds no digest" in capsys.readouterr().err, place
+
+
+@pytest.mark.parametrize(("labels", "said"), [([0, 1, 2, 3], "got 0 to 3"), ([0, -1, 2, 0], "got -1 to 2")])
+def test_labels_that_are_no_class(root, labels, said):
+    path, content = root / "val/shard-00000.safetensors", tensors(0, 4, False)
+    content["label"] = torch.tensor(labels)
+    described = {"identity": IDENTITY, "samples": 4, DIGEST: digest(dict(sorted(content.items())))}
+    save_file(content, path, {"gpstoken.cache": json.dumps(described)})
+    with pytest.raises(ValueError, match=rf"shard-00000\.safetensors: expected labels 0 to 2, {said}"):
+        TokenCache(str(root)).dataset("val")[0]
