@@ -26,10 +26,7 @@ class Compressed:
 
 
 class STARE(ImageDataModule):
-    """STARE. `root/im0001.ppm` or `.ppm.gz` ..., all that are there, 605 x 700 pixels (height x width), label 0.
-
-    No official split: 80/10/10; with `test_on_all` all are test, for models trained elsewhere.
-    """
+    """STARE: 80/10/10 of `root/im0001.ppm` or `.ppm.gz` ..., 605 x 700 px, label 0; all are test with `test_on_all`."""
 
     licence = "none stated; published for research"
     citation = "Hoover, Kouznetsova and Goldbaum, Locating Blood Vessels in Retinal Images, IEEE TMI 19 (2000) 203-210"

@@ -75,9 +75,9 @@ def below_one() -> Limit:
 
 def one_of(*words: str | int) -> Limit:
     """One of some words or numbers."""
-    known = ", ".join(map(repr, words))
+    known = " or ".join(map(repr, words)) if len(words) == 2 else f"one of {', '.join(map(repr, words))}"
     kinds = {type(word) for word in words}
-    return Limit(f"one of {known}", lambda value: type(value) in kinds and value in words)
+    return Limit(known, lambda value: type(value) in kinds and value in words)
 
 
 def flag() -> Limit:

@@ -54,10 +54,7 @@ def check_together(config: dict[str, Any]) -> None:
     ):  # fmt: skip
         if value % divisor:
             raise ValueError(f"{name}: expected a multiple of {divided_by} ({divisor}), got {value}")
-    size, grid, enlarged = config["image_size"], config["grid_size"], 2 ** (len(multipliers) - 1)
-    if grid * enlarged != size:
-        levels = f"the {len(multipliers)} decoder_multipliers enlarge it {enlarged} times"
-        raise ValueError(f"grid_size: expected {size / enlarged:g} for image_size {size}, since {levels}, got {grid}")
+    size = config["image_size"]
     smallest = config["min_region_size"]
     if size < 2 * smallest:
         raise ValueError(f"min_region_size: expected at most half of image_size ({size // 2}), got {smallest}")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from datamodules.crops import adm_centre_crop
 from gpstoken import GPSToken, Tokens, photo_memory, photos
+from gpstoken.checkpoints import write_plain
 from gpstoken.cli import main
 from gpstoken.images import centre_square
 from gpstoken.photo_files import find_inputs
@@ -36,12 +37,12 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def checkpoint(tokenizer, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "last.ckpt"
-    torch.save(
+    write_plain(
+        path,
         {
             "tokenizer": {"class_path": "gpstoken.tokenizer.GPSToken", "init_args": tokenizer.config},
             "state_dict": {f"tokenizer.{name}": tensor for name, tensor in tokenizer.state_dict().items()},
         },
-        path,
     )
     return path
 

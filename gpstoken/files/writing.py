@@ -25,15 +25,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     # In full: `a` and `a.b` must not be taken for one another by whoever looks for what a kill has left.
     part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    # Made here, so that it has the permissions that the user's umask gives, whatever writes into it afterwards.
-    with part.open("xb") as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777
     try:
+        # Made here, so that it has the permissions that the user's umask gives, whatever writes into it afterwards.
+        with part.open("xb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
         yield part
         part.chmod(mode)
         flush(part)
         os.replace(part, path)
         flush(path.parent)
+    except OSError as error:
+        # The name of the part would tell a user nothing; torch and safetensors have texts of their own.
+        if error.strerror is None or (error.filename is not None and str(part) != str(error.filename)):
+            raise
+        raise OSError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         part.unlink(missing_ok=True)
 

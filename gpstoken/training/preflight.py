@@ -34,6 +34,7 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         return
     if isinstance(network, Tokenizer) and hasattr(data, "image_size"):
         network.code((data.image_size, data.image_size))
+        _check_grid(network.config)
     device = trainer.strategy.root_device
     needed, free = estimate(network, data), free_bytes(device)
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -67,6 +68,18 @@ def estimate(network: Any, data: Any) -> int:
         counted = training_bytes(copy, lambda: F.mse_loss(copy(*given), given[0]))
     states = counted["parameters"] * 2 + counted["gradients"] + counted["moments"]
     return states + counted["activations"] * data.batch_size
+
+
+def _check_grid(config: dict[str, Any]) -> None:
+    """Refuses a decoder of `GPSToken` that makes images of another size than those it is trained on."""
+    if "decoder_multipliers" not in config or "grid_size" not in config:
+        return
+    size, grid, levels = config["image_size"], config["grid_size"], len(config["decoder_multipliers"])
+    if grid * 2 ** (levels - 1) != size:
+        needed = f"since {levels} decoder_multipliers enlarge it {2 ** (levels - 1)} times"
+        raise ValueError(
+            f"grid_size: expected {size / 2 ** (levels - 1):g} for image_size {size}, {needed}, got {grid}"
+        )
 
 
 def free_bytes(device: torch.device) -> int:

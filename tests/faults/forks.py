@@ -6,11 +6,15 @@ Not of the test's own process, which may have trained or profiled: torch then fo
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+import cloudpickle
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload([
@@ -19,14 +23,20 @@ SERVER.set_forkserver_preload([
 ])  # fmt: skip
 
 
-def forked(work: Callable[[], int], log: Path) -> int:
-    """Runs `work`, which can be pickled, in a process; its output goes to `log`.
+def forked(work: Callable[[], int | None], log: Path) -> int:
+    """Runs `work` in a process, its output in `log`: the exit code, or minus the number of the signal that ended it."""
+    return ended(started(work, log))
 
-    Returns:
-        The exit code, or minus the number of the signal that ended it.
-    """
-    process = SERVER.Process(target=_run, args=(work, log))
+
+def started(work: Callable[[], int | None], log: Path) -> BaseProcess:
+    """Starts `work` in a process, its output in `log`."""
+    process = SERVER.Process(target=_run, args=(cloudpickle.dumps(work), log))
     process.start()
+    return process
+
+
+def ended(process: BaseProcess) -> int:
+    """Waits for a process that `started` gave: its exit code, as `forked` gives it."""
     process.join()
     return process.exitcode
 
@@ -34,6 +44,25 @@ def forked(work: Callable[[], int], log: Path) -> int:
 def command(arguments: list[str], folder: Path, scratch: Path) -> Callable[[], int]:
     """`gpstoken ARGUMENTS` in `folder`, for `forked`."""
     return partial(_command, arguments, folder, scratch)
+
+
+def together(work: Callable[[], int | None], folder: Path, count: int = 2) -> None:
+    """Runs `work` in `count` processes that find each other as those of Lightning's own launcher do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    members = [started(partial(_member, work, rank, count, port), folder / f"rank_{rank}.txt") for rank in range(count)]
+    codes = [ended(each) for each in members]
+    assert codes == [0] * count, "\n".join(path.read_text()[-2000:] for path in folder.glob("rank_*.txt"))
+
+
+def _member(work: Callable[[], int | None], rank: int, count: int, port: int) -> int | None:
+    from lightning.pytorch.utilities import rank_zero_only
+
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": count}
+    os.environ |= {name: str(value) for name, value in {**place, "LOCAL_RANK": rank}.items()}
+    rank_zero_only.rank = rank  # Lightning reads it when it is imported
+    return work()
 
 
 def _command(arguments: list[str], folder: Path, scratch: Path) -> int:
@@ -46,7 +75,7 @@ def _command(arguments: list[str], folder: Path, scratch: Path) -> int:
     return cli.main(arguments)
 
 
-def _run(work: Callable[[], int], log: Path) -> None:
+def _run(work: bytes, log: Path) -> None:
     import torch
 
     with log.open("wb") as file:
@@ -58,7 +87,7 @@ def _run(work: Callable[[], int], log: Path) -> None:
     torch.set_num_threads(1)
     code = 70
     try:
-        code = work()
+        code = cloudpickle.loads(work)() or 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     except BaseException:

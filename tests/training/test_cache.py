@@ -333,7 +333,7 @@ def test_tokens_that_are_no_numbers(arguments, save, make_module, tmp_path):
     broken = make_module().tokenizer
     with torch.no_grad():
         broken.refine.to_features.bias[1] = torch.nan
-    with pytest.raises(ValueError, match="train: features of samples 0 to 3 is not finite"):
+    with pytest.raises(ValueError, match=r"tensor 'refine\.to_features\.bias' is not finite"):
         cache.main(arguments(tmp_path / "cache", checkpoint=save(broken)))
     assert not (tmp_path / "cache").exists()
 
@@ -364,7 +364,7 @@ def test_wrong_options(arguments, tmp_path, capsys, options, message):
     ("options", "message"),
     [
         (["--device", "nonsense"], "--device nonsense: "),
-        (["--data.init_args.image_size", "0"], "Folder: image_size must be at least 1, got 0"),
+        (["--data.init_args.image_size", "0"], "image_size: expected a whole number from 1 to 65536, got 0"),
         (["--data.init_args.root", "absent"], "Folder: found nothing at absent"),
     ],
 )

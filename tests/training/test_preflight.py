@@ -14,14 +14,13 @@ from gpstoken.training import preflight
         (["--trainer.devices", "0"], "--trainer.devices: expected a whole number of at least 1"),
         (["--trainer.max_stepz", "3"], "did you mean trainer.max_steps?"),
         (["--data.init_args.root", ""], "root: expected a text that is not empty, got ''"),
-        (["--data.init_args.image_size", "33"], "image: sides must be multiples of 2 pixels, got 33x33"),
     ],
 )
 def test_a_bad_option_is_one_line_before_training(tiny_arguments, run_cli, tmp_path, capfd, option, said):
     assert run_cli([*tiny_arguments(), *option]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gpstoken: ")]
     assert len(lines) == 1 and said in lines[0]
-    assert not (tmp_path / "scratch").exists()
+    assert not list(tmp_path.glob("scratch/*"))
 
 
 def test_what_cannot_fit_into_memory_is_refused_unless_a_flag_says_so(tiny_arguments, run_cli, monkeypatch, capfd):
