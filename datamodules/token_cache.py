@@ -189,7 +189,7 @@ def _read(path: Path, classes: int | None) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:
         described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
     tensors = load_file(path)
-    check_digest(path, dict(sorted(tensors.items())), described.get(DIGEST))
+    check_digest(path, tensors, described.get(DIGEST))
     label = tensors["label"]
     if label.is_floating_point() or bool((label < 0).any()) or (classes is not None and int(label.max()) >= classes):
         raise ValueError(f"{path}: expected labels 0 to {(classes or 0) - 1}, got {label.min()} to {label.max()}")

@@ -67,7 +67,7 @@ def test_what_no_argument_can_be_is_refused_in_one_line(kind, name, value):
         (GPSToken, "num_tokens", 0), (GPSToken, "num_tokens", -3), (GPSToken, "num_tokens", 100_000),
         (GPSToken, "depth", -1), (GPSToken, "roi_size", 0), (GPSToken, "image_size", 0),
         (GPSToken, "feature_channels", 0), (GPSToken, "stem_channels", 0), (GPSToken, "decoder_blocks", -1),
-        (GPSToken, "grid_size", 48), (GPSToken, "lambda_", -1.0), (GPSToken, "support_factor", 0.0),
+        (GPSToken, "grid_size", 0), (GPSToken, "lambda_", -1.0), (GPSToken, "support_factor", 0.0),
         (GPSToken, "min_region_size", 200), (GPSToken, "partition_backend", "gpu"), (GPSToken, "splat_backend", "x"),
         (GPSToken, "width", 100), (TokenizerModule, "accumulate", -1), (TokenizerModule, "accumulate", 0),
         (TokenizerModule, "adversarial_start", -1), (TokenizerModule, "discriminator_channels", 0),

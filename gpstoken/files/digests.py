@@ -15,7 +15,8 @@ DIGEST = "gpstoken_sha256"  # its key in a checkpoint, and in the header of a sa
 def digest(content: Any) -> str:
     """Hexadecimal sha256 over nested dicts and lists: keys, numbers, texts, and of tensors type, shape and bytes.
 
-    It does not depend on the device. What is neither plain nor a tensor counts by the name of its type alone.
+    It depends neither on the device nor on the order of keys. What is neither plain nor a tensor counts by the name of
+    its type alone.
     """
     hashed = hashlib.sha256()
     _add(hashed, content)
@@ -52,8 +53,8 @@ def _add(hashed: Any, value: Any) -> None:
         hashed.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
     elif isinstance(value, Mapping):
         hashed.update(f"{{{len(value)}".encode())
-        for key, each in value.items():
-            hashed.update(repr(key).encode())
+        for key, each in sorted(((repr(key), each) for key, each in value.items()), key=lambda pair: pair[0]):
+            hashed.update(key.encode())
             _add(hashed, each)
     elif isinstance(value, list | tuple):
         hashed.update(f"[{len(value)}".encode())

@@ -75,11 +75,10 @@ def _check_grid(config: dict[str, Any]) -> None:
     if "decoder_multipliers" not in config or "grid_size" not in config:
         return
     size, grid, levels = config["image_size"], config["grid_size"], len(config["decoder_multipliers"])
-    if grid * 2 ** (levels - 1) != size:
-        needed = f"since {levels} decoder_multipliers enlarge it {2 ** (levels - 1)} times"
-        raise ValueError(
-            f"grid_size: expected {size / 2 ** (levels - 1):g} for image_size {size}, {needed}, got {grid}"
-        )
+    times = 2 ** (levels - 1)
+    if grid * times != size:
+        why = f"since {levels} decoder_multipliers enlarge it {times} times"
+        raise ValueError(f"grid_size: expected {size / times:g} for image_size {size}, {why}, got {grid}")
 
 
 def free_bytes(device: torch.device) -> int:

@@ -101,8 +101,8 @@ def _without(value: Any) -> Any:
 def _tensors(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return (str(value.dtype), tuple(value.shape), value.flatten().tolist())
-    if isinstance(value, dict):
-        return {name: _tensors(each) for name, each in value.items()}
+    if isinstance(value, dict):  # in whatever order: that of the last metrics is one of when they came
+        return sorted(((repr(name), _tensors(each)) for name, each in value.items()), key=lambda pair: pair[0])
     return [_tensors(each) for each in value] if isinstance(value, list | tuple) else value
 
 
