@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gpstoken.files.digests import DIGEST, check_digest, digest
+from gpstoken.files.reasons import looks_like
 from gpstoken.files.writing import replacing
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -104,9 +105,10 @@ def read_tokenizer(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Ten
     """
     checkpoint = read_plain(path)
     described = checkpoint.get("tokenizer") if isinstance(checkpoint, dict) else None
-    if not isinstance(described, dict) or "class_path" not in described or "state_dict" not in checkpoint:
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(described, dict) or "class_path" not in described or not isinstance(weights, dict):
         raise ValueError(f"{path}: not a tokenizer checkpoint of this project (no 'tokenizer' entry or no weights)")
-    return described["class_path"], described.get("init_args", {}), below("tokenizer.", checkpoint["state_dict"])
+    return described["class_path"], described.get("init_args", {}), below("tokenizer.", weights)
 
 
 def read_official(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,36 +167,16 @@ def read_plain(path: str | Path) -> Any:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
-        raise ValueError(f"{path}: not a readable checkpoint ({_looks_like(Path(path), error)})") from error
+        raise ValueError(f"{path}: not a readable checkpoint ({looks_like(Path(path), error)})") from error
     if isinstance(content, dict):
         check_digest(path, {name: part for name, part in content.items() if name != DIGEST}, content.pop(DIGEST, None))
     return content
 
 
-def _looks_like(path: Path, error: Exception) -> str:
-    """What an unreadable checkpoint is, and what to do, in a few words."""
-    if path.is_dir():
-        return "a folder; name the file in it"
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError as reason:
-        return reason.strerror or type(reason).__name__
-    if not start:
-        return "an empty file; fetch it again"
-    if start.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS; run `git lfs pull` where it comes from"
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page; the download needs a login or another address"
-    # Torch's own text advises to trust the file.
-    if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return f"it names {named[1]}, and only tensors and plain data are read"
-    return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "of no known format"
-
-
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    names = [name for name in tensors if isinstance(name, str) and name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
 def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weights: dict[str, Tensor]) -> Module:
@@ -235,7 +217,7 @@ def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, T
         ValueError: naming the first tensor that differs, or is not finite.
     """
     for name, tensor in expected.items():
-        if name not in weights:
+        if not isinstance(weights.get(name), Tensor):
             raise ValueError(f"{path}: tensor {name!r} is missing")
         if weights[name].shape != tensor.shape:
             raise ValueError(

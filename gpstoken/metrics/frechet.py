@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpstoken.files.reasons import reason
 from gpstoken.files.writing import replacing
 
 # A covariance that was rounded to float32 has eigenvalues down to about -6e-8 of its largest, and as much asymmetry.
@@ -107,8 +108,8 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
             names = set(file.files)
             wanted = {name for keys in KEYS.values() for name in keys} | {"count"}
             arrays = {name: file[name] for name in sorted(names & wanted)}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"statistics {path}: not a readable npz ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+        raise ValueError(f"statistics {path}: not a readable npz ({reason(error)})") from error
     if not {"mu", "sigma"} <= names:
         held = "images (arr_0), not statistics" if "arr_0" in names else f"{sorted(names)[:6]}, not mu and sigma"
         raise ValueError(f"statistics {path}: holds {held}")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpstoken.files.reasons import reason
 from gpstoken.metrics.samples import archive_shape, count
 from gpstoken.provenance import file_hash
 
@@ -65,8 +66,8 @@ def read_array(path: Path, key: str) -> np.ndarray:
             return file[key]
     except KeyError:
         raise ValueError(f"{path}: no {key} in it; expected images arr_0 and labels arr_1") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a readable npz ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+        raise ValueError(f"{path}: not a readable npz ({reason(error)})") from error
 
 
 def read_images(path: Path) -> LabelledImages:
@@ -101,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(read, dict):
         raise ValueError(f"{path}: expected an object, got {type(read).__name__}")

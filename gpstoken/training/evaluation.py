@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from lightning import LightningDataModule, Trainer
 from torch import nn
 
@@ -21,7 +20,8 @@ from gpstoken.metrics.distributions import paired_scores
 from gpstoken.metrics.focus import disc
 from gpstoken.metrics.weights import weights_record
 from gpstoken.provenance import file_hash
-from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE
+from gpstoken.training.files import CHECKPOINT_FILE
+from gpstoken.training.origins import read_data_of, read_origin
 from gpstoken.training.parts import Parts
 from gpstoken.training.recorder import SIDES, Recorder
 from gpstoken.training.run import RunCLI
@@ -108,7 +108,7 @@ def evaluate_run(
     if not (run / CHECKPOINT_FILE).is_file():
         raise ValueError(f"{run}: no {CHECKPOINT_FILE}; the run is not finished")
     started = perf_counter()
-    trained_on = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]  # with all defaults
+    trained_on = read_data_of(run)
     size = trained_on["image_size"]
     cli = RunCLI(args=["--config", str(run / "config.yaml"), *(_keep_size(data, size) if data else [])], run=False)
     module, images = cli.model, cli.datamodule
@@ -186,22 +186,6 @@ def evaluate_run(
         first=trainer.is_global_zero,
         parts=parts,
     )
-
-
-def read_origin(run: Path) -> dict[str, Any]:
-    """What a run says of where it comes from: "commit", of published weights "weights" too; empty without a file.
-
-    Raises:
-        ValueError: for a damaged file.
-    """
-    path = run / ORIGIN_FILE
-    try:
-        origin = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not readable ({error})") from error
-    if not isinstance(origin, dict):
-        raise ValueError(f"{path}: expected an object, got a {type(origin).__name__}")
-    return origin
 
 
 def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpstoken.files.reasons import reason
 from gpstoken.files.writing import replacing
 
 
@@ -50,16 +51,15 @@ class Parts:
 
     def columns(self) -> list[str]:
         """Names of all columns, in the order in which they were given; none before the first file."""
-        for path in self.files():
-            with np.load(path, allow_pickle=False) as file:
-                return list(file.files)
-        return []
+        return next((list(_read(path)) for path in self.files()), [])
 
     def read(self, names: list[str]) -> Iterator[dict[str, np.ndarray]]:
         """The columns `names`, file by file."""
         for path in self.files():
-            with np.load(path, allow_pickle=False) as file:
-                yield {name: file[name] for name in names}
+            columns = _read(path, names)
+            if len(columns) != len(set(names)):
+                raise ValueError(f"{path}: lacks one of {', '.join(names)}; delete {self.folder} and start again")
+            yield {name: columns[name] for name in names}
 
     def sorted(self, names: list[str]) -> dict[str, np.ndarray]:
         """The columns `names` of all images, by index."""
@@ -74,3 +74,16 @@ class Parts:
     def remove(self) -> None:
         """Deletes the folder with all that is in it, also what a kill has left."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    """The columns of one file, all or those of `names` that it has.
+
+    Raises:
+        ValueError: for a damaged file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if names is None or name in names}
+    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+        raise ValueError(f"{path}: damaged ({reason(error)}); delete {path.parent} and start again") from error

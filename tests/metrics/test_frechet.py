@@ -140,7 +140,7 @@ def test_files_that_are_no_statistics(tmp_path):
     with pytest.raises(ValueError, match=r"mu_s and sigma_s have the shapes \(2,\) and None"):
         read_statistics(path)
     np.savez(path, mu=np.array([None, 1]), sigma=np.eye(2))
-    with pytest.raises(ValueError, match=r"file\.npz: not a readable npz \(Object arrays"):
+    with pytest.raises(ValueError, match=r"file\.npz: not a readable npz \(it holds Python objects"):
         read_statistics(path)
     np.savez(path, mu=np.array(["a", "b"]), sigma=np.eye(2))
     with pytest.raises(ValueError, match="mu and sigma are not floating-point numbers"):

@@ -1,0 +1,32 @@
+"""What is wrong with a file that a library cannot read, in a few words."""
+
+import re
+from pathlib import Path
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, without advice to switch a safe reader off; its kind where it says nothing."""
+    if "allow_pickle" in str(error) or "weights_only" in str(error):
+        return "it holds Python objects, and only numbers are read"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def looks_like(path: Path, error: Exception) -> str:
+    """What an unreadable checkpoint is, and what to do, in a few words."""
+    if path.is_dir():
+        return "a folder; name the file in it"
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as reason:
+        return reason.strerror or type(reason).__name__
+    if not start:
+        return "an empty file; fetch it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; run `git lfs pull` where it comes from"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page; the download needs a login or another address"
+    # Torch's own text advises to trust the file.
+    if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it names {named[1]}, and only tensors and plain data are read"
+    return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "of no known format"
