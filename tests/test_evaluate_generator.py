@@ -365,7 +365,7 @@ def test_files_that_do_not_fit_are_refused(root, tmp_path):
         ((images, labels[:9]), "12 images, but 9 labels"),
         ((images, labels - 1), r"expected labels arr_1"),
         ((images,), "no arr_1 in it"),
-        ((images, np.array([{}])), r"not a readable npz \(Object arrays"),
+        ((images, np.array([{}])), r"not a readable npz \(it holds Python objects"),
     ):
         np.savez(path, *content)
         with pytest.raises(ValueError, match=said):

@@ -204,9 +204,9 @@ def test_an_empty_validation_split_is_no_error(numbers):
         data.test_dataloader()
 
 
-@pytest.mark.parametrize(("name", "choices"), [("crop", "'adm', 'release'"), ("on_error", "'stop', 'skip'")])
+@pytest.mark.parametrize(("name", "choices"), [("crop", "'adm' or 'release'"), ("on_error", "'stop' or 'skip'")])
 def test_words_that_are_no_choice(numbers, name, choices):
-    with pytest.raises(ValueError, match=f"{name}: expected one of {choices}, got 'foo'"):
+    with pytest.raises(ValueError, match=f"{name}: expected {choices}, got 'foo'"):
         numbers(**{name: "foo"})
 
 
