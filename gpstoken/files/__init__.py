@@ -1,1 +1,1 @@
-"""Files, whatever is in them: written whole, locked, read safely. `datamodules` uses this package too, and no other."""
+"""Files, whatever is in them: written whole, locked, read safely. `datamodules` uses it too."""

@@ -23,8 +23,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         OSError: if it cannot be written, or `path` is a folder.
     """
     path = Path(path)
-    # In full: `a` and `a.b` must not be taken for one another by whoever looks for what a kill has left.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    part = _part(path)
     try:
         # Made here, so that it has the permissions that the user's umask gives, whatever writes into it afterwards.
         with part.open("xb") as file:
@@ -65,7 +64,7 @@ def replacing_folder(folder: str | Path, ours: Callable[[Path], bool]) -> Iterat
     """
     folder = Path(folder)
     check_replaceable(folder, ours)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    part = _part(folder)
     part.mkdir()
     try:
         yield part
@@ -113,7 +112,7 @@ def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], b
     source, folder = Path(source), Path(folder)
     check_replaceable(folder, ours)
     if _disk(source) != _disk(folder.parent):
-        part = folder.with_name(f".{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+        part = _part(folder)
         try:
             shutil.copytree(source, part)
             move_folder(part, folder, ours)
@@ -167,6 +166,14 @@ def remove_abandoned(path: str | Path) -> None:
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path, name: str) -> None:
+    """Removes the folders .NAME.KEY.parts, in which work for `name` was begun; of no other name, `a.b` for `a`."""
+    left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.parts")
+    for path in folder.iterdir():
+        if left.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def flush(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -174,6 +181,11 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _part(path: Path) -> Path:
+    """A name beside `path` that holds its own in full: `a` and `a.b` must not be taken for one another after a kill."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
 
 
 def _disk(path: Path) -> int:

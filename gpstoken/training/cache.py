@@ -6,8 +6,6 @@ A killed call goes on where it was: shards that are done lie in .DIR.*.parts bes
 import argparse
 import hashlib
 import json
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from lightning import LightningDataModule
 from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
 from gpstoken.files.locks import locked
-from gpstoken.files.writing import check_replaceable, check_writable, move_folder, replacing
+from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_unfinished, replacing
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.real_images import DATA_HELP, class_names, read_data
@@ -115,7 +113,7 @@ def make_cache(
     with replacing(work / CACHE_FILE) as part:
         part.write_text(json.dumps(record, indent=1) + "\n")
     move_folder(work, output, is_cache)
-    _remove_given_up(output)
+    remove_unfinished(output.parent, output.name)
     counts = ", ".join(f"{plan.samples} of {plan.split}" for plan in plans)
     print(f"{output}: tokens of {counts} by tokenizer {record['tokenizer']['sha256'][:12]}")
 
@@ -140,11 +138,3 @@ def _is_whole(folder: Path, identity: str) -> bool:
         return same and all(samples_of(folder / shard["file"], identity) == shard["samples"] for shard in shards)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _remove_given_up(output: Path) -> None:
-    """Removes what is left of caches with this name that were begun and never ended."""
-    left = re.compile(rf"\.{re.escape(output.name)}\.[0-9a-f]{{16}}\.parts")
-    for folder in output.parent.iterdir():
-        if left.fullmatch(folder.name):
-            shutil.rmtree(folder)

@@ -7,7 +7,6 @@ Several devices share the images (`--devices 2`, or torchrun), each image on one
 import argparse
 import csv
 import json
-import re
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
 from gpstoken.files.locks import locked
-from gpstoken.files.writing import check_writable, remove_abandoned, replacing
+from gpstoken.files.writing import check_writable, remove_abandoned, remove_unfinished, replacing
 from gpstoken.limits import at_least, limits, text
 from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
@@ -24,7 +23,6 @@ from gpstoken.metrics.networks import load_features
 from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.evaluation import Evaluated, Protocol, evaluate_run
-from gpstoken.training.parts import Parts
 
 
 def main(arguments: list[str]) -> int:
@@ -110,10 +108,7 @@ def _evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, da
     for path in (output, output.with_suffix(".csv")):
         remove_abandoned(path)
     write(seeds, output, scale)
-    left = re.compile(rf"\.{re.escape(output.stem)}\.[0-9a-f]{{16}}\.parts")
-    for folder in output.parent.iterdir():
-        if left.fullmatch(folder.name):  # also of an evaluation that was given up
-            Parts(folder).remove()
+    remove_unfinished(output.parent, output.stem)  # also of an evaluation that was given up
 
 
 def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
