@@ -52,9 +52,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.filterwarnings(warning))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    # Bitwise equality needs equal thread counts, and nets this small gain nothing from a second one.
+    # Bitwise equality needs equal thread counts, and nets this small gain nothing from a second one. It holds for a
+    # whole module, so that what its fixtures compute is computed as its tests compute it.
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
