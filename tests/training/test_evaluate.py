@@ -144,9 +144,9 @@ def test_two_processes_give_the_numbers_of_one(tiny_runs, whole, tmp_path):
 def test_another_number_of_threads_changes_single_levels_alone(tiny_runs, whole, evaluate, tmp_path):
     """Threads divide a sum among them, so that it is rounded elsewhere.
 
-    About 20 layers of sums of up to 144 products differ by up to 20 * sqrt(144) * 2^-24 = 1.5e-5 of a scale where a level
-    is 1 / 127.5: of 3,072 levels those flip that lie within .002 of a boundary, 12 as a rule and less than 30 by five
-    standard deviations. By Cauchy and Schwarz n flips change a sum of squared errors S by n + 2 sqrt(n S) at most.
+    About 20 layers of sums of up to 144 products differ by up to 20 * sqrt(144) * 2^-24 = 1.5e-5 of a scale where a
+    level is 1 / 127.5: of 3,072 levels those flip that lie within .002 of a boundary, 12 as a rule and less than 30 by
+    five standard deviations. By Cauchy and Schwarz n flips change a sum of squared errors S by n + 2 sqrt(n S) at most.
     """
     torch.set_num_threads(2)
     try:
