@@ -18,6 +18,7 @@ class PatchDiscriminator(nn.Module):
             levels: strided levels.
         """
         super().__init__()
+        self.channels, self.levels = channels, levels
         widths = [channels * min(2**level, 8) for level in range(levels + 1)]
         layers: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for level in range(1, levels + 1):

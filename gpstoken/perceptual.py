@@ -53,9 +53,7 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
     if network not in ("alexnet", "vgg16"):
         raise ValueError(f"perceptual network: expected 'alexnet' or 'vgg16', got {network!r}")
     weights = read_weights(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # lpips calls torchvision in a way that torchvision deprecates
-        distance = lpips.LPIPS(net={"alexnet": "alex", "vgg16": "vgg"}[network], pnet_rand=True, verbose=False)
+    distance = untrained_lpips(network, heads=True)
     with torch.no_grad():
         for name, parameter in distance.net.named_parameters():
             # "slice2.4.weight" of lpips is "features.4.weight" of torchvision
@@ -65,6 +63,19 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
             parameter.copy_(weights[source])
     # Convolutions of a CPU are an eighth to a third faster so.
     return distance.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+
+def untrained_lpips(network: str, heads: bool = False) -> lpips.LPIPS:
+    """LPIPS with a random trunk.
+
+    Args:
+        network: "alexnet" or "vgg16".
+        heads: whether its heads are those of the `lpips` package.
+    """
+    trunk = {"alexnet": "alex", "vgg16": "vgg"}[network]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips calls torchvision in a way that torchvision deprecates
+        return lpips.LPIPS(net=trunk, pretrained=heads, pnet_rand=True, verbose=False)
 
 
 def load_inception(path: str | Path, features: list[str]) -> nn.Module:

@@ -1,22 +1,19 @@
 """What a training will take, printed before it begins; one that cannot fit into the memory that is free is refused."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from gpstoken.base import Tokenizer
-from gpstoken.profiling.inputs import network_arguments, picture
-from gpstoken.profiling.memory import training_bytes
-from gpstoken.profiling.shapes import without_weights
+from gpstoken.perceptual import HOW_TO_GET
+from gpstoken.training.needs import needs, products_per_second
 
 GIB = 2**30
 
 
 def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path | None, allow_large: bool) -> None:
-    """Prints parameters, batch, steps, estimated memory and places; refuses images that the tokenizer cannot take.
+    """Prints parameters, batch, steps, estimated memory and time, and places; refuses images of a wrong size.
 
     Args:
         module: a `TokenizerModule` or `GeneratorModule`.
@@ -27,7 +24,7 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         allow_large: whether to go on where the memory does not suffice.
 
     Raises:
-        ValueError: for such images, or too little memory; names the smaller form.
+        ValueError: for such images, too little memory or a network of the loss that is not there; says what to do.
     """
     network = getattr(module, "tokenizer", None) or getattr(module, "network", None)
     if network is None or not hasattr(network, "config"):
@@ -35,39 +32,25 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
     if isinstance(network, Tokenizer) and hasattr(data, "image_size"):
         network.code((data.image_size, data.image_size))
         _check_grid(network.config)
+        _check_perceptual(module)
     device = trainer.strategy.root_device
-    needed, free = estimate(network, data), free_bytes(device)
+    step, free = needs(module, data), free_bytes(device)
+    seconds = step.products / products_per_second(device)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     steps = "no limit of" if trainer.max_steps < 0 else trainer.max_steps
+    memory = f"{step.memory / GIB:.1f} GiB of memory"
+    time = f"{seconds:.2g}" if seconds < 10 else f"{seconds:,.0f}"
     print(
-        f"{type(network).__name__}: {parameters / 1e6:.2f} M parameters, batch {data.batch_size}, {steps} steps, about "
-        f"{needed / GIB:.1f} GiB of memory (estimated, without the loss's networks; {free / GIB:.1f} GiB are free on "
-        f"{device.type})"
+        f"{type(network).__name__}: {parameters / 1e6:.2f} M parameters, batch {data.batch_size}, {steps} steps "
+        f"of at least {time} s, about {memory} ({free / GIB:.1f} GiB are free on {device.type})"
     )
     print(f"works in {scratch}, ends in {output or scratch}; the same command goes on after a kill", flush=True)
-    if needed > free and not allow_large:
+    if step.memory > free and not allow_large:
         raise ValueError(
-            f"training needs about {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free: take a smaller "
+            f"training needs about {memory}, {free / GIB:.1f} GiB are free: take a smaller "
             "--data.init_args.batch_size or the small form, -c experiments/_scale/laptop.yaml after the row (of a "
             "generator laptop_generators.yaml), or go on with --allow_large true"
         )
-
-
-def estimate(network: Any, data: Any) -> int:
-    """Bytes of weights, gradients, Adam's moments, averaged weights and what a batch's forward pass keeps.
-
-    The activations of one sample are counted on a copy without weights, and taken as many times as the batch is large.
-    """
-    copy = without_weights(partial(type(network), **network.config), ()).train()
-    if isinstance(network, Tokenizer):
-        size = data.image_size
-        image = picture(1, size)
-        counted = training_bytes(copy, lambda: F.mse_loss(copy(image), image))
-    else:
-        given = network_arguments(copy, 1)
-        counted = training_bytes(copy, lambda: F.mse_loss(copy(*given), given[0]))
-    states = counted["parameters"] * 2 + counted["gradients"] + counted["moments"]
-    return states + counted["activations"] * data.batch_size
 
 
 def _check_grid(config: dict[str, Any]) -> None:
@@ -79,6 +62,15 @@ def _check_grid(config: dict[str, Any]) -> None:
     if grid * times != size:
         why = f"since {levels} decoder_multipliers enlarge it {times} times"
         raise ValueError(f"grid_size: expected {size / times:g} for image_size {size}, {why}, got {grid}")
+
+
+def _check_perceptual(module: Any) -> None:
+    """Refuses a loss whose network is not on the disk."""
+    if module.perceptual_weight and not Path(module.perceptual_weights).is_file():
+        raise ValueError(
+            f"perceptual_weights: there is no {module.perceptual_weights}; {HOW_TO_GET}, or train without LPIPS by "
+            "--model.init_args.perceptual_weight 0"
+        )
 
 
 def free_bytes(device: torch.device) -> int:

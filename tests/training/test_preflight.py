@@ -1,6 +1,9 @@
 """What is refused before a training begins, in one line."""
 
+import time
+
 import pytest
+import torch
 
 from gpstoken.training import preflight
 
@@ -32,3 +35,37 @@ def test_what_cannot_fit_into_memory_is_refused_unless_a_flag_says_so(tiny_argum
     assert run_cli([*arguments, "--allow_large", "true"]) == 0
     shown = capfd.readouterr()
     assert "M parameters" in shown.out and "litlogger" not in shown.err
+
+
+def test_the_networks_of_the_loss_count_too(make_module, noise):
+    """LPIPS by VGG16: 14.7 M weights, and at 32 px what its layers keep of one image, after torchvision's shapes."""
+    data, modules = noise(), [make_module(), make_module(perceptual_weight=1.0), make_module(adversarial_start=0)]
+    plain, judged, adversarial = (preflight.needs(module, data) for module in modules)
+    # Of 3 x 3 convolutions to (channels, side): multiply-adds of VGG16's trunk, of both images, three times.
+    widths = [(3, 64, 32), (64, 64, 32), (64, 128, 16), (128, 128, 16), (128, 256, 8), (256, 256, 8), (256, 256, 8)]
+    widths += [(256, 512, 4), (512, 512, 4), (512, 512, 4), (512, 512, 2), (512, 512, 2), (512, 512, 2)]
+    trunk = sum(9 * before * after * side**2 for before, after, side in widths)
+    heads = 64 * 32**2 + 128 * 16**2 + 256 * 8**2 + 512 * (4**2 + 2**2)  # 1 x 1 convolutions of the difference
+    assert judged.products - plain.products == 3 * data.batch_size * (2 * trunk + heads)
+    weights = 4 * sum(9 * before * after + after for before, after, _ in widths)
+    assert judged.memory - plain.memory > weights
+    # A convolution 4 x 4 of 3 to 4 channels at 16 px, one to 8 at 15 px, one to a logit at 14 px.
+    patches = 16 * (3 * 4 * 16**2 + 4 * 8 * 15**2 + 8 * 1 * 14**2)
+    assert adversarial.products - plain.products == 3 * data.batch_size * patches
+
+
+def test_a_step_takes_at_least_what_is_said(make_module, noise):
+    module, data = make_module(), noise(batch_size=16)
+    image = torch.rand(16, 3, 32, 32)
+    said = preflight.needs(module, data).products / preflight.products_per_second(torch.device("cpu"))
+    begin = time.perf_counter()
+    for _ in range(3):
+        module.autoencoder_terms(image, False)["loss"].backward()
+    assert 0 < said < (time.perf_counter() - begin) / 3
+
+
+def test_a_missing_network_of_the_loss_is_said_with_what_to_do(tiny_arguments, run_cli, capfd):
+    arguments = tiny_arguments(model={"init_args": {"perceptual_weight": 1.0, "perceptual_weights": "nowhere.pt"}})
+    assert run_cli(arguments) == 2
+    (line,) = [each for each in capfd.readouterr().err.splitlines() if each.startswith("gpstoken: ")]
+    assert "there is no nowhere.pt" in line and "--model.init_args.perceptual_weight 0" in line

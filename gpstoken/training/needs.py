@@ -1,0 +1,97 @@
+"""Memory and time of a training step, estimated before it begins: on networks without weights, whatever their size."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gpstoken.base import Tokenizer
+from gpstoken.losses import PatchDiscriminator, generator_loss
+from gpstoken.perceptual import untrained_lpips
+from gpstoken.profiling.counting import count
+from gpstoken.profiling.inputs import network_arguments, picture
+from gpstoken.profiling.memory import training_bytes
+from gpstoken.profiling.shapes import without_weights
+from gpstoken.profiling.timing import timed
+
+BACKWARD = 3  # a step's products to those of its forward pass: by the input and by the weights, each as many
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a step takes.
+
+    Attributes:
+        memory: bytes of weights, gradients, Adam's moments, averaged weights and what the forward pass keeps.
+        products: multiply-adds.
+    """
+
+    memory: int
+    products: int
+
+
+def needs(module: Any, data: Any) -> Needs:
+    """Counts one sample on copies without weights; a batch keeps and computes that as many times as it is large.
+
+    Args:
+        module: a `TokenizerModule`, whose LPIPS and discriminator count too, or a `GeneratorModule`.
+        data: its data module.
+    """
+    samples = data.batch_size * getattr(module, "accumulate", 1)
+    network = getattr(module, "tokenizer", None) or module.network
+    copy = without_weights(partial(type(network), **network.config), ()).train()
+    networks, loss = _tokenizer_loss(module, copy, data.image_size) if isinstance(network, Tokenizer) else (copy, None)
+    if loss is None:
+        given = network_arguments(copy, 1)
+        loss = lambda: F.mse_loss(copy(*given), given[0])  # noqa: E731
+    counted = training_bytes(networks, loss)
+    states = counted["parameters"] + _bytes(copy) + counted["gradients"] + counted["moments"]
+    products = count(loss)[1].total
+    return Needs(states + counted["activations"] * data.batch_size, BACKWARD * products * samples)
+
+
+def products_per_second(device: torch.device) -> float:
+    """Multiply-adds a second of a 3 x 3 convolution of 64 channels, which few layers of a network reach.
+
+    It takes a tenth of a second on two cores.
+    """
+    layer = nn.Conv2d(64, 64, 3, padding=1, device=device)
+    pixels = torch.zeros(4, 64, 64, 64, device=device)
+    with torch.no_grad():
+        layer(pixels)
+        begin, times = time.perf_counter(), []
+        while len(times) < 3 or time.perf_counter() - begin < 0.05:
+            times.append(timed(lambda: layer(pixels), device)[1])
+    return pixels.numel() * 64 * 9 / (median(times) / 1000)
+
+
+def _tokenizer_loss(module: Any, tokenizer: nn.Module, size: int) -> tuple[nn.Module, Any]:
+    """The networks of a tokenizer's training, without weights, and the loss of its costliest step on one image."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        networks = nn.ModuleDict({"tokenizer": tokenizer})
+        if module.perceptual_weight:
+            networks["perceptual"] = untrained_lpips(module.perceptual_network).requires_grad_(False)
+        if module.discriminator is not None:
+            networks["discriminator"] = PatchDiscriminator(module.discriminator.channels, module.discriminator.levels)
+    image = picture(1, size)
+
+    def loss() -> Tensor:
+        reconstruction = tokenizer(image)
+        total = F.mse_loss(reconstruction, image)
+        if "perceptual" in networks:
+            total = total + networks["perceptual"](reconstruction, image).mean()
+        if "discriminator" in networks:
+            total = total + generator_loss(networks["discriminator"](reconstruction))
+        return total
+
+    return networks, loss
+
+
+def _bytes(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
