@@ -213,7 +213,10 @@ class ImageDataModule(SampleLoaders):
     def _training(self, photos: Photos) -> TrainingSamples:
         length = self.epoch_length or self.views_per_photo * len(photos)
         if length < self.batch_size:
-            raise ValueError(f"{type(self).__name__}: an epoch of {length} is below batch_size {self.batch_size}")
+            raise ValueError(
+                f"{type(self).__name__}: an epoch of {length} images is below batch_size {self.batch_size}; lower "
+                "it, or raise --data.init_args.epoch_length (training views of a photograph are random)"
+            )
         view = type(self).training_view
         if view is mirrored_centre:
             view = functools.partial(mirrored_centre, crop=CROPS[self.crop])

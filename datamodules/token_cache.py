@@ -101,7 +101,9 @@ class TokenCache(SampleLoaders):
             length = self.epoch_length if train else None
             samples = CachedSamples(self.root, shards, identity, self.seed, length, classes)
             if train and len(samples) < self.batch_size:
-                raise ValueError(f"TokenCache: an epoch of {len(samples)} is below batch_size {self.batch_size}")
+                raise ValueError(
+                    f"TokenCache: an epoch of {len(samples)} samples is below batch_size {self.batch_size}; lower it"
+                )
             self._datasets[split] = samples
         return self._datasets[split]
 

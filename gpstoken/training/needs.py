@@ -25,7 +25,7 @@ BACKWARD = 3  # a step's products to those of its forward pass: by the input and
 
 @dataclass(frozen=True)
 class Needs:
-    """What a step takes.
+    """What a batch takes.
 
     Attributes:
         memory: bytes of weights, gradients, Adam's moments, averaged weights and what the forward pass keeps.
@@ -43,7 +43,6 @@ def needs(module: Any, data: Any) -> Needs:
         module: a `TokenizerModule`, whose LPIPS and discriminator count too, or a `GeneratorModule`.
         data: its data module.
     """
-    samples = data.batch_size * getattr(module, "accumulate", 1)
     network = getattr(module, "tokenizer", None) or module.network
     copy = without_weights(partial(type(network), **network.config), ()).train()
     networks, loss = _tokenizer_loss(module, copy, data.image_size) if isinstance(network, Tokenizer) else (copy, None)
@@ -53,7 +52,7 @@ def needs(module: Any, data: Any) -> Needs:
     counted = training_bytes(networks, loss)
     states = counted["parameters"] + _bytes(copy) + counted["gradients"] + counted["moments"]
     products = count(loss)[1].total
-    return Needs(states + counted["activations"] * data.batch_size, BACKWARD * products * samples)
+    return Needs(states + counted["activations"] * data.batch_size, BACKWARD * products * data.batch_size)
 
 
 def products_per_second(device: torch.device) -> float:

@@ -35,7 +35,9 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         _check_perceptual(module)
     device = trainer.strategy.root_device
     step, free = needs(module, data), free_bytes(device)
-    seconds = step.products / products_per_second(device)
+    # A generator accumulates by the trainer's option, a tokenizer, which alternates networks, by its own.
+    batches = trainer.accumulate_grad_batches * (module.accumulate if isinstance(network, Tokenizer) else 1)
+    seconds = batches * step.products / products_per_second(device)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     steps = "no limit of" if trainer.max_steps < 0 else trainer.max_steps
     memory = f"{step.memory / GIB:.1f} GiB of memory"

@@ -159,7 +159,7 @@ def test_the_fingerprint_of_the_results_in_this_repository(embedded):
         ({"root": "absent"}, r"found nothing at .*absent; run `python -m datamodules.prepare -o .*absent`"),
         ({"root": "images"}, "found a folder without index.csv"),
         ({"domain": "retina"}, r"no train photo of domain 'retina' \(it has 0 train, 0 val, 0 test\)"),
-        ({"epoch_length": 31}, "an epoch of 31 is below batch_size 32"),
+        ({"epoch_length": 31}, "an epoch of 31 images is below batch_size 32"),
     ],
 )
 def test_errors_say_how_to_go_on(root, embedded, options, message):

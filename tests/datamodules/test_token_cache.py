@@ -261,8 +261,8 @@ def test_shards_that_are_not_as_the_cache_says(root):
 
 
 def test_an_epoch_shorter_than_a_batch(root):
-    refused(root, "an epoch of 23 is below batch_size 24", batch_size=24)
-    refused(root, "an epoch of 3 is below batch_size 4", batch_size=4, epoch_length=3)
+    refused(root, "an epoch of 23 samples is below batch_size 24", batch_size=24)
+    refused(root, "an epoch of 3 samples is below batch_size 4", batch_size=4, epoch_length=3)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "num_workers", "seed", "epoch_length"])

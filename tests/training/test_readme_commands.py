@@ -1,0 +1,135 @@
+"""The commands of the README run as they stand and in its order; options at the end make them small."""
+
+import pickle
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+from skimage.data import chelsea
+
+from gpstoken import GPSToken, cli, released_generator, released_layouts
+from gpstoken.baselines.kl import KLAutoencoder
+from gpstoken.sit import SiT
+from tests.datamodules import layouts
+from tests.training.conftest import REPOSITORY, TOKENIZER
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCK = README.partition("## From the command line\n")[2].partition("\n## ")[0]
+COMMANDS = [
+    line.strip().partition("  #")[0] for line in BLOCK.splitlines() if re.match("    (gpstoken|python|dvc) ", line)
+]
+RELEASED = "python -m gpstoken.released_generator"  # of 676 M parameters; here its function is given narrow networks
+# A command's beginning -> options that make it small.
+FIT = "--trainer.max_steps 2 --trainer.val_check_interval 2 --trainer.limit_val_batches 1 --data.init_args.batch_size 2"
+STAGE = "".join(f" --model.init_args.network.init_args.{option}" for option in ("width 16", "depth 1", "heads 2"))
+SMALLER = {
+    "gpstoken encode": "",
+    "gpstoken decode": "",
+    "gpstoken fit -c experiments/tokenizers": FIT,
+    "gpstoken fit -c experiments/generators": FIT + STAGE,
+    "gpstoken evaluate": "--data.init_args.subset 4 --data.init_args.image_size 64 --networks",
+    "gpstoken score": "--device cpu --network efficientnet_lite0 --allow-small",
+    "gpstoken cache": "--data.init_args.epoch_length 8 --data.init_args.batch_size 8",
+    "gpstoken generate runs": "-n 5 --steps 2",
+    "gpstoken generate released": "-n 3 --steps 2 --classes 0-2 --device cpu",
+    "gpstoken profile": "--count-only",
+    "gpstoken published": "-c tiny_vavae.yaml",
+    "python -m gpstoken.released_layouts": "",
+    RELEASED: "",
+}
+# What changes the pipeline itself: `tools/quick`, which .ci/run runs whole, and tests/test_params.py.
+PIPELINE = ("python -m gpstoken.params workstation && dvc repro", "dvc exp run", "dvc exp show")
+VAVAE = {"latent_channels": 4, "block_out_channels": [4, 8], "layers_per_block": 1, "norm_num_groups": 2}
+TEXTURE = {"channels": 9, "shape": (8,), "width": 16, "depth": 1, "heads": 2, "num_classes": 3}
+
+
+@pytest.fixture(scope="module")
+def fresh_clone(tmp_path_factory, tiny_runs) -> Path:
+    """A folder as the README has it: the data, a finished laptop run, photographs, files of other people."""
+    folder = tmp_path_factory.mktemp("clone")
+    shutil.copytree(REPOSITORY / "experiments", folder / "experiments")
+    (folder / "data").mkdir()
+    for name in ("embedded", "networks"):
+        (folder / "data" / name).symlink_to(REPOSITORY / "data" / name)
+    shutil.copytree(tiny_runs[0], folder / "runs/laptop/tokenizers/gpstoken_m128/seed0")
+    layouts.coco(folder / "data" / "coco")
+    photo = Image.fromarray(chelsea()).resize((75, 50))
+    for name in ("photo.jpg", "holiday/1.jpg", *(f"photos/{number}.jpg" for number in range(20))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        photo.save(folder / name)
+    noise = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    np.savez(folder / "samples.npz", arr_0=noise)
+    np.savez(folder / "VIRTUAL_imagenet256_labeled.npz", arr_0=noise[::-1])
+    (folder / "tiny_vavae.yaml").write_text(
+        yaml.safe_dump({"model": {"init_args": {"tokenizer": {"init_args": VAVAE}}}})
+    )
+    torch.manual_seed(0)
+    weights = KLAutoencoder(**VAVAE, attention_levels=1).autoencoder.state_dict()
+    torch.save({"state_dict": weights}, folder / "vavae-imagenet256-f16d32-dinov2.pt")
+    save_file(SiT.from_preset("gpstoken_texture", **TEXTURE).state_dict(), folder / "texture.safetensors")
+    tokenizer = GPSToken.from_preset("gpstoken_m128", **TOKENIZER)
+    save_file(tokenizer.state_dict(), folder / "gpstoken_m128.safetensors")
+    statistics = {"means": [0.0] * 9, "stds": [0.1] * 9}
+    (folder / "gpstoken_generator.yaml").write_text(yaml.safe_dump({"model": {"params": statistics}}))
+    means = {label: np.full((2, 8, 5), 0.2 + 0.1 * label, dtype=np.float32) for label in range(3)}
+    (folder / "initg.pickle").write_bytes(pickle.dumps(means))
+    return folder
+
+
+def test_the_readme_has_commands():
+    assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)), ids=lambda number: " ".join(COMMANDS[number].split()[:2]))
+def test_every_command_has_a_size(number):
+    beginnings = [each for each in (*SMALLER, *PIPELINE) if COMMANDS[number].startswith(each)]
+    assert len(beginnings) == 1
+
+
+def test_commands_run_in_order(fresh_clone, monkeypatch, capfd):
+    monkeypatch.chdir(fresh_clone)
+    monkeypatch.setattr("sys.argv", ["gpstoken"])
+    monkeypatch.setattr("gpstoken.training.run.SCRATCH", Path("scratch"))
+    for command in COMMANDS:
+        if not command.startswith(PIPELINE):
+            assert run(command) == 0, f"{command}\n{capfd.readouterr().err[-2000:]}"
+    made = [
+        "tokens/photo.safetensors", "tokens/photo.png", "pictures/photo.png", "runs/mine/last.ckpt",
+        "runs/photos/last.ckpt", "results/mine/tokenizers/mine.json", "result.json", "photos.npz",
+        "data/cache/mine/cache.json", "runs/layout/last.ckpt", "runs/texture/last.ckpt", "new", "generated.npz",
+        "results/mine/efficiency/gpstoken_m128.json", "runs/published/vavae/seed0/last.ckpt",
+    ]  # fmt: skip
+    assert [name for name in made if not Path(name).exists()] == []
+    generators_from_python(Path("runs"))
+
+
+def run(command: str) -> int:
+    (options,) = [options for beginning, options in SMALLER.items() if command.startswith(beginning)]
+    words = shlex.split(f"{command} {options}")
+    if command.startswith(RELEASED):
+        *files, _, output = words[3:]
+        released_generator.convert(*map(Path, files), Path(output), tokenizer_options=TOKENIZER, **TEXTURE)
+        return 0
+    if words[0] == "python":
+        return {"gpstoken.released_layouts": released_layouts.main}[words[2]](words[3:]) or 0
+    try:
+        return cli.main(words[1:])
+    except SystemExit as stop:
+        return stop.code
+
+
+def generators_from_python(runs: Path) -> None:
+    """The README's lines that sample from Python, of the stages that its commands have trained."""
+    for stage in ("layout", "texture"):
+        shutil.copytree(runs / stage, runs / "laptop/generators" / stage / "seed0")
+    (block,) = [each for each in re.findall("(?:^    .*\n|\n)+", README, re.MULTILINE) if "import Generator" in each]
+    names = {"torch": torch}
+    exec("\n".join(line[4:] for line in block.splitlines()), names)
+    assert names["images"].shape == (5, 3, 64, 64)
