@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gpstoken.files.writing import naming
+
 NEW = 10  # seconds
 
 
@@ -32,8 +34,9 @@ def locked(target: str | Path, command: str) -> Iterator[None]:
         holder = (
             f"{command} (process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')})"
         )
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, holder.encode())
+        with naming(path):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, holder.encode())
         yield
     finally:
         path.unlink(missing_ok=True)  # while it is held: who waits for this file finds another and begins anew

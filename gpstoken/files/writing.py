@@ -42,6 +42,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Has errors of the disk name the file: those of writing to an open one do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def replace_file(path: str | Path, content: bytes) -> None:
     """Writes a file whole, in a folder that is made where it is not there; see `replacing`."""
     path = Path(path)
@@ -114,7 +125,7 @@ def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], b
     if _disk(source) != _disk(folder.parent):
         part = _part(folder)
         try:
-            shutil.copytree(source, part)
+            _copy(source, part, folder)
             move_folder(part, folder, ours)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -181,6 +192,15 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _copy(source: Path, part: Path, folder: Path) -> None:
+    """`copytree`, whose own error is a list of all files with the same reason."""
+    try:
+        shutil.copytree(source, part)
+    except shutil.Error as error:
+        why = re.sub(r"^\[Errno \d+\] |: '.*", "", str(error.args[0][0][2]))
+        raise OSError(f"{folder}: cannot be written ({why}); {source} stays") from error
 
 
 def _part(path: Path) -> Path:

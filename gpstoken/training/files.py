@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gpstoken.checkpoints import write_plain
-from gpstoken.files.writing import replacing
+from gpstoken.files.writing import naming, replacing
 from gpstoken.limits import at_least, limits
 from gpstoken.training.processes import mean_over_processes
 from gpstoken.training.stopping import Stopped, StopSignals
@@ -164,7 +164,8 @@ class MetricsFile(Callback):
             for name, value in sorted(values.items())
             if name.startswith("validation/") == validation
         ]
-        with (Path(trainer.default_root_dir) / METRICS_FILE).open("a", newline="") as file:
+        path = Path(trainer.default_root_dir) / METRICS_FILE
+        with naming(path), path.open("a", newline="") as file:
             csv.writer(file).writerows(rows)
 
 

@@ -5,6 +5,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from gpstoken.drawing import contact_sheet, picture_row
+from gpstoken.files.writing import naming
 from gpstoken.limits import at_least, limits
 from gpstoken.tokenizer import GPSToken, Tokenizer
 from gpstoken.training.occasions import Occasions
@@ -27,7 +28,9 @@ class ReconstructionPictures(Occasions):
         # Spread over the split: neighbours are often views of one photograph.
         chosen = torch.linspace(0, len(loader.dataset) - 1, min(self.images, len(loader.dataset))).long().tolist()
         image = torch.stack([loader.dataset[index]["image"] for index in chosen]).to(pl_module.device)
-        sheet(pl_module.tokenizer, image).save(self.file(trainer, "pictures", step, "png"))
+        path = self.file(trainer, "pictures", step, "png")
+        with naming(path):
+            sheet(pl_module.tokenizer, image).save(path)
 
 
 @torch.no_grad()

@@ -47,3 +47,8 @@ class StepProgress(ProgressBar):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the bar."""
         self._bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Closes the bar, so that what is said of the error has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()

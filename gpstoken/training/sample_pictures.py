@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from gpstoken.drawing import contact_sheet, draw_gaussians, to_picture
+from gpstoken.files.writing import naming
 from gpstoken.flow import Sampling
 from gpstoken.gaussians import Gaussians
 from gpstoken.limits import at_least, limits, optional, text
@@ -55,7 +56,9 @@ class SamplePictures(Occasions):
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Draws, on the first process."""
         if trainer.is_global_zero:
-            self._sheet(trainer, pl_module).save(self.file(trainer, "pictures", step, "png"))
+            path = self.file(trainer, "pictures", step, "png")
+            with naming(path):
+                self._sheet(trainer, pl_module).save(path)
 
     def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image.Image:
         model = StageModel(pl_module.described, pl_module.averaged.module, {}).to(pl_module.device)

@@ -1,0 +1,29 @@
+"""What the commands under fault start from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.faults.forks import command, forked
+from tests.faults.kinds import classes
+from tests.training.conftest import arguments_of_a_tiny_fit
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, narrow_generator):
+    """What commands start from, in one folder: a run of a tokenizer, a token cache, samples of two kinds."""
+    folder = tmp_path_factory.mktemp("made")
+    fit = arguments_of_a_tiny_fit(folder, trainer={"max_steps": 2, "val_check_interval": 3})
+    for arguments in (
+        [*fit, "--output", str(folder / "runs" / "row" / "seed0")],
+        ["cache", "--tokenizer", str(narrow_generator["tokenizer"]), "-o", str(folder / "cache"), *classes(folder)],
+    ):
+        code = forked(command(arguments, REPOSITORY, folder / "scratch"), folder / "log")
+        assert code == 0, (folder / "log").read_text()
+    for name, seed in (("samples", 0), ("reference", 1)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+        np.savez(folder / f"{name}.npz", pixels)
+    return folder
