@@ -99,7 +99,7 @@ def evaluate(
         sets: of `read_sets`; those of the last step are the result, all of them the curve.
         train: real training images: the classifier learns from them, distances are to them.
         test: real images that nothing was trained on; manifest["sources"] tells which are of one photograph.
-        output: result file; its name is the row, its folder the group.
+        output: result file; its name is the row, which `main` checks.
         scale: name of the scale.
         reconstructions: npz of the test images, coded and decoded: as good as samples can come.
         networks: of `load_networks`, whose features are compared. Neighbours are sought by those of EfficientNet-Lite0,
@@ -156,7 +156,7 @@ def evaluate(
     told = np.stack([each.predicted == labels for each in of_final.values()])
     result = {
         "row": output.stem,
-        "group": output.parent.name,
+        "group": "generators",
         "scale": scale,
         "seeds": list(final),
         "generator": describe_generator(final),
