@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from gpstoken.metrics.labelled import (
     read_images,
     read_sets,
 )
-from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_images, page
+from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_images, page, pixels_left_out
 from gpstoken.metrics.networks import Features
 from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.metrics.weights import weights_record
@@ -98,7 +99,7 @@ def evaluate(
         sets: of `read_sets`; those of the last step are the result, all of them the curve.
         train: real training images: the classifier learns from them, distances are to them.
         test: real images that nothing was trained on; manifest["sources"] tells which are of one photograph.
-        output: result file; its name is the row, its folder the group.
+        output: result file; its name is the row, which `main` checks.
         scale: name of the scale.
         reconstructions: npz of the test images, coded and decoded: as good as samples can come.
         networks: of `load_networks`, whose features are compared. Neighbours are sought by those of EfficientNet-Lite0,
@@ -137,18 +138,25 @@ def evaluate(
                 judged[step][seed] = judge(generated[main].pool, scores, classify(thumbnails(each.images)), labels)
     curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
     of_final = judged[max(sets)]
+    left_out = pixels_left_out(len(final) * len(labels) + len(tested), len(pictures), tuple(pictures.shape[1:]))
+    if left_out:
+        print(f"gpstoken: no nearest images by pixels: {left_out}", file=sys.stderr)
     with stage(seconds, "nearest images"):
         columns = [
-            nearest_images(each.images, of_final[seed].pool, pictures, real[main].pool)
+            nearest_images(each.images, of_final[seed].pool, pictures, real[main].pool, not left_out)
             for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
         ]
-        of_test = nearest_images(tested, held_out.pool, pictures, real[main].pool)
-    near = {name: memorisation(torch.cat([each[name] for each in columns]), of_test[name]) for name in COLUMNS[1::2]}
+        of_test = nearest_images(tested, held_out.pool, pictures, real[main].pool, not left_out)
+    near = {
+        name: memorisation(torch.cat([each[name] for each in columns]), of_test[name])
+        for name in COLUMNS[1::2]
+        if name in of_test
+    }
     score = curve[-1]["scores"]["class_accuracy"]
     told = np.stack([each.predicted == labels for each in of_final.values()])
     result = {
         "row": output.stem,
-        "group": output.parent.name,
+        "group": "generators",
         "scale": scale,
         "seeds": list(final),
         "generator": describe_generator(final),
@@ -168,7 +176,7 @@ def evaluate(
             },
             "per_class": per_class(told, labels, names),
         },
-        "memorisation": near["distance"] | {"by_features": near["distance_by_features"]},
+        "memorisation": near.get("distance", {"left_out": left_out}) | {"by_features": near["distance_by_features"]},
         "curve": curve,
         "commit": commit(),
         "versions": versions(),
@@ -226,11 +234,12 @@ def check_fit(
 
 
 def write_csv(path: Path, judged: dict[int, Judged], labels: np.ndarray, columns: list[dict[str, Tensor]]) -> None:
-    """A line a sample of the last step."""
+    """A line a sample of the last step; columns of what was not sought are left out."""
+    names = list(columns[0])
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["seed", "index", "label", "predicted", "probability", *COLUMNS])
+        writer.writerow(["seed", "index", "label", "predicted", "probability", *names])
         for (seed, each), near in zip(judged.items(), columns, strict=True):
-            found = (labels, each.predicted, each.probability, *(near[name] for name in COLUMNS))
+            found = (labels, each.predicted, each.probability, *(near[name] for name in names))
             for index, row in enumerate(zip(*(column.tolist() for column in found), strict=True)):
                 writer.writerow([seed, index, *row])

@@ -4,15 +4,17 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from gpstoken.files.writing import check_writable, replacing
+from gpstoken.files.writing import abandoned, check_writable, replacing
 from gpstoken.image_archive import write_archive
+
+OWN = r"\d{6}\.(png|npy)|labels\.csv|samples\.json|\.identity\.json"  # files of the folder that is worked in
 
 
 class SampleFiles:
@@ -127,12 +129,10 @@ class SampleFiles:
             write_archive(part, shape, images, self.labels)
 
 
-def _half_written(work: Path, output: Path) -> Iterator[Path]:
-    """What a kill within `replacing` has left."""
-    own = re.compile(r"\.(\d{6}\.(png|npy)|labels\.csv|samples\.json|\.identity\.json)\.\d+(-[0-9a-f]{8})?\.part")
-    whole = re.compile(rf"\.({re.escape(output.name)}|{re.escape(output.stem)}\.json)\.\d+(-[0-9a-f]{{8}})?\.part")
-    for folder, names in ((work, own), (output.parent, whole)):
-        yield from (path for path in (folder.iterdir() if folder.is_dir() else ()) if names.fullmatch(path.name))
+def _half_written(work: Path, output: Path) -> list[Path]:
+    """What a kill has left of any file that is written here."""
+    whole = f"{re.escape(output.name)}|{re.escape(output.stem)}\\.json"
+    return abandoned(work, OWN) + abandoned(output.parent, whole)
 
 
 def _difference(found: Any, wanted: Any, name: str = "") -> str | None:

@@ -63,7 +63,12 @@ def content_hash(source: str | Path) -> str:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="gpstoken score", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="gpstoken score",
+        description=__doc__,
+        epilog="The report reads a result with --row ROW --scale SCALE -o results/SCALE/scored/ROW.json: its table of "
+        "generation has the samples as a row of the source `scored samples`. It reads no other result of this command.",
+    )
     images = "a folder of pictures, an npz with arr_0 = uint8[N, H, W, 3], or an npy of it"
     parser.add_argument("images", type=Path, metavar="SAMPLES", help=images)
     task = parser.add_mutually_exclusive_group(required=True)
@@ -76,12 +81,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="JSON", help="result file, with where its numbers come from"
     )
+    parser.add_argument("--row", help="how the report is to call SAMPLES; goes with --scale and --output")
+    parser.add_argument("--scale", help="the report's table of generation has results/SCALE/scored/ROW.json as a row")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="default: 64")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
     options = parser.parse_args(arguments)
     if options.weights and not options.network:
         parser.error("--weights needs --network: of which network they are")
+    if bool(options.row) != bool(options.scale) or (options.row and not options.output):
+        parser.error("--row, --scale and --output go together: what the report is to call the samples, and where")
+    if options.row and options.output.name != f"{options.row}.json":
+        parser.error(f"--output: the result of row {options.row} is to be named {options.row}.json")
     if options.output and options.write_statistics:
         parser.error("--output goes with --reference; --write-statistics names its own file")
     if options.write_statistics and options.write_statistics.suffix != ".npz":
@@ -120,15 +131,20 @@ def _write(result: dict, options: argparse.Namespace, network: nn.Module) -> Non
     sources = {"samples": options.images, "reference": options.reference}
     with stage(result["seconds"], "hashes"):
         files = {side: {"file": path.resolve().name, "sha256": content_hash(path)} for side, path in sources.items()}
-    record = result | {
-        "samples": files["samples"] | {"images": result["samples"]},
-        "reference": files["reference"] | result["reference"],
-        "network": {"name": network.name, "label": network.label, **weights_record(network.path)},
-        "batch_size": options.batch_size,
-        "seconds": {name: round(value, 3) for name, value in result["seconds"].items()},
-        "commit": commit(),
-        "versions": versions(),
-        "machine": machine(options.device),
-    }
+    named = {"row": options.row, "group": "scored", "scale": options.scale} if options.row else {}
+    record = (
+        named
+        | result
+        | {
+            "samples": files["samples"] | {"images": result["samples"]},
+            "reference": files["reference"] | result["reference"],
+            "network": {"name": network.name, "label": network.label, **weights_record(network.path)},
+            "batch_size": options.batch_size,
+            "seconds": {name: round(value, 3) for name, value in result["seconds"].items()},
+            "commit": commit(),
+            "versions": versions(),
+            "machine": machine(options.device),
+        }
+    )
     with replacing(options.output) as part:
         part.write_text(json.dumps(record, indent=1) + "\n")

@@ -21,10 +21,18 @@ class Named(NamedTuple):
 
 
 def named_result(path: Path, record: dict[str, Any]) -> Named:
-    """The names of a result file results/SCALE/GROUP/ROW.json; what the record itself says goes first."""
-    scale, group = path.resolve().parts[-3:-1]
-    group = record.get("group", group)
-    return Named(record.get("row", path.stem), KINDS.get(group, "evaluation"), group, record.get("scale", scale))
+    """The names that a result says of itself; where its file lies or how it is called says nothing.
+
+    Raises:
+        ValueError: for a result that does not say its row, group and scale; names the file.
+    """
+    if {"machine", "rows"} <= record.keys():  # timings of kernels, which are of a machine alone
+        return Named(record["machine"].get("processor", "unknown"), "timing", "benchmarks", "none")
+    names = {name: record.get(name) for name in ("row", "group", "scale")}
+    missing = [name for name, value in names.items() if not isinstance(value, str) or not value]
+    if missing:
+        raise ValueError(f"{path}: does not say its {' and '.join(missing)}; run the command that wrote it again")
+    return Named(names["row"], KINDS.get(names["group"], "evaluation"), names["group"], names["scale"])
 
 
 def sweep_tags(named: Named, arguments: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def inception_file(tmp_path_factory):
     return path
 
 
+NARROW_TOKENIZER = {
+    "num_tokens": 8, "feature_channels": 4, "image_size": 32, "grid_size": 8, "width": 16, "depth": 1, "heads": 2,
+    "roi_size": 2, "stem_channels": 4, "decoder_channels": 4, "decoder_blocks": 1, "norm_groups": 2,
+    "min_region_size": 4,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def make_tokenizer():
     """(settings, **overrides) to a GPSToken whose offsets are not zero, as they are before training."""
@@ -76,6 +84,12 @@ def make_tokenizer():
 
 
 @pytest.fixture(scope="session")
+def narrow_tokenizer(make_tokenizer):
+    """(**overrides) to a GPSToken of a few thousand weights, for images of 32 pixels unless told."""
+    return partial(make_tokenizer, NARROW_TOKENIZER)
+
+
+@pytest.fixture(scope="session")
 def some_image():
     """(*shape, dtype) of [B, H, W] to float[B, 3, H, W] of smooth noise: regions of unlike complexity."""
 
@@ -86,11 +100,6 @@ def some_image():
     return make
 
 
-NARROW_TOKENIZER = {
-    "num_tokens": 8, "feature_channels": 4, "image_size": 32, "grid_size": 8, "width": 16, "depth": 1, "heads": 2,
-    "roi_size": 2, "stem_channels": 4, "decoder_channels": 4, "decoder_blocks": 1, "norm_groups": 2,
-    "min_region_size": 4,
-}  # fmt: skip
 NARROW_STAGES = {
     "layout": {"channels": 5, "shape": [8]},
     "texture": {"channels": 9, "shape": [8], "layout_channels": 5},

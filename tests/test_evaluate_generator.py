@@ -10,10 +10,12 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
 from gpstoken import evaluate_generator, features
-from gpstoken.metrics import load_features
+from gpstoken.metrics import load_features, neighbour_images
 from gpstoken.metrics.generation import FeatureSet, Statistics, compare, measure
 from gpstoken.metrics.labelled import read_images, read_sets
+from reports.figures.generation import samples_page
 from reports.tables.generation_table import generation_table
+from reports.tables.render_markdown import markdown
 from reports.tables.rows import every_table
 
 SIDE, CLASSES = 32, 3
@@ -271,6 +273,27 @@ def test_features_beside_the_real_images_are_taken_if_they_are_of_them(result, r
         one, other = (json.loads(path.read_text()) for path in (result, again))
         assert {"network on train", "network on test"} & other.pop("seconds").keys() == extracted
         assert one.items() >= other.items()
+
+
+def test_too_many_pixels_are_left_out_and_said_so(result, root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(neighbour_images, "MOST_PRODUCTS", 48 * 30 * 3 * SIDE**2 - 1)  # 36 samples and 12 test images
+    output = tmp_path / "results/laptop/generators/two_stage.json"
+    assert run(root, output, steps="0100") == 0
+    one, other = (json.loads(path.read_text()) for path in (result, output))
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("gpstoken: "))
+    reason = other["memorisation"].pop("left_out")
+    assert said == f"gpstoken: no nearest images by pixels: {reason}" and reason.startswith(
+        "48 samples and test images"
+    )
+    assert other["memorisation"] == {"by_features": one["memorisation"]["by_features"]}
+    with output.with_suffix(".csv").open(newline="") as file, result.with_suffix(".csv").open(newline="") as whole:
+        for found, expected in zip(csv.DictReader(file), csv.DictReader(whole), strict=True):
+            assert found == {name: value for name, value in expected.items() if name not in ("nearest", "distance")}
+    text = markdown(generation_table("generation", every_table()["generation"], tmp_path / "results", ["laptop"]))
+    assert f"GPSToken two-stage: not in levels of pixels, for {reason}." in text
+    assert "| GPSToken two-stage | levels of pixels | - | - | - |" in text
+    figure = samples_page(output.with_suffix("").with_suffix(".samples.npz"), other)
+    assert "1 - cosine of features" in " ".join(" ".join(each.get_text().split()) for each in figure.texts)
 
 
 @pytest.mark.parametrize("count", [5, 6])

@@ -14,16 +14,10 @@ import gpstoken
 from gpstoken import GPSToken, Tokens, load_image, save_image
 from gpstoken.canvas import Canvas
 
-NARROW = {
-    "num_tokens": 8, "feature_channels": 4, "image_size": 64, "grid_size": 16, "width": 16, "depth": 1, "heads": 2,
-    "roi_size": 2, "stem_channels": 4, "decoder_channels": 4, "decoder_blocks": 1, "norm_groups": 2,
-    "min_region_size": 4,
-}  # fmt: skip
-
 
 @pytest.fixture
-def narrow(make_tokenizer):
-    return partial(make_tokenizer, NARROW)
+def narrow(narrow_tokenizer):
+    return partial(narrow_tokenizer, image_size=64, grid_size=16)
 
 
 def photo(height, width, channels=3):

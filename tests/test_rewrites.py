@@ -14,16 +14,10 @@ from gpstoken.profiling.memory import training_bytes
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.sit import SiT
 
-SMALL = {
-    "num_tokens": 6, "feature_channels": 4, "image_size": 32, "grid_size": 8, "width": 16, "depth": 3, "heads": 2,
-    "roi_size": 2, "stem_channels": 4, "decoder_channels": 4, "decoder_blocks": 1, "norm_groups": 2,
-    "min_region_size": 4,
-}  # fmt: skip
-
 
 @pytest.fixture
-def small(make_tokenizer):
-    return partial(make_tokenizer, SMALL)
+def small(narrow_tokenizer):
+    return partial(narrow_tokenizer, num_tokens=6, depth=3)
 
 
 def results(tokenizer, image):

@@ -171,10 +171,14 @@ def check_writable(path: str | Path) -> None:
 def remove_abandoned(path: str | Path) -> None:
     """Removes what kills within `replacing` have left beside `path`; the caller holds the lock of `path`."""
     path = Path(path)
-    left = re.compile(rf"\.{re.escape(path.name)}\.\d+-[0-9a-f]{{8}}\.part")
-    for part in path.parent.iterdir() if path.parent.is_dir() else ():
-        if left.fullmatch(part.name):
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+    for part in abandoned(path.parent, re.escape(path.name)):
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+def abandoned(folder: Path, names: str) -> list[Path]:
+    """What kills within `replacing` have left in `folder` of files whose names the regular expression `names` has."""
+    left = re.compile(rf"\.(?:{names})\.\d+(-[0-9a-f]{{8}})?\.part")  # without hexadecimal digits: of an older version
+    return [path for path in folder.iterdir() if left.fullmatch(path.name)] if folder.is_dir() else []
 
 
 def remove_unfinished(folder: Path, name: str) -> None:

@@ -27,13 +27,13 @@ class FeatureSet:
 
     Attributes:
         statistics: mean and covariance by the name of the feature: "pool", with Inception "spatial" too.
-        pool: float32[n, d], in the order of the images.
-        logits: float32[n, classes], with Inception alone.
+        pool: float32[n, d], in the order of the images; None where there are statistics alone.
+        logits: float32[n, classes], of generated images with Inception alone.
     """
 
     statistics: dict[str, Statistics]
-    pool: Tensor
-    logits: Tensor | None
+    pool: Tensor | None
+    logits: Tensor | None = None
 
 
 def measure(
@@ -73,72 +73,84 @@ def measure(
     real = extract(reference, network, batch_size, "reference", seconds) if "images" in held else None
     target = given or real.statistics
 
-    inception = network.name == "inception"
-    suffix = "" if inception else f"_{network.name}"
-    scores: dict[str, float | str] = {}  # a text is the reason why there is no number
-    for key, column in {"pool": "fid", "spatial": "sfid"}.items() if inception else [("pool", f"fd{suffix}")]:
-        with stage(seconds, column):
-            scores[column] = f"{place} has no {key} statistics"
-            if key in target:
-                scores[column] = _frechet(generated.statistics[key], target[key], allow_small)
-    if inception:
-        names = ("is", "is_std")
-        with stage(seconds, names[0]):
-            n = len(generated.logits)
-            scores |= dict.fromkeys(names, f"{n} samples, of which no {SPLITS} parts can be made")
-            if n >= SPLITS:
-                scores |= zip(names, inception_score(generated.logits, splits=SPLITS), strict=True)
-    names = (f"precision{suffix}", f"recall{suffix}")
-    kernel: dict[str, float | int] = {}
-    if real is None:
-        scores |= dict.fromkeys((*names, f"kid{suffix}"), f"{place} has statistics, no images")
-    else:
-        with stage(seconds, "precision_recall"):
-            n = min(len(real.pool), len(generated.pool))
-            scores |= dict.fromkeys(names, f"{n} images have no {NEIGHBOURS} neighbours each")
-            if n > NEIGHBOURS:
-                device = _exact(next(network.parameters()).device)
-                pair = (real.pool.to(device), generated.pool.to(device))
-                scores |= zip(names, precision_recall(*pair, k=NEIGHBOURS), strict=True)
-        with stage(seconds, "kid"):
-            kernel = kernel_distance(real.pool, generated.pool)
-            scores[f"kid{suffix}"] = kernel.pop("mean")
+    told: dict[str, Any] = {"seconds": seconds}
+    device = _exact(next(network.parameters()).device)
+    reference_set = FeatureSet(target, None if real is None else real.pool)
+    found = compare(generated, reference_set, network.name, allow_small, device, place, told)
+    if "is" in told["left_out"]:
+        told["left_out"]["is_std"] = told["left_out"]["is"]
+    scores: dict[str, float] = {}
+    for name, score in found.items():
+        scores[name.removesuffix("_inception")] = score  # published numbers are of Inception, and do not say so
+        if name == "is":
+            scores["is_std"] = told["is_std"]
     return {
-        "metrics": {name: score for name, score in scores.items() if not isinstance(score, str)},
-        "left_out": {name: score for name, score in scores.items() if isinstance(score, str)},
+        "metrics": scores,
+        "left_out": {name.removesuffix("_inception"): reason for name, reason in told["left_out"].items()},
         "samples": len(generated.pool),
         "reference": {"statistics": target["pool"].count, "images": None if real is None else len(real.pool)},
-        "kernel": kernel,
+        "kernel": told["kernel"],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
 
 
-def compare(generated: FeatureSet, real: FeatureSet, network: str, allow_small: bool = False) -> dict[str, float]:
+def compare(
+    generated: FeatureSet,
+    real: FeatureSet,
+    network: str,
+    allow_small: bool = False,
+    device: torch.device | str = "cpu",
+    place: str = "the reference",
+    told: dict[str, Any] | None = None,
+) -> dict[str, float]:
     """Scores of generated images against real ones, by the names that tables have.
 
     Args:
         generated: their features, with logits where the network is Inception.
-        real: features of real images by the same network.
+        real: features of real images by the same network; statistics without a pool give Fréchet distances alone.
         network: its name.
         allow_small: Fréchet distances of however few images; else none of less than two images a dimension, whose bias
             exceeds what there is to see (see `measure`).
+        device: where neighbours are sought, in float64.
+        place: what `real` is of, in words.
+        told: gets what belongs beside the scores: "left_out" the reason by name, "is_std", "kernel" how KID was taken
+            (see `kernel_distance`), "seconds" the wall time by score.
 
     Returns:
         Of Inception fid, sfid and is; of another network fd_NETWORK; of any kid_NETWORK, precision_NETWORK,
         recall_NETWORK. What there are too few images for is left out.
     """
+    told = {} if told is None else told
+    seconds, left_out, kernel = (told.setdefault(name, {}) for name in ("seconds", "left_out", "kernel"))
     scores: dict[str, float] = {}
     names = {"pool": "fid", "spatial": "sfid"} if network == "inception" else {"pool": f"fd_{network}"}
     for layer, name in names.items():
-        distance = _frechet(generated.statistics[layer], real.statistics[layer], allow_small)
-        if not isinstance(distance, str):
-            scores[name] = distance
-    if generated.logits is not None and len(generated.logits) >= SPLITS:
-        scores["is"] = inception_score(generated.logits, splits=SPLITS)[0]
-    scores[f"kid_{network}"] = kernel_distance(real.pool, generated.pool)["mean"]
-    if min(len(real.pool), len(generated.pool)) > NEIGHBOURS:
-        pair = precision_recall(real.pool, generated.pool, k=NEIGHBOURS)
-        scores |= zip((f"precision_{network}", f"recall_{network}"), pair, strict=True)
+        with stage(seconds, name):
+            distance: float | str = f"{place} has no {layer} statistics"
+            if layer in real.statistics:
+                distance = _frechet(generated.statistics[layer], real.statistics[layer], allow_small)
+            (left_out if isinstance(distance, str) else scores)[name] = distance
+    if generated.logits is not None:
+        with stage(seconds, "is"):
+            n = len(generated.logits)
+            if n >= SPLITS:
+                scores["is"], told["is_std"] = inception_score(generated.logits, splits=SPLITS)
+            else:
+                left_out["is"] = f"{n} samples, of which no {SPLITS} parts can be made"
+    pair = (f"precision_{network}", f"recall_{network}")
+    if real.pool is None:
+        left_out |= dict.fromkeys((*pair, f"kid_{network}"), f"{place} has statistics, no images")
+        return scores
+    with stage(seconds, "precision_recall"):
+        n = min(len(real.pool), len(generated.pool))
+        if n > NEIGHBOURS:
+            pools = (real.pool.to(device), generated.pool.to(device))
+            scores |= zip(pair, precision_recall(*pools, k=NEIGHBOURS), strict=True)
+        else:
+            left_out |= dict.fromkeys(pair, f"{n} images have no {NEIGHBOURS} neighbours each")
+    with stage(seconds, "kid"):
+        kernel |= kernel_distance(real.pool, generated.pool)
+        scores[f"kid_{network}"] = kernel.pop("mean")
     return scores
 
 

@@ -3,15 +3,16 @@
 from torch import Tensor
 from torch_fidelity.metric_prc import calculate_precision_recall_part
 
-# Rows of a block of distances: against 50,000 samples one in float64 holds 0.4 GB.
-BLOCK = 1000
+BLOCK = 1000  # rows of a block of distances, at most
+ENTRIES = 5 * 10**7  # of a block, at most: 0.4 GB in float64, as 1,000 rows against 50,000 samples have
 
 
 def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
     """Share of generated samples near real ones, and of real samples near generated ones (Kynkäänniemi et al. 2019).
 
     A sample is near a set if it lies in the ball around one of the set's members that reaches to that member's k-th
-    nearest neighbour within the set, the border included. Memory grows with `BLOCK` x samples, never with their square.
+    nearest neighbour within the set, the border included. A block of distances has `ENTRIES` at most, however many
+    samples there are; beside it both sides stand in float64.
 
     Args:
         real: features [N, d]; the Inception pool in published numbers.
@@ -33,4 +34,5 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
         if not features.isfinite().all():
             raise ValueError(f"precision and recall: {name} features are not finite")
     # Distances come from x² + y² - 2xy: float32 would place near copies 1e-3 of their norm apart, about themselves too.
-    return calculate_precision_recall_part(generated.double(), real.double(), neighborhood=k, batch_size=BLOCK)
+    block = max(1, min(BLOCK, ENTRIES // max(len(real), len(generated))))
+    return calculate_precision_recall_part(generated.double(), real.double(), neighborhood=k, batch_size=block)

@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="gpstoken cost", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a texture, one_stage or grid stage")
     parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="JSON")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="JSON", help="result file, ROW.json")
+    parser.add_argument("--row", required=True, help="name of the row")
+    parser.add_argument("--scale", required=True, help="scale of the runs, printed beside every number")
     parser.add_argument("--iterations", type=int, default=20, help="of training that are timed (default: 20)")
     parser.add_argument("--groups", type=int, default=2, help=f"of {GROUP} samples that are timed (default: 2)")
     parser.add_argument("--steps", type=int, default=250, help="of the sampler (default: 250)")
@@ -50,6 +52,8 @@ def main(arguments: list[str]) -> int:
     for name in ("iterations", "groups"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
+    if options.output.name != f"{options.row}.json":
+        raise ValueError(f"{options.output}: the result of row {options.row} is to be named {options.row}.json")
     runs = [run for run in (options.layout, options.run) if run is not None]
     for run in runs:
         if not (run / "config.yaml").is_file() or not (run / "last.ckpt").is_file():
@@ -57,6 +61,9 @@ def main(arguments: list[str]) -> int:
     training = {_stage(run): _alone(_training, run, options.iterations) for run in runs}
     inference = _alone(_inference, runs[-1], options.layout, options.groups, options.steps, options.guidance)
     cost = {
+        "row": options.row,
+        "group": "cost",
+        "scale": options.scale,
         "training": training,
         "inference": inference,
         "device": training[_stage(runs[-1])]["device"],

@@ -10,6 +10,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
@@ -35,6 +36,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders that `gpstoken fit --output` wrote, one a seed")
     parser.add_argument("-o", "--output", type=Path, required=True, help="result file, GROUP/ROW.json")
+    parser.add_argument("--row", required=True, help="name of the result: its row, or its key in a study")
+    parser.add_argument("--group", default="tokenizers", help="tokenizers (default), studies or sweeps of the report")
+    parser.add_argument("--trained-row", help="row that the runs are of, where it is another (of a study)")
     parser.add_argument("--scale", required=True, help="scale of the runs, printed beside every number")
     parser.add_argument("--num-tokens", type=int, help="tokens of the whole image (default: as trained, by area)")
     parser.add_argument("--focus-radius", type=float, help="measure a central disc of this radius (in sides) apart")
@@ -47,6 +51,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"unrecognized arguments: {' '.join(data)}")
     if options.focus_strength and options.focus_radius is None:
         parser.error("--focus-strength needs --focus-radius")
+    named = Named(options.row, options.group, options.scale, options.trained_row or options.row)
     protocol = Protocol(
         options.num_tokens,
         options.focus_radius,
@@ -54,18 +59,36 @@ def main(arguments: list[str]) -> int:
         networks_at_hand() if options.networks is None else tuple(options.networks),
         options.statistics,
     )
-    evaluate(options.runs, options.output, options.scale, protocol, data, options.devices)
+    evaluate(options.runs, options.output, named, protocol, data, options.devices)
     return 0
 
 
-@limits(scale=text(), devices=at_least(1))
-def evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, data: list[str], devices: int = 1) -> None:
+class Named(NamedTuple):
+    """What a result says that it is of; no path says it.
+
+    Attributes:
+        row: name of the result.
+        group: of the report.
+        scale: of the runs.
+        trained_row: what the runs are of: of a study another than `row`.
+    """
+
+    row: str
+    group: str
+    scale: str
+    trained_row: str
+
+
+@limits(devices=at_least(1))
+def evaluate(
+    runs: list[Path], output: Path, named: Named, protocol: Protocol, data: list[str], devices: int = 1
+) -> None:
     """Tests the tokenizers of `runs` on the test split of their data and writes ROW.json and ROW.csv.
 
     Args:
         runs: run folders of one row that differ in their seed alone.
-        output: result file; its name is the row, its folder the group. The CSV of every image lies beside it.
-        scale: name of the scale.
+        output: result file, ROW.json. The CSV of every image lies beside it.
+        named: what the result is of.
         protocol: what is measured.
         data: command-line options of the data that replace those of the runs.
         devices: processes that share the images.
@@ -74,12 +97,16 @@ def evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, dat
         ValueError: if a run is unfinished, the runs are not of one configuration and data, or the result cannot be
             written because there is no way to, or something else is in its place.
     """
+    for name, value in named._asdict().items():
+        text().check(f"--{name.replace('_', '-')}", value)
+    if output.name != f"{named.row}.json":
+        raise ValueError(f"{output}: the result of row {named.row} is to be named {named.row}.json")
     check_writable(output)
     check_result(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     first = rank_zero_only.rank == 0  # the other processes of `devices` are of the same command
     with locked(output, "gpstoken evaluate") if first else nullcontext():
-        _evaluate(runs, output, scale, protocol, data, devices)
+        _evaluate(runs, output, named, protocol, data, devices)
 
 
 def check_result(output: Path) -> None:
@@ -93,12 +120,16 @@ def check_result(output: Path) -> None:
             raise ValueError(f"{path}: is there already, and not of an evaluation; choose another --output")
 
 
-def _evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, data: list[str], devices: int) -> None:
+def _evaluate(runs: list[Path], output: Path, named: Named, protocol: Protocol, data: list[str], devices: int) -> None:
     networks = {name: load_features(name) for name in protocol.networks}
     seeds: list[Evaluated] = []
     for run in runs:
         # The features of the images are those of the first seed.
-        seeds.append(evaluate_run(run, output, protocol, networks, data, devices, seeds[0].parts if seeds else None))
+        seeds.append(
+            evaluate_run(
+                run, output, named.trained_row, protocol, networks, data, devices, seeds[0].parts if seeds else None
+            )
+        )
         if seeds[-1].described != seeds[0].described:
             raise ValueError(f"{run}: differs from {runs[0]} in more than its seed")
         if seeds[-1].seed in [each.seed for each in seeds[:-1]]:
@@ -107,11 +138,11 @@ def _evaluate(runs: list[Path], output: Path, scale: str, protocol: Protocol, da
         return
     for path in (output, output.with_suffix(".csv")):
         remove_abandoned(path)
-    write(seeds, output, scale)
+    write(seeds, output, named)
     remove_unfinished(output.parent, output.stem)  # also of an evaluation that was given up
 
 
-def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
+def write(seeds: list[Evaluated], output: Path, named: Named) -> None:
     """Writes ROW.csv, then ROW.json."""
     first = seeds[0]
     names = [name for name in METRICS if name in first.columns]
@@ -120,9 +151,9 @@ def write(seeds: list[Evaluated], output: Path, scale: str) -> None:
     size = {"codebook_size": first.described["evaluated"]["code"]["codebook_size"]}
     seconds = {stage: round(sum(each.seconds[stage] for each in seeds), 1) for stage in first.seconds}
     result = {
-        "row": output.stem,
-        "group": output.parent.name,
-        "scale": scale,
+        "row": named.row,
+        "group": named.group,
+        "scale": named.scale,
         "seeds": [each.seed for each in seeds],
         **first.described,
         "metrics": {name: asdict(summarise(values[name], first.sources)) for name in names},

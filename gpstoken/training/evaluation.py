@@ -85,6 +85,7 @@ class Evaluated:
 def evaluate_run(
     run: Path,
     output: Path,
+    row: str,
     protocol: Protocol,
     networks: dict[str, nn.Module],
     data: list[str],
@@ -96,6 +97,7 @@ def evaluate_run(
     Args:
         run: folder that `gpstoken fit` wrote.
         output: result file that the images on disk lie beside.
+        row: that was trained.
         protocol: what is measured.
         networks: those that the protocol names.
         data: command-line options of the data that replace those of the run.
@@ -124,7 +126,7 @@ def evaluate_run(
         "parameters": sum(parameter.numel() for parameter in module.tokenizer.parameters()),
         "data": _describe(images),
         "evaluated": {
-            "row": run.parent.name,
+            "row": row,
             "image_size": images.image_size,
             "num_tokens": code.tokens,
             "code": {"shape": list(code.shape), "channels": code.channels, "codebook_size": code.codebook_size},

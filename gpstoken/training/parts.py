@@ -1,7 +1,6 @@
 """An evaluation on disk while it runs: small files of images that are done, so that a killed one goes on."""
 
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,10 +69,6 @@ class Parts:
     def column(self, name: str) -> np.ndarray:
         """One column of all images, by index."""
         return self.sorted([name])[name]
-
-    def remove(self) -> None:
-        """Deletes the folder with all that is in it, also what a kill has left."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _read(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:

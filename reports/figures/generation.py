@@ -57,11 +57,13 @@ def curves(ours: dict[str, Record | None]) -> Figure | None:
 
 
 def samples_page(path: Path, record: Record) -> Figure | None:
-    """A class a line: samples, and below each the real training image whose pixels are nearest, with the distance.
+    """A class a line: samples, and below each the real training image that is nearest, with the distance.
+
+    Nearest in pixels; where those were not compared, as of ImageNet at 256 pixels, by features.
 
     Args:
-        path: `classes` long[K], `samples` and `nearest` uint8[K, n, H, W, 3] and `distances` float[K, n], as
-            `gpstoken evaluate-generator` writes them; None comes back without it.
+        path: `classes` long[K], `samples` and `nearest` uint8[K, n, H, W, 3] and `distances` float[K, n], or both with
+            `_by_features` behind, as `gpstoken evaluate-generator` writes them; None comes back without it.
         record: the result beside it.
 
     Raises:
@@ -69,7 +71,7 @@ def samples_page(path: Path, record: Record) -> Figure | None:
     """
     if not path.is_file():
         return None
-    classes, samples, nearest, distances = read_samples(path)
+    classes, samples, nearest, distances, in_pixels = read_samples(path)
     names = record["classifier"]["classes"]
     zoom = max(1, MAGNIFIED // samples.shape[2])
     full = round(WIDTH * STYLE["savefig.dpi"])
@@ -85,7 +87,7 @@ def samples_page(path: Path, record: Record) -> Figure | None:
             top += strip.shape[0] + GAP
         strips.append(np.full((CAPTION, *strips[0].shape[1:]), 255, np.uint8))
         captions += [
-            ((column + 0.5) * side - GAP / 2, top, f"{distance:,.0f}")
+            ((column + 0.5) * side - GAP / 2, top, f"{distance:,.0f}" if in_pixels else f"{distance:.3f}")
             for column, distance in enumerate(distances[place, :shown])
         ]
         top += CAPTION
@@ -103,22 +105,25 @@ def samples_page(path: Path, record: Record) -> Figure | None:
         axes.text(x, y, text, ha="center", va="top", fontsize=7)
     sampling = record["sampling"]
     some = f", {min(len(classes), MOST_CLASSES)} of {len(names)} classes" if len(classes) < len(names) else ""
+    unit = "Euclidean, levels 0 to 255" if in_pixels else "1 - cosine of features"
     text = (
         f"{ROWS[record['row']][0]}, {record['scale']} scale{some}: {sampling['sampler'].upper()}, {sampling['steps']} "
-        f"steps, guidance {sampling['guidance']:g}. Number: distance (Euclidean, levels 0 to 255)"
+        f"steps, guidance {sampling['guidance']:g}. Number: distance ({unit})"
     )
     figure.text(0.5, 1 - 4 / (height + TITLE), textwrap.fill(text, 110), ha="center", va="top")
     return figure
 
 
-def read_samples(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Reads and checks the file of samples of a row: classes, samples, nearest, distances.
+def read_samples(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Reads and checks the file of samples of a row: classes, samples, nearest, distances, and whether in pixels.
 
     Raises:
         ValueError: if the file is not of the form that `samples_page` needs.
     """
-    names = ("classes", "samples", "nearest", "distances")
     with np.load(path, allow_pickle=False) as file:
+        in_pixels = "nearest" in file or "nearest_by_features" not in file
+        by = "" if in_pixels else "_by_features"
+        names = ("classes", "samples", f"nearest{by}", f"distances{by}")
         if missing := [name for name in names if name not in file]:
             raise ValueError(f"{path}: no {missing[0]!r} in it; write it anew with `gpstoken evaluate-generator`")
         classes, samples, nearest, distances = (file[name] for name in names)
@@ -126,7 +131,7 @@ def read_samples(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
         raise ValueError(
             f"{path}: expected samples and nearest uint8[K, n, H, W, 3], got {samples.shape} and {nearest.shape}"
         )
-    return classes, samples, nearest, distances
+    return classes, samples, nearest, distances, in_pixels
 
 
 def _line(images: np.ndarray, zoom: int) -> np.ndarray:

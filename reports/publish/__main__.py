@@ -42,7 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     # MLflow's own are seven tries of two minutes each.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    wanted = [*trainings(options.runs), *evaluations(options.results)]
+    try:
+        wanted = [*trainings(options.runs), *evaluations(options.results)]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     wanted += report(options.report, wanted)
     try:
         published, new = publish(wanted, uri)

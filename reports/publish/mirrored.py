@@ -90,13 +90,18 @@ def trainings(runs: Path) -> Iterator[Published]:
 
 
 def evaluations(results: Path) -> Iterator[Published]:
-    """Every result file under `results`: those with a table beside them, and the costs and profiles."""
+    """Every result file under `results`: those with a table beside them, and the costs and profiles.
+
+    Raises:
+        ValueError: for one that does not say its row, group and scale.
+    """
     for path in sorted(results.glob("**/*.json")):
-        table = path.with_suffix(".csv")
-        if not table.is_file() and path.resolve().parent.name not in KINDS:
+        table, record = path.with_suffix(".csv"), json.loads(path.read_text())
+        if "commit" not in record:  # a stamp, or timings of kernels
             continue
-        record = json.loads(path.read_text())
         named = named_result(path, record)
+        if not table.is_file() and named.group not in KINDS:
+            continue
         data, tokenizer = record.get("data", {}), record.get("tokenizer", {})
         tags = {"kind": named.kind, "row": named.row, "scale": named.scale, "group": named.group}
         tags |= {"seed": " ".join(map(str, record.get("seeds", []))) or "none", "commit": record["commit"]}

@@ -1,6 +1,5 @@
 """The pages, written as one folder that takes the place of the last one."""
 
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from gpstoken.files.writing import replacing_folder
 from reports.site.figures import key_figures, read_captions
 from reports.site.material import CLAIMS, Material
 from reports.site.origins import ResultFile, cell_origin, result_files
@@ -18,29 +18,22 @@ from reports.site.verdicts import CLASSES, digits_of, interval_bar, verdict_alon
 
 HERE = Path(__file__).parent
 ASSETS = ("site.css", "site.js")
+CONTENT = {*ASSETS, "index.html", "figures.html", "tables", "rows", "figures", "results"}  # all that a site may hold
 
 
 def build(material: Material, output: Path) -> int:
     """Writes the site into `output` and returns its number of pages; the same material gives the same bytes.
 
     Raises:
-        ValueError: if `output` is a folder of something else, which is left as it is.
+        ValueError: if `output` is a file or holds something else than a site; it is left as it is.
     """
-    if output.is_dir() and any(output.iterdir()) and not (output / ASSETS[0]).is_file():
-        raise ValueError(f"{output}: holds files and no site; name another folder with -o")
     output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
+    with replacing_folder(output, _is_site) as part:
         pages = render(material)
         for name, text in pages.items():
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_text(text, encoding="utf-8")
         _copy(material, part)
-        if output.is_dir():
-            shutil.rmtree(output)
-        os.replace(part, output)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return len(pages)
 
 
@@ -133,6 +126,11 @@ def _verdicts(material: Material) -> dict[str, int]:
     order = [*CLASSES.values(), "other"]
     counted = Counter(map(verdict_alone, given))
     return dict(sorted(counted.items(), key=lambda pair: (order.index(verdict_class(pair[0])), pair[0])))
+
+
+def _is_site(folder: Path) -> bool:
+    """Whether a folder is a site of ours, with nothing of somebody else's beside the pages."""
+    return {*ASSETS, "index.html"} <= {path.name for path in folder.iterdir()} <= CONTENT
 
 
 def _copy(material: Material, site: Path) -> None:

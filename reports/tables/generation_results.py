@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from reports.names import named_result
 from reports.tables.columns import ACCURACY, INCEPTION_SCORES, SCORES
 from reports.tables.rows import read_published as read_published
 
@@ -54,6 +55,9 @@ def _read(path: Path) -> Record | None:
     cost = path.parent.with_name("cost") / path.name
     if cost.is_file():
         record["cost"] = json.loads(cost.read_text(encoding="utf-8"))
+        said, scale = named_result(cost, record["cost"]), record.get("scale")
+        if (said.group, said.row, said.scale) != ("cost", path.stem, scale):
+            raise ValueError(f"{cost}: holds {said}, not the cost of {path.stem} at the scale {scale!r}")
     if (record.get("group"), record.get("row")) != ("generators", path.stem):
         raise ValueError(f"{path}: holds the row {record.get('row')!r} of the group {record.get('group')!r}")
     curve = [(f"step {point['step']}, ", point["scores"]) for point in record.get("curve", [])]

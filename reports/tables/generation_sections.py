@@ -47,11 +47,14 @@ def classifier_section(found: list[Record]) -> str:
 
 def memorisation_section(found: list[Record]) -> str:
     """How near samples come to training images, beside how near held-out images come."""
-    cells = []
+    cells, left_out = [], []
     for record in found:
         near = record.get("memorisation") or {}
         for unit, part in (("levels of pixels", near), ("1 - cosine of features", near.get("by_features"))):
-            if part:
+            if part and "left_out" in part:
+                cells.append([ROWS[record["row"]][0], unit, *[DASH] * 3])
+                left_out.append(f"{ROWS[record['row']][0]}: not in {unit}, for {part['left_out']}.")
+            elif part:
                 medians = [f"{part[f'{name}_median']:,.4g}" for name in ("sample", "test")]
                 share = f"{100 * part['share_below_first_percentile']:.1f} %"
                 cells.append([ROWS[record["row"]][0], unit, *medians, share])
@@ -65,4 +68,4 @@ def memorisation_section(found: list[Record]) -> str:
         "is near to much, so that a small distance is a reason to look at the pictures, where every sample has its "
         "nearest training image below it."
     )
-    return "\n".join([*pipe_table(headings, cells, {0, 1}), "", said])
+    return "\n".join([*pipe_table(headings, cells, {0, 1}), "", said, *(f"\n{line}" for line in left_out)])

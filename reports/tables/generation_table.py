@@ -8,6 +8,7 @@ from reports.tables.generation_cells import score_cell
 from reports.tables.generation_claims import judge_all
 from reports.tables.generation_notes import notes, origin
 from reports.tables.generation_results import ROWS, Record, read_generators, read_published, samples_per_seed, source
+from reports.tables.generation_scored import scored_rows
 from reports.tables.generation_sections import classifier_section, memorisation_section
 from reports.tables.results import check_scale
 from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
@@ -55,6 +56,9 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
             at = f", at {scale} scale" if len(scales) > 1 else ""
             sections += [f"## Can the class of a sample be told{at}?", classifier_section(found)]
             sections += [f"## Are they copies of training images{at}?", memorisation_section(found)]
+    if declared.get("scored"):
+        for scored, told in (scored_rows(results, scale) for scale in scales):
+            rows, said = rows + scored, said + told
     rows += [row for table in declared["published"] for row in _paper_rows(table["file"], table["source"])]
     columns, rows = finished([*HEADS, *heads(list(SCORES))], rows)
     return assembled(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.names import named_result
 from reports.tables.columns import COLUMNS, INCEPTION_COLUMNS
 
 
@@ -44,8 +45,8 @@ def read_result(path: Path) -> Result | None:
     """Reads ROW.json and ROW.csv; None where the row has not been evaluated.
 
     Raises:
-        ValueError: if the two files do not belong together, the row is not that of its file name, or a distance bears a
-            name that is not its own.
+        ValueError: if the two files do not belong together, the first does not say its row, group and scale, the row is
+            not that of its file name, or a distance bears a name that is not its own.
     """
     if not path.is_file():
         return None
@@ -53,7 +54,7 @@ def read_result(path: Path) -> Result | None:
     if not table.is_file():
         raise ValueError(f"{path}: the numbers of its images, {table.name}, are missing")
     record = json.loads(path.read_text())
-    if record["row"] != path.stem:
+    if named_result(path, record).row != path.stem:
         raise ValueError(f"{path}: holds the row {record['row']!r}")
     _check_scores(path, record.get("scores", {}))
     with table.open(newline="") as file:

@@ -47,7 +47,7 @@ def cache(made, place, generators):
 
 def evaluate(made, place, generators):
     run, data = str(made / "runs" / "row" / "seed0"), ["--data", "experiments/_data/embedded_faces.yaml"]
-    return ["evaluate", run, "-o", str(place / "row.json"), "--scale", "tiny", "--networks", *data]
+    return ["evaluate", run, "-o", str(place / "row.json"), "--row", "row", "--scale", "tiny", "--networks", *data]
 
 
 def generate(made, place, generators, name="samples"):

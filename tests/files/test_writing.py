@@ -9,7 +9,14 @@ from safetensors.torch import save_file
 from torch import zeros
 
 from gpstoken.files import writing
-from gpstoken.files.writing import check_replaceable, move_folder, replacing, replacing_folder
+from gpstoken.files.writing import (
+    abandoned,
+    check_replaceable,
+    move_folder,
+    remove_abandoned,
+    replacing,
+    replacing_folder,
+)
 
 
 def ours(folder):
@@ -113,3 +120,15 @@ def test_a_kill_between_the_two_renames_is_undone_by_the_next_call(tmp_path):
     (tmp_path / ".run.old" / "mark").write_text("the only copy")
     check_replaceable(run, ours)
     assert (run / "mark").read_text() == "the only copy"
+
+
+def test_what_kills_have_left_of_one_file_is_told_from_all_else(tmp_path):
+    left = [".row.json.77-abcdef01.part", ".row.json.8.part"]  # the second as an older version named it
+    other = [".row.jsonl.77-abcdef01.part", ".brow.json.7-abcdef01.part", "row.json", ".row.json.77-abc.part"]
+    for name in left + other + [".000001.png.3-00000000.part"]:
+        (tmp_path / name).touch()
+    assert {path.name for path in abandoned(tmp_path, r"row\.json")} == set(left)
+    assert [path.name for path in abandoned(tmp_path, r"\d{6}\.(png|npy)")] == [".000001.png.3-00000000.part"]
+    assert abandoned(tmp_path / "none", "a") == []
+    remove_abandoned(tmp_path / "row.json")
+    assert {path.name for path in tmp_path.iterdir()} == {*other, ".000001.png.3-00000000.part"}

@@ -7,7 +7,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 
 from gpstoken.metrics.frechet import write_statistics
-from gpstoken.metrics.generation import extract, measure
+from gpstoken.metrics.generation import compare, extract, measure
 from gpstoken.metrics.samples import read_batches
 
 LIMIT = timedelta(seconds=600)
@@ -71,6 +71,18 @@ def test_scores_of_inception_have_their_own_names(sides):
     corners = [array[:, :2, :2, 0].reshape(-1, 4) / 255 for array in (images(43, 1), images(37, 0))]
     expected = frechet_by_sqrtm(corners[0], corners[1].mean(0), np.cov(corners[1], rowvar=False))
     assert metrics["sfid"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["levels", "inception"])
+def test_tables_have_the_numbers_that_a_score_has(sides, name):
+    network = Levels(name)
+    sets = [extract(side, network, 8, "images", {}) for side in sides]
+    told = {}
+    found, whole = compare(*sets, name, told=told), measure(*sides, network, batch_size=8)
+    expected = whole["metrics"]
+    assert found == {key: expected[key if key in expected else key.removesuffix("_inception")] for key in found}
+    assert told["kernel"] == whole["kernel"] and told["left_out"] == {}
+    assert set(expected) - {key.removesuffix("_inception") for key in found} == ({"is_std"} & set(expected))
 
 
 def test_precision_is_of_the_samples_and_recall_of_the_reference(tmp_path):

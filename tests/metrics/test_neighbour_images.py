@@ -1,9 +1,26 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from gpstoken.metrics.neighbour_images import memorisation, nearest, nearest_by_features, nearest_images, page
+from gpstoken.metrics import neighbour_images
+from gpstoken.metrics.neighbour_features import GRAIN, direction, nearest_by_features
+from gpstoken.metrics.neighbour_images import memorisation, nearest, nearest_images, page, pixels_left_out
+
+# Peak memory of a search beside its features, in MB; a process of its own, whose peak is its own.
+PEAK = """
+import resource, torch
+from gpstoken.metrics.neighbour_images import nearest_by_features
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+references = torch.empty(60_000, 2048).uniform_(generator=torch.Generator().manual_seed(0))
+queries = references[:16].clone()
+before = peak()
+assert nearest_by_features(queries, references)[0].tolist() == list(range(16))
+print(peak() - before)
+"""
 
 
 def images(n, seed, side=16):
@@ -37,6 +54,51 @@ def test_nearest_features_are_those_of_sklearn():
     assert index.tolist() == expected[0].tolist()
     # Directions are rounded to 3e-8 a component: 20 of them times differences of about 0.3.
     np.testing.assert_allclose(distance, expected[1], atol=2e-7)
+
+
+@pytest.mark.parametrize("rows", [5, 64, 4096])
+@pytest.mark.parametrize("width", [3, 512])
+def test_chunks_in_float32_find_what_float64_finds_among_near_copies(width, rows):
+    # Copies that differ by less than a product in float32 is off, doubles of them, and others.
+    base = features(10, 0, width).repeat(30, 1)
+    near = base + 1e-6 * features(300, 1, width)
+    training = torch.cat([near, features(20, 2, width), near[:50], near[20:70]])
+    samples = torch.cat([features(10, 0, width), near[::7] + 1e-6 * features(43, 3, width), features(11, 4, width)])
+    index, distance = nearest_by_features(samples, training, rows)
+    exact = nearest(direction(samples).double() / GRAIN, direction(training).double() / GRAIN)
+    assert index.tolist() == exact[0].tolist()
+    assert torch.equal(distance, (exact[1] * GRAIN).square() / 2)
+    units = [torch.nn.functional.normalize(side.double()) for side in (samples, training)]
+    by_torch = torch.cdist(*units, compute_mode="donot_use_mm_for_euclid_dist").square().amin(dim=1) / 2
+    torch.testing.assert_close(distance, by_torch, rtol=0, atol=1e-6)
+
+
+def test_memory_of_a_search_by_features_does_not_grow_with_them():
+    # The features are 0.5 GB; ImageNet's would be 10.5 GB.
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 600
+
+
+def test_pixels_are_left_out_of_imagenet_and_the_reason_has_the_numbers():
+    assert pixels_left_out(3 * 250 + 180, 2000, (64, 64, 3)) is None
+    # 50,000 x 1,281,167 x 196,608 by hand
+    assert pixels_left_out(50_000, 1_281_167, (256, 256, 3)) == (
+        "50,000 samples and test images against 1,281,167 training images of 256 x 256 pixels are 1.3e+16 "
+        "multiply-adds, more than 1e+14; the nearest are sought by features alone"
+    )
+    training = images(3, 0)
+    found = nearest_images(training, features(3, 0), training, features(3, 0), pixels=False)
+    assert list(found) == ["nearest_by_features", "distance_by_features"]
+    parts = page(training, np.arange(3), found, training, 8)
+    assert not {"nearest", "distances"} & parts.keys() and parts["nearest_by_features"].shape == (3, 1, 16, 16, 3)
+
+
+def test_large_pictures_are_compared_in_smaller_blocks(monkeypatch):
+    samples, training = images(9, 0), images(11, 1)
+    whole = nearest(samples, training)
+    for entries in (1, 5 * 768):  # less than a picture, and five
+        monkeypatch.setattr(neighbour_images, "ENTRIES", entries)
+        assert all(torch.equal(one, other) for one, other in zip(nearest(samples, training), whole, strict=True))
 
 
 def test_distances_do_not_depend_on_the_block():

@@ -33,6 +33,21 @@ def test_by_the_definition(k, block, monkeypatch):
     assert precision != recall and 0 < precision < 1 and 0 < recall < 1
 
 
+def test_a_block_of_distances_is_no_larger_for_more_samples(monkeypatch):
+    seen, part = [], neighbours.calculate_precision_recall_part
+
+    def spy(*sides, batch_size, **options):
+        seen.append(batch_size)
+        return part(*sides, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(neighbours, "calculate_precision_recall_part", spy)
+    real, generated = some_features(40, 3), some_features(31, 3, shift=1, seed=1)
+    whole = precision_recall(real, generated)
+    monkeypatch.setattr(neighbours, "ENTRIES", 240)
+    assert precision_recall(real, generated) == whole
+    assert seen == [neighbours.BLOCK, 6]
+
+
 def test_by_hand():
     # On a line, k = 1. Real 0, 1, 10 have balls of 1, 1, 9, which hold 5, 19, -1 and not -2 nor 20.
     real = torch.tensor([[0.0], [1.0], [10.0]])

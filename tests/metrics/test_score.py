@@ -13,6 +13,8 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from gpstoken import cli, score
 from gpstoken.metrics.frechet import read_statistics
+from reports.tables.generation_table import generation_table
+from reports.tables.rows import every_table
 
 N = 12  # images a side: the Inception takes 0.15 s for one; its score needs ten, and more for parts of two
 
@@ -174,6 +176,35 @@ def test_record_says_where_the_numbers_come_from(folders, small, tmp_path):
     assert record["seconds"]["network on samples"] >= 0 and "hashes" in record["seconds"]
 
 
+def test_a_named_result_is_a_row_of_the_report(monkeypatch, tmp_path, capsys):
+    samples, reference = make(tmp_path, 60)
+    monkeypatch.setattr(score, "load_features", lambda *_: Ours())
+    output = tmp_path / "results" / "laptop" / "scored" / "theirs.json"
+    output.parent.mkdir(parents=True)
+    options = ("--network", "inception", "--allow-small", "--row", "theirs", "--scale", "laptop", "-o", output)
+    assert run(samples, "--reference", reference, *options) == 0
+    metrics = json.loads(output.read_text())["metrics"]
+    declared = every_table()["generation"]
+    table = generation_table("generation", declared, tmp_path / "results", ["laptop"])
+    (row,) = (row for row in table.rows if row.source == "scored samples, laptop")
+    assert (row.cells["method"].text, row.cells["samples"].value) == ("theirs", 60)
+    for name in ("fid", "is"):
+        assert row.cells[name].value == metrics[name], name
+    for name in ("kid", "precision", "recall"):
+        assert row.cells[f"{name}_inception"].value == metrics[name], name
+    assert any(note.startswith("theirs: scored as they are, samples against reference of 60") for note in table.notes)
+    record = json.loads(output.read_text())
+    for changes, said in (
+        ({"row": None}, "does not say its row"),
+        ({"row": "other"}, "holds the row 'other' of the group 'scored'"),
+        ({"scale": "paper"}, "is of the scale 'paper', not 'laptop'"),
+        ({"network": record["network"] | {"name": "vgg16"}}, "score 'fid' is of Inception, but the network was vgg16"),
+    ):
+        output.write_text(json.dumps(record | changes))
+        with pytest.raises(ValueError, match=rf"theirs\.json: {said}"):
+            generation_table("generation", declared, tmp_path / "results", ["laptop"])
+
+
 def test_hash_of_an_npz_is_that_of_the_whole_file(tmp_path):
     path = tmp_path / "a.npz"
     path.write_bytes(b"abc")
@@ -249,6 +280,10 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, said, folders, small, 
         ("x", "--write-statistics", "z.npz", "-o", "r.json"),
         ("x", "--write-statistics", "z.json"),
         ("x", "--reference", "y", "--batch-size", "0"),
+        ("x", "--reference", "y", "--row", "r", "-o", "r.json"),
+        ("x", "--reference", "y", "--scale", "laptop", "-o", "r.json"),
+        ("x", "--reference", "y", "--scale", "laptop", "--row", "r"),
+        ("x", "--reference", "y", "--scale", "laptop", "--row", "r", "-o", "other.json"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(arguments, capsys):

@@ -284,6 +284,23 @@ def test_other_damaged_results_are_refused(write, run, tmp_path):
         run()
 
 
+def test_a_cost_of_another_row_or_of_none_is_refused(write, run, tmp_path):
+    write("grid")
+    path = tmp_path / "results" / "laptop" / "cost" / "grid.json"
+    path.parent.mkdir()
+    whole = {"row": "grid", "group": "cost", "scale": "laptop", "training": {}, "inference": {}}
+    path.write_text(json.dumps(whole))
+    run()
+    for changes, said in (
+        ({"row": "two_stage"}, r"holds two_stage cost \(cost, laptop\), not the cost of grid at the scale 'laptop'"),
+        ({"scale": "paper"}, r"holds grid cost \(cost, paper\), not"),
+        ({"scale": None, "row": None}, "does not say its row and scale"),
+    ):
+        path.write_text(json.dumps(whole | changes))
+        with pytest.raises(ValueError, match=rf"cost/grid\.json: {said}"):
+            run()
+
+
 def test_csv_has_every_digit_and_both_sources(write, run):
     write("two_stage")
     rows = list(csv.DictReader(io.StringIO(run()["generation.csv"])))

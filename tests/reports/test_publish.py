@@ -153,7 +153,8 @@ def test_a_sweep_is_tagged_with_its_parameter_and_value(store, write_run, arm, t
 
 
 def test_costs_and_profiles_are_runs_with_their_measured_numbers(store, tmp_path):
-    cost = {"training": {"layout": {"iterations_per_second": 13.5, "device": "cpu"}}, "commit": "0123456789ab"}
+    cost = {"row": "two_stage", "group": "cost", "scale": "laptop"}
+    cost |= {"training": {"layout": {"iterations_per_second": 13.5, "device": "cpu"}}, "commit": "0123456789ab"}
     profile = {"row": "gpstoken_m128", "group": "efficiency", "scale": "laptop", "image_size": 256, "commit": "0123"}
     profile |= {"counts": {"encoder": {"gmacs": 47.9}}, "paper_convention": None, "parameters": {"total": 127_800_000}}
     profile |= {"measured": {"latency_ms": 12.5, "compile": False, "encode_ms": [12.0, 13.0], "peak_memory_mb": None}}
@@ -177,6 +178,21 @@ def test_costs_and_profiles_are_runs_with_their_measured_numbers(store, tmp_path
     }
     assert (second.params["image_size"], second.params["measured.compile"]) == ("256", "False")
     assert set(mirrored.TAGS) <= first.tags.keys() & second.tags.keys()
+
+
+def test_a_result_is_what_it_says_wherever_it_lies(store, arm, tmp_path, capsys):
+    path = arm("uniform", group="studies", scale="paper")
+    other = path.rename(tmp_path / "results" / "copy.json")
+    path.with_suffix(".csv").rename(other.with_suffix(".csv"))
+    run()
+    assert set(published(store)) == {"uniform evaluation (studies, paper)"}
+    capsys.readouterr()
+    record = json.loads(other.read_text())
+    for name in ("row", "group", "scale"):
+        other.write_text(json.dumps({key: value for key, value in record.items() if key != name}))
+        assert publish.main([]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"results/copy.json: does not say its {name}; ")
 
 
 def test_a_curve_over_training_steps_charts(store, arm):

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -195,6 +196,40 @@ def test_the_same_report_gives_the_same_bytes_and_takes_the_place_of_the_last(tm
     assert [path.name for path in folder.iterdir() if path.name.endswith(".part")] == []
 
 
+def test_a_site_with_something_of_somebody_elses_in_it_stays(tmp_path, capsys):
+    folder = contract.write(tmp_path)
+    assert build(folder) == 0
+    (folder / "site" / "thesis.txt").write_text("years of work")
+    assert build(folder) == 1
+    assert (folder / "site" / "thesis.txt").read_text() == "years of work"
+    assert f"{folder}/site: holds " in capsys.readouterr().err
+    (folder / "file").write_text("years of work")
+    assert build(folder, "file") == 1
+    assert (folder / "file").read_text() == "years of work"
+    assert capsys.readouterr().err == f"{folder}/file: is a file, expected a new folder; choose another name\n"
+
+
+def test_a_kill_between_the_two_renames_leaves_a_site(tmp_path, monkeypatch):
+    folder = contract.write(tmp_path)
+    assert build(folder) == 0
+    first = {path.relative_to(folder / "site"): path.read_bytes() for path in (folder / "site").rglob("*.*")}
+    rename = os.rename
+
+    def kill(source, place):
+        if Path(place).name == "site":
+            raise KeyboardInterrupt
+        rename(source, place)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "rename", kill)
+        patch.setattr(os, "replace", kill)
+        build(folder)
+    (left,) = folder.glob("*site*")
+    assert {path.relative_to(left): path.read_bytes() for path in left.rglob("*.*")} == first
+    assert build(folder) == 0
+    assert [path.name for path in folder.glob("*site*")] + [path.name for path in folder.glob(".*site*")] == ["site"]
+
+
 def test_stamps_can_be_named(tmp_path):
     folder = contract.write(tmp_path)
     assert build(folder, "site", "--runs-file") == 0
@@ -213,7 +248,10 @@ def test_what_cannot_be_built_is_told_in_a_line(tmp_path, capsys):
     assert build(folder) == 1
     assert build(tmp_path) == 1
     errors = capsys.readouterr().err.splitlines()
-    starts = (f"{folder}/mine: holds files", f"{folder}/results/laptop/tokenizers/wide.json: ")
+    starts = (
+        f"{folder}/mine: holds thesis.txt, not what this command writes alone; ",
+        f"{folder}/results/laptop/tokenizers/wide.json: ",
+    )
     starts += (f"{folder}/tables/small.json: no 'title'", f"{tmp_path}/tables: no table")
     assert len(errors) == len(starts)
     assert all(error.startswith(start) for error, start in zip(errors, starts, strict=True))

@@ -39,7 +39,8 @@ def evaluate(command):
     """`gpstoken evaluate` on the faces: the result and the rows of its CSV."""
 
     def call(runs: list[Path], output: Path, *options: str) -> tuple[dict, list[dict[str, str]]]:
-        assert command(["evaluate", *map(str, runs), "-o", str(output), *FACES, *options]) == 0
+        named = ["--row", output.stem, "--trained-row", "row"]
+        assert command(["evaluate", *map(str, runs), "-o", str(output), *named, *FACES, *options]) == 0
         return read(output)
 
     return call
@@ -108,7 +109,20 @@ def test_other_batches_and_features_taken_by_the_seed_itself(tiny_runs, whole, e
 
 def test_a_killed_evaluation_goes_on(tiny_runs, whole, evaluate, tmp_path, monkeypatch, capfd):
     output = tmp_path / "killed.json"
-    command = [sys.executable, "-c", KILLED, "evaluate", *map(str, tiny_runs), "-o", str(output), *FACES]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        "evaluate",
+        *map(str, tiny_runs),
+        "-o",
+        str(output),
+        "--row",
+        output.stem,
+        "--trained-row",
+        "row",
+        *FACES,
+    ]
     # Groups of sixteen: the first file has one of them.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     assert subprocess.run(command, cwd=REPOSITORY, capture_output=True, env=environment).returncode == -9
@@ -131,7 +145,20 @@ def test_a_killed_evaluation_goes_on(tiny_runs, whole, evaluate, tmp_path, monke
 
 def test_two_processes_give_the_numbers_of_one(tiny_runs, whole, tmp_path):
     output = tmp_path / "shared.json"
-    command = [sys.executable, "-m", "gpstoken.cli", "evaluate", *map(str, tiny_runs), "-o", str(output), *FACES]
+    command = [
+        sys.executable,
+        "-m",
+        "gpstoken.cli",
+        "evaluate",
+        *map(str, tiny_runs),
+        "-o",
+        str(output),
+        "--row",
+        output.stem,
+        "--trained-row",
+        "row",
+        *FACES,
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run([*command, "--devices", "2"], cwd=REPOSITORY, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -195,12 +222,29 @@ def test_other_tokens_sizes_and_a_focus(tiny_runs, whole, evaluate, tmp_path):
     ],
 )
 def test_wrong_options(run_cli, capsys, options, message):
-    assert run_cli(["evaluate", "run", "-o", "x.json", "--scale", "tiny", *options]) == 2
+    assert run_cli(["evaluate", "run", "-o", "x.json", "--row", "x", "--scale", "tiny", *options]) == 2
     assert message in capsys.readouterr().err
 
 
+def test_a_result_is_named_by_options_and_by_no_path(tiny_runs, run_cli, tmp_path, capsys):
+    output = tmp_path / "some" / "faces_row.json"
+    command = ["evaluate", str(tiny_runs[0]), "-o", str(output), *FACES, "--networks"]
+    assert run_cli([*command, "--row", "faces_row", "--group", "studies", "--trained-row", "narrow"]) == 0
+    record = json.loads(output.read_text())
+    assert (record["row"], record["group"], record["scale"]) == ("faces_row", "studies", "tiny")
+    assert record["evaluated"]["row"] == "narrow"
+    capsys.readouterr()
+    assert run_cli([*command, "--row", "other"]) == 2
+    expected = f"gpstoken: {output}: the result of row other is to be named other.json"
+    assert capsys.readouterr().err.splitlines() == [expected]
+    assert run_cli([*command, "--row", "faces_row", "--group", " "]) == 2
+    assert capsys.readouterr().err.startswith("gpstoken: --group: ")
+    assert run_cli(command) == 2
+    assert "required: --row" in capsys.readouterr().err
+
+
 def test_runs_that_do_not_belong_together(tiny_runs, run_cli, tmp_path, capsys):
-    options = ["-o", str(tmp_path / "x.json"), *FACES, "--networks"]
+    options = ["-o", str(tmp_path / "x.json"), "--row", "x", *FACES, "--networks"]
     assert run_cli(["evaluate", str(tiny_runs[0]), str(tiny_runs[0]), *options]) == 2
     assert f"gpstoken: {tiny_runs[0]}: has the seed of another run, 0" in capsys.readouterr().err
     assert run_cli(["evaluate", str(tmp_path), *options]) == 2

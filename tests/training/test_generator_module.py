@@ -236,13 +236,27 @@ def test_the_cost_of_a_generator_is_measured(arguments, run_cli, tmp_path):
     runs = {stage: tmp_path / stage for stage in ("layout", "texture")}
     for stage, run in runs.items():
         assert run_cli([*arguments(stage, max_steps=4), "--output", str(run)]) == 0
-    options = ["--iterations", "2", "--groups", "1", "--steps", "6", "-o", str(tmp_path / "cost.json")]
+    options = [
+        "--iterations",
+        "2",
+        "--groups",
+        "1",
+        "--steps",
+        "6",
+        "--row",
+        "cost",
+        "--scale",
+        "tiny",
+        "-o",
+        str(tmp_path / "cost.json"),
+    ]
     # in a process of its own: it forks, which a process with threads at work must not
     program = [sys.executable, "-m", "gpstoken.cli", "cost", str(runs["texture"]), "--layout", str(runs["layout"])]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*program, *options], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     cost = yaml.safe_load((tmp_path / "cost.json").read_text())
+    assert (cost["row"], cost["group"], cost["scale"]) == ("cost", "cost", "tiny")
     assert list(cost["training"]) == ["layout", "texture"]
     for stage in cost["training"].values():
         assert stage["slowest_iterations_per_second"] <= stage["iterations_per_second"]

@@ -11,7 +11,7 @@ def columns(*indices: int) -> dict[str, np.ndarray]:
 def test_nothing_is_done_at_the_start(tmp_path):
     parts = Parts(tmp_path / ".row.parts")
     assert (parts.done(), parts.columns(), parts.files()) == (set(), [], [])
-    parts.remove()
+    assert not parts.folder.exists()
 
 
 def test_images_of_all_processes_come_back_by_index(tmp_path):
@@ -21,8 +21,6 @@ def test_images_of_all_processes_come_back_by_index(tmp_path):
     assert parts.done() == {0, 1, 2, 3, 4}
     assert parts.sorted(["psnr"])["psnr"].tolist() == [0, 10, 20, 30, 40]
     assert set(parts.columns()) == {"index", "psnr", "net.pool.image"}
-    parts.remove()
-    assert not tmp_path.exists()
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):

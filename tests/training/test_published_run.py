@@ -53,7 +53,7 @@ def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tm
     with torch.no_grad():
         assert torch.equal(loaded(images[3:4]), network.eval()(images[3:4]))
     output = tmp_path / "results" / "vqvae_f16.json"
-    evaluate = ["evaluate", str(run), "-o", str(output), "--scale", "tiny", "--networks"]
+    evaluate = ["evaluate", str(run), "-o", str(output), "--row", "vqvae_f16", "--scale", "tiny", "--networks"]
     assert run_cli(evaluate) == 0
     result = json.loads(output.read_text())
     assert result["evaluated"] == {

@@ -39,8 +39,8 @@ def twice(tmp_path_factory):
                 "1",
             ]
             assert cli.main([*fit, *flags]) == 0
-            evaluate = ["evaluate", run, "-o", str(out / "tokenizers/row.json"), "--scale", "laptop", "--networks"]
-            assert cli.main([*evaluate, "--data", "experiments/_data/embedded_retina.yaml"]) == 0
+            evaluate = ["evaluate", run, "-o", str(out / "tokenizers/row.json"), "--row", "row", "--scale", "laptop"]
+            assert cli.main([*evaluate, "--networks", "--data", "experiments/_data/embedded_retina.yaml"]) == 0
             profile = ["profile", "experiments/generators/layout.yaml", "--row", "layout", "--scale", "laptop"]
             profile += ["-o", str(out / "efficiency/layout.json"), "--batch-size", "1", "--repeats", "2"]
             assert cli.main(profile) == 0
