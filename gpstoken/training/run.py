@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,7 +53,8 @@ class RunCLI(LightningCLI):
         # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
         quiet()
-        with lost_connections(), ExitStack() as self.held:  # locks, for as long as the subcommand runs
+        watched = lost_connections("training") if run else nullcontext()  # else by who takes the parts
+        with watched, ExitStack() as self.held:  # locks, for as long as the subcommand runs
             try:
                 super().__init__(
                     LightningModule,
@@ -148,7 +149,8 @@ class RunCLI(LightningCLI):
                 part.write_text(json.dumps(origin, indent=1) + "\n")
             if checkpoint is not None:
                 print(f"going on from {checkpoint}")
-        watch_processes(self.trainer)
+        advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"
+        watch_processes(self.trainer, "training", advice)
         self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def _checkpoint(self) -> Path | None:
