@@ -6,6 +6,7 @@ import torch
 
 from gpstoken.limits import Limit, above, at_least
 from gpstoken.training.sharding import NAME as SHARDED
+from gpstoken.training.slurm import check_tasks
 
 AT_LEAST_ONE = at_least(1)
 LIMITS: dict[str, Limit] = {
@@ -45,6 +46,8 @@ def check_trainer(trainer: Any, model: Any) -> None:
     if isinstance(strategy, str) and (strategy.startswith("fsdp") or (tokenizer and strategy == SHARDED)):
         allowed = "auto or ddp for a tokenizer" if tokenizer else f"{SHARDED} to share a network among processes"
         raise ValueError(f"--trainer.strategy: expected {allowed}, got {strategy}")
+    if model is not None:
+        check_tasks(trainer)
     if accelerator in GPUS and not torch.cuda.is_available():
         raise ValueError(f"--trainer.accelerator: expected cpu, since torch finds no GPU here, got {accelerator}")
     if accelerator == "cpu" and str(trainer.precision) in ("16-mixed", "16", "16-true"):
