@@ -11,6 +11,7 @@ from gpstoken.base import Tokenizer
 from gpstoken.profiling.inputs import network_arguments, picture
 from gpstoken.profiling.memory import training_bytes
 from gpstoken.profiling.shapes import without_weights
+from gpstoken.training.sharding import Sharded
 
 GIB = 2**30
 
@@ -36,7 +37,9 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         network.code((data.image_size, data.image_size))
         _check_grid(network.config)
     device = trainer.strategy.root_device
-    needed, free = estimate(network, data), free_bytes(device)
+    # The processes of a CPU have one memory together: there their shares are the whole again.
+    shares = trainer.world_size if isinstance(trainer.strategy, Sharded) and device.type != "cpu" else 1
+    needed, free = estimate(network, data, shares), free_bytes(device)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     steps = "no limit of" if trainer.max_steps < 0 else trainer.max_steps
     print(
@@ -53,10 +56,11 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         )
 
 
-def estimate(network: Any, data: Any) -> int:
+def estimate(network: Any, data: Any, shares: int = 1) -> int:
     """Bytes of weights, gradients, Adam's moments, averaged weights and what a batch's forward pass keeps.
 
-    The activations of one sample are counted on a copy without weights, and taken as many times as the batch is large.
+    With `shares` all but the last is divided among so many devices. The activations of one sample are counted on a copy
+    without weights, and taken as many times as the batch is large.
     """
     copy = without_weights(partial(type(network), **network.config), ()).train()
     if isinstance(network, Tokenizer):
@@ -67,7 +71,7 @@ def estimate(network: Any, data: Any) -> int:
         given = network_arguments(copy, 1)
         counted = training_bytes(copy, lambda: F.mse_loss(copy(*given), given[0]))
     states = counted["parameters"] * 2 + counted["gradients"] + counted["moments"]
-    return states + counted["activations"] * data.batch_size
+    return states // shares + counted["activations"] * data.batch_size
 
 
 def _check_grid(config: dict[str, Any]) -> None:

@@ -2,14 +2,17 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
 from gpstoken import Generator
 from gpstoken.checkpoints import read_plain
 from gpstoken.files.digests import DIGEST
+from gpstoken.sit import SiT
 from gpstoken.training.files import read_metrics
 from gpstoken.training.generator_module import GeneratorModule
+from gpstoken.training.preflight import estimate
 from tests.faults.forks import command, together
 
 REPOSITORY = Path(__file__).parents[2]
@@ -73,6 +76,16 @@ def test_the_older_fsdp_is_refused(stage_arguments, run_cli, capsys):
     assert run_cli([*stage_arguments("texture"), "--trainer.strategy", "fsdp"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == "gpstoken: --trainer.strategy: expected sharded to share a network among processes, got fsdp"
+
+
+def test_a_share_of_the_states_is_a_share_of_the_memory():
+    with torch.device("meta"):
+        network = SiT(channels=9, shape=(8,), width=64, depth=2, heads=2, num_classes=5)
+    data = SimpleNamespace(batch_size=4)
+    whole, half = estimate(network, data), estimate(network, data, 2)
+    # by hand, in float32: weights, their average, gradients and two moments; the positions are trained here
+    states = 5 * 4 * sum(parameter.numel() for parameter in network.parameters())
+    assert whole - half == states // 2
 
 
 def read(path: Path) -> dict:
