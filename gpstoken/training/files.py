@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from gpstoken import early_signals
 from gpstoken.checkpoints import write_plain
 from gpstoken.files.writing import replacing
 from gpstoken.limits import at_least, limits
@@ -57,9 +58,11 @@ class LastCheckpoint(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning's own way would write to the folder of temporary files first, and copy from there."""
         trainer.strategy.checkpoint_io = WholeFiles()
-        self._signals.number = 0
         # SLURM's, now: where nobody listens Lightning does, and saves in the middle of a step under another name.
+        self._signals.number = 0
         self._signals.install(SIGUSR1)
+        if early_signals.noted():
+            self._signals.number = SIGUSR1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The step that training starts from is saved already."""

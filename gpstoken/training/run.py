@@ -14,12 +14,13 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from gpstoken import early_signals
 from gpstoken.checkpoints import check, read_plain
 from gpstoken.files.locks import locked
 from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_abandoned, replacing
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.classes import take_classes
-from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, is_run
+from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, LastCheckpoint, is_run
 from gpstoken.training.lost import lost_connections, watch_processes
 from gpstoken.training.messages import one_line
 from gpstoken.training.preflight import announce, finished
@@ -151,6 +152,8 @@ class RunCLI(LightningCLI):
                 print(f"going on from {checkpoint}")
         advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"
         watch_processes(self.trainer, "training", advice)
+        if not any(isinstance(each, LastCheckpoint) for each in self.trainer.callbacks):
+            early_signals.forget()
         self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def _checkpoint(self) -> Path | None:

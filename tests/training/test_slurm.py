@@ -90,6 +90,19 @@ def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_
     assert read_metrics(tmp_path / "plain" / "metrics.csv") == read_metrics(tmp_path / "run" / "metrics.csv")
 
 
+def test_a_request_to_save_that_comes_before_the_first_step_waits_for_it(tiny_arguments, tmp_path):
+    tasks = srun([*tiny_arguments(), "--trainer.devices", "2"], tmp_path)
+    while not all("Seed set" in (tmp_path / f"task_{task}.txt").read_text() for task in range(2)):
+        assert [task.poll() for task in tasks] == [None, None], lines(tmp_path)
+        time.sleep(0.01)
+    for task in tasks:
+        task.send_signal(signal.SIGUSR1)
+    assert [task.wait(300) for task in tasks] == [138, 138], lines(tmp_path)
+    # behind the bar of the progress, on its line
+    assert "gpstoken: stopped after step 1; the same command" in (tmp_path / "task_0.txt").read_text()
+    assert (tmp_path / "scontrol.txt").read_text().startswith("requeue ")
+
+
 @pytest.mark.parametrize(
     ("options", "changes", "said"),
     [
