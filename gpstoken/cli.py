@@ -5,6 +5,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from gpstoken import early_signals
 from gpstoken.limits import did_you_mean
 
 LIGHTNING = "gpstoken.training.run"
@@ -83,6 +84,8 @@ def _run(arguments: list[str]) -> int:
     module = COMMANDS.get(command)
     if module is None and command.split("=")[0] not in OPTIONS_FIRST:
         raise ValueError(f"{command}: no such command{did_you_mean(command, COMMANDS)}; gpstoken --help lists them")
+    if command == "fit":
+        early_signals.note()
     if module in (None, LIGHTNING):
         from gpstoken.training.fit_help import show
         from gpstoken.training.run import RunCLI

@@ -24,6 +24,7 @@ from gpstoken.metrics.networks import load_features
 from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.evaluation import Evaluated, Protocol, evaluate_run
+from gpstoken.training.lost import lost_connections
 
 
 def main(arguments: list[str]) -> int:
@@ -105,7 +106,7 @@ def evaluate(
     check_result(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     first = rank_zero_only.rank == 0  # the other processes of `devices` are of the same command
-    with locked(output, "gpstoken evaluate") if first else nullcontext():
+    with lost_connections("evaluation"), locked(output, "gpstoken evaluate") if first else nullcontext():
         _evaluate(runs, output, named, protocol, data, devices)
 
 

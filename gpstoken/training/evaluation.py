@@ -21,6 +21,7 @@ from gpstoken.metrics.focus import disc
 from gpstoken.metrics.weights import weights_record
 from gpstoken.provenance import file_hash
 from gpstoken.training.files import CHECKPOINT_FILE
+from gpstoken.training.lost import watch_processes
 from gpstoken.training.origins import read_data_of, read_origin
 from gpstoken.training.parts import Parts
 from gpstoken.training.recorder import SIDES, Recorder
@@ -153,6 +154,7 @@ def evaluate_run(
         logger=False, enable_checkpointing=False, enable_model_summary=False, default_root_dir=run,
         callbacks=[Recorder(parts, networks, SIDES if images_of is None else SIDES[1:], bool(code.codebook_size))],
     )  # fmt: skip
+    watch_processes(trainer, "evaluation", f"the same command goes on after the images in {parts.folder}")
     images.trainer = trainer  # whose devices share the images
     if len(done) < len(sources):
         try:

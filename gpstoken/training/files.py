@@ -3,6 +3,7 @@
 import csv
 import sys
 from pathlib import Path
+from signal import SIGINT, SIGTERM, SIGUSR1
 from typing import Any
 
 import torch
@@ -10,10 +11,12 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from gpstoken import early_signals
 from gpstoken.checkpoints import write_plain
 from gpstoken.files.writing import naming, replacing
 from gpstoken.limits import at_least, limits
 from gpstoken.training.processes import mean_over_processes
+from gpstoken.training.slurm import requeue
 from gpstoken.training.stopping import Stopped, StopSignals
 
 CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "config.yaml", "metrics.csv", "last.ckpt", "origin.json"
@@ -38,7 +41,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes last.ckpt every few steps, at the end of training, and when SIGTERM or Ctrl-C asks to stop.
+    """Writes last.ckpt every few steps, at the end of training, and when SIGTERM, SIGUSR1 or Ctrl-C asks to stop.
 
     Where a validation follows the step it is written after that: Lightning takes the validation of a step it resumes
     from for done.
@@ -55,11 +58,16 @@ class LastCheckpoint(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning's own way would write to the folder of temporary files first, and copy from there."""
         trainer.strategy.checkpoint_io = WholeFiles()
+        # SLURM's, now: where nobody listens Lightning does, and saves in the middle of a step under another name.
+        self._signals.number = 0
+        self._signals.install(SIGUSR1)
+        if early_signals.noted():
+            self._signals.number = SIGUSR1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The step that training starts from is saved already."""
         self._step = self._saved_at = trainer.global_step
-        self._signals.install()
+        self._signals.install(SIGTERM, SIGINT)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -98,6 +106,8 @@ class LastCheckpoint(Checkpoint):
         if signal and step != trainer.max_steps:  # else there is nothing to go on with
             if trainer.is_global_zero:
                 print(f"gpstoken: stopped after step {step}; the same command goes on from {path}", file=sys.stderr)
+                if signal == SIGUSR1:
+                    requeue()
             raise Stopped(signal)
 
 

@@ -13,6 +13,7 @@ from gpstoken.limits import limits
 from gpstoken.sit import SiT
 from gpstoken.stages import GEOMETRY, channel_statistics, condition_of, data_of, normalise
 from gpstoken.training.module_limits import GENERATOR_MODULE
+from gpstoken.training.sharding import keep_whole, shard
 
 
 class GeneratorModule(LightningModule):
@@ -100,6 +101,12 @@ class GeneratorModule(LightningModule):
         if self.compile_network and stage == "fit":
             self.network.compile()
 
+    def configure_model(self) -> None:
+        """Shares both networks among the processes where the strategy is to shard."""
+        if self.device_mesh is not None:
+            for network in (self.network, self.averaged.module):
+                shard(network, self.device_mesh["data_parallel"])
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW at a constant rate."""
         trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
@@ -120,6 +127,14 @@ class GeneratorModule(LightningModule):
         """Averages the weights after every step; in no later hook, for callbacks that save come before the module's."""
         super().optimizer_step(*arguments, **options)
         self.averaged.update_parameters(self.network)
+
+    def on_validation_epoch_start(self) -> None:
+        """A process may have one batch more than another, which must not wait for it."""
+        keep_whole(self.averaged.module, True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Shares the average again."""
+        keep_whole(self.averaged.module, False)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """The same loss of the averaged weights on held-out images, with the same noise every time."""

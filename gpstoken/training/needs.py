@@ -36,12 +36,13 @@ class Needs:
     products: int
 
 
-def needs(module: Any, data: Any) -> Needs:
+def needs(module: Any, data: Any, shares: int = 1) -> Needs:
     """Counts one sample on copies without weights; a batch keeps and computes that as many times as it is large.
 
     Args:
         module: a `TokenizerModule`, whose LPIPS and discriminator count too, or a `GeneratorModule`.
         data: its data module.
+        shares: among how many devices weights, gradients, moments and averages are divided.
     """
     network = getattr(module, "tokenizer", None) or module.network
     copy = without_weights(partial(type(network), **network.config), ()).train()
@@ -52,7 +53,7 @@ def needs(module: Any, data: Any) -> Needs:
     counted = training_bytes(networks, loss)
     states = counted["parameters"] + _bytes(copy) + counted["gradients"] + counted["moments"]
     products = count(loss)[1].total
-    return Needs(states + counted["activations"] * data.batch_size, BACKWARD * products * data.batch_size)
+    return Needs(states // shares + counted["activations"] * data.batch_size, BACKWARD * products * data.batch_size)
 
 
 def products_per_second(device: torch.device) -> float:

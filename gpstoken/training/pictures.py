@@ -21,7 +21,9 @@ class ReconstructionPictures(Occasions):
         self.images = images
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """Draws."""
+        """Draws, on the first process."""
+        if not trainer.is_global_zero:
+            return
         loader = trainer.datamodule.val_dataloader()
         if not loader:  # a data set too small to have held-out images
             return

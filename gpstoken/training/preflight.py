@@ -8,6 +8,7 @@ import torch
 from gpstoken.base import Tokenizer
 from gpstoken.perceptual import HOW_TO_GET
 from gpstoken.training.needs import needs, products_per_second
+from gpstoken.training.sharding import Sharded
 
 GIB = 2**30
 
@@ -34,7 +35,9 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         _check_grid(network.config)
         _check_perceptual(module)
     device = trainer.strategy.root_device
-    step, free = needs(module, data), free_bytes(device)
+    # The processes of a CPU have one memory together: there their shares are the whole again.
+    shares = trainer.world_size if isinstance(trainer.strategy, Sharded) and device.type != "cpu" else 1
+    step, free = needs(module, data, shares), free_bytes(device)
     # A generator accumulates by the trainer's option, a tokenizer, which alternates networks, by its own.
     batches = trainer.accumulate_grad_batches * (module.accumulate if isinstance(network, Tokenizer) else 1)
     seconds = batches * step.products / products_per_second(device)

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,12 +14,13 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from gpstoken import early_signals
 from gpstoken.checkpoints import check, read_plain
 from gpstoken.files.locks import locked
 from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_abandoned, replacing
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.classes import take_classes
-from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, is_run
+from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, LastCheckpoint, is_run
 from gpstoken.training.lost import lost_connections, watch_processes
 from gpstoken.training.messages import one_line
 from gpstoken.training.preflight import announce, finished
@@ -53,7 +54,8 @@ class RunCLI(LightningCLI):
         # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
         quiet()
-        with lost_connections(), ExitStack() as self.held:  # locks, for as long as the subcommand runs
+        watched = lost_connections("training") if run else nullcontext()  # else by who takes the parts
+        with watched, ExitStack() as self.held:  # locks, for as long as the subcommand runs
             try:
                 super().__init__(
                     LightningModule,
@@ -148,7 +150,10 @@ class RunCLI(LightningCLI):
                 part.write_text(json.dumps(origin, indent=1) + "\n")
             if checkpoint is not None:
                 print(f"going on from {checkpoint}")
-        watch_processes(self.trainer)
+        advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"
+        watch_processes(self.trainer, "training", advice)
+        if not any(isinstance(each, LastCheckpoint) for each in self.trainer.callbacks):
+            early_signals.forget()
         self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def _checkpoint(self) -> Path | None:

@@ -14,9 +14,11 @@ from gpstoken.flow import Sampling
 from gpstoken.gaussians import Gaussians
 from gpstoken.limits import at_least, limits, optional, text
 from gpstoken.loading import load_tokenizer, tokenizer_hash
+from gpstoken.sit import SiT
 from gpstoken.stage_model import StageModel
 from gpstoken.tokens import Tokens
 from gpstoken.training.occasions import Occasions
+from gpstoken.training.sharding import whole_network
 
 
 class SamplePictures(Occasions):
@@ -55,13 +57,14 @@ class SamplePictures(Occasions):
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Draws, on the first process."""
+        network = whole_network(pl_module.averaged.module)
         if trainer.is_global_zero:
             path = self.file(trainer, "pictures", step, "png")
             with naming(path):
-                self._sheet(trainer, pl_module).save(path)
+                self._sheet(trainer, pl_module, network).save(path)
 
-    def _sheet(self, trainer: Trainer, pl_module: LightningModule) -> Image.Image:
-        model = StageModel(pl_module.described, pl_module.averaged.module, {}).to(pl_module.device)
+    def _sheet(self, trainer: Trainer, pl_module: LightningModule, network: SiT) -> Image.Image:
+        model = StageModel(pl_module.described, network, {}).to(pl_module.device)
         classes = range(min(10, trainer.datamodule.record["num_classes"]))
         labels = torch.tensor([label for label in classes for _ in range(self.samples)], device=pl_module.device)
         layout = _layouts_of(trainer.datamodule, labels) if model.stage == "texture" else None

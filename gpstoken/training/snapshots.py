@@ -6,6 +6,7 @@ from gpstoken.checkpoints import write_plain
 from gpstoken.limits import at_least, limits
 from gpstoken.stage_model import AVERAGED
 from gpstoken.training.occasions import Occasions
+from gpstoken.training.sharding import whole_network
 
 
 class Snapshots(Occasions):
@@ -21,8 +22,9 @@ class Snapshots(Occasions):
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Writes, on the first process."""
+        network = whole_network(pl_module.averaged.module)
         if not trainer.is_global_zero:
             return
-        weights = {f"{AVERAGED}{name}": tensor for name, tensor in pl_module.averaged.module.state_dict().items()}
+        weights = {f"{AVERAGED}{name}": tensor for name, tensor in network.state_dict().items()}
         checkpoint = {"generator": pl_module.described, "state_dict": weights, "global_step": step}
         write_plain(self.file(trainer, "snapshots", step, "ckpt"), checkpoint)

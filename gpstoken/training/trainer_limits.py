@@ -5,6 +5,8 @@ from typing import Any
 import torch
 
 from gpstoken.limits import Limit, above, at_least
+from gpstoken.training.sharding import NAME as SHARDED
+from gpstoken.training.slurm import check_tasks
 
 AT_LEAST_ONE = at_least(1)
 LIMITS: dict[str, Limit] = {
@@ -40,11 +42,17 @@ def check_trainer(trainer: Any, model: Any) -> None:
     accelerator, devices = trainer.accelerator, trainer.devices
     if devices in (0, "0", []) or (isinstance(devices, int) and devices < -1):
         raise ValueError(f"--trainer.devices: expected a whole number of at least 1, -1 for all or auto, got {devices}")
+    strategy, tokenizer = trainer.strategy, model is not None and model.class_path.endswith(".TokenizerModule")
+    if isinstance(strategy, str) and (strategy.startswith("fsdp") or (tokenizer and strategy == SHARDED)):
+        allowed = "auto or ddp for a tokenizer" if tokenizer else f"{SHARDED} to share a network among processes"
+        raise ValueError(f"--trainer.strategy: expected {allowed}, got {strategy}")
+    if model is not None:
+        check_tasks(trainer)
     if accelerator in GPUS and not torch.cuda.is_available():
         raise ValueError(f"--trainer.accelerator: expected cpu, since torch finds no GPU here, got {accelerator}")
     if accelerator == "cpu" and str(trainer.precision) in ("16-mixed", "16", "16-true"):
         raise ValueError(f"--trainer.precision: expected 32-true or bf16-mixed on a CPU, got {trainer.precision}")
-    if model is not None and model.class_path.endswith(".TokenizerModule"):
+    if tokenizer:
         # Its steps are its own ("manual optimization"), which Lightning neither accumulates nor clips.
         batches = trainer.accumulate_grad_batches
         if batches not in (None, 1):

@@ -35,6 +35,13 @@ TOKENIZER = {
 }
 MODULE = {"learning_rate": 1e-3, "perceptual_weight": 0.0, "adversarial_start": None}
 DISCRIMINATOR = {"discriminator_channels": 4, "discriminator_levels": 1}
+STAGES = {
+    "layout": {"channels": 5, "shape": [8]},
+    "texture": {"channels": 9, "shape": [8], "layout_channels": 5},
+    "one_stage": {"channels": 9, "shape": [8]},
+    "grid": {"channels": 4, "shape": [4, 4], "patch_size": 2},
+}
+CACHED = {"image_size": 32, "epoch_length": 20, "batch_size": 8, "working_size": 48, "views": "centre"}
 WARNINGS = (
     # Lightning 2.6 against torch 2.14.
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning",
@@ -200,3 +207,43 @@ def tiny_runs(tmp_path_factory) -> list[Path]:
     for seed, run in enumerate(runs):
         assert run_command([*arguments, "--seed_everything", str(seed), "--output", str(run)]) == 0
     return runs
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory, narrow_generator, command):
+    """Caches of the two narrow tokenizers on the embedded photographs, by the name of the tokenizer."""
+    folder = tmp_path_factory.mktemp("caches")
+    options = ["--data", "experiments/_data/embedded_classes.yaml"]
+    options += [part for name, value in CACHED.items() for part in (f"--data.init_args.{name}", str(value))]
+    options += ["--data.init_args.prepared", str(folder / "prepared")]
+    for name in ("tokenizer", "autoencoder"):
+        arguments = ["cache", "--tokenizer", str(narrow_generator[name]), "-o", str(folder / name), *options]
+        assert command(arguments) == 0
+    return folder
+
+
+@pytest.fixture
+def stage_arguments(tmp_path, caches):
+    """Of `gpstoken fit` for a stage: its row at laptop scale cut down to seconds."""
+
+    def make(stage: str, cache: Path | None = None, **trainer) -> list[str]:
+        tiny = {
+            "model": {
+                "init_args": {
+                    "network": {"init_args": STAGES[stage] | {"width": 16, "depth": 1, "heads": 2, "num_classes": 5}},
+                }
+            },
+            "data": {
+                "init_args": {
+                    "root": str(cache or caches / ("autoencoder" if stage == "grid" else "tokenizer")),
+                    "batch_size": 4,
+                }
+            },
+            "trainer": {"max_steps": 12, "val_check_interval": 5, "limit_val_batches": 2} | trainer,
+        }
+        path = tmp_path / f"{stage}.yaml"
+        path.write_text(yaml.safe_dump(tiny))
+        rows = (f"experiments/generators/{stage}.yaml", "experiments/_scale/laptop_generators.yaml", str(path))
+        return ["fit", *(part for row in rows for part in ("-c", row))]
+
+    return make

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,55 +14,15 @@ import yaml
 from gpstoken import Generator
 from gpstoken.generate import parse_classes
 from gpstoken.training.files import read_metrics
+from tests.training.conftest import STAGES
 
-STAGES = {
-    "layout": {"channels": 5, "shape": [8]},
-    "texture": {"channels": 9, "shape": [8], "layout_channels": 5},
-    "one_stage": {"channels": 9, "shape": [8]},
-    "grid": {"channels": 4, "shape": [4, 4], "patch_size": 2},
-}
 SAVER = [{"class_path": "gpstoken.training.LastCheckpoint"}]
-DATA = {"image_size": 32, "epoch_length": 20, "batch_size": 8, "working_size": 48, "views": "centre"}
-
-
-@pytest.fixture(scope="module")
-def caches(tmp_path_factory, narrow_generator, command):
-    """Caches of the two narrow tokenizers on the embedded photographs, by the name of the tokenizer."""
-    folder = tmp_path_factory.mktemp("caches")
-    options = ["--data", "experiments/_data/embedded_classes.yaml"]
-    options += [part for name, value in DATA.items() for part in (f"--data.init_args.{name}", str(value))]
-    options += ["--data.init_args.prepared", str(folder / "prepared")]
-    for name in ("tokenizer", "autoencoder"):
-        arguments = ["cache", "--tokenizer", str(narrow_generator[name]), "-o", str(folder / name), *options]
-        assert command(arguments) == 0
-    return folder
 
 
 @pytest.fixture
-def arguments(tmp_path, caches):
-    """Of `gpstoken fit` for a stage: its row at laptop scale cut down to seconds."""
-
-    def make(stage: str, cache: Path | None = None, **trainer) -> list[str]:
-        tiny = {
-            "model": {
-                "init_args": {
-                    "network": {"init_args": STAGES[stage] | {"width": 16, "depth": 1, "heads": 2, "num_classes": 5}},
-                }
-            },
-            "data": {
-                "init_args": {
-                    "root": str(cache or caches / ("autoencoder" if stage == "grid" else "tokenizer")),
-                    "batch_size": 4,
-                }
-            },
-            "trainer": {"max_steps": 12, "val_check_interval": 5, "limit_val_batches": 2} | trainer,
-        }
-        path = tmp_path / f"{stage}.yaml"
-        path.write_text(yaml.safe_dump(tiny))
-        rows = (f"experiments/generators/{stage}.yaml", "experiments/_scale/laptop_generators.yaml", str(path))
-        return ["fit", *(part for row in rows for part in ("-c", row))]
-
-    return make
+def arguments(stage_arguments):
+    """Of `gpstoken fit` for a stage."""
+    return stage_arguments
 
 
 @pytest.mark.parametrize("stage", STAGES)

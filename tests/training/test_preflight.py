@@ -15,6 +15,7 @@ from gpstoken.training import preflight
         (["--trainer.gradient_clip_val", "1.0"], "--trainer.gradient_clip_val: expected null"),
         (["--trainer.max_steps", "-5"], "--trainer.max_steps: expected a whole number of at least -1, got -5"),
         (["--trainer.devices", "0"], "--trainer.devices: expected a whole number of at least 1"),
+        (["--trainer.strategy", "sharded"], "--trainer.strategy: expected auto or ddp for a tokenizer, got sharded"),
         (["--trainer.max_stepz", "3"], "did you mean trainer.max_steps?"),
         (["--model.init_args.tokenizer.init_args.grid_size", "48"], "grid_size: expected 16 for image_size 32"),
         (["--data.init_args.root", ""], "root: expected a text that is not empty, got ''"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpstoken.training import LastCheckpoint, MetricsFile
+from gpstoken.training import LastCheckpoint, MetricsFile, ReconstructionPictures
 from gpstoken.training.files import read_metrics
 from gpstoken.training.processes import average_gradients, share_batch_norms
 from tests.faults.forks import command, together
@@ -127,3 +127,14 @@ def kill(victim: int, arguments: list[str], folder: Path) -> str:
     assert time.monotonic() - killed < 60  # for a busy machine
     print(f"ended {time.monotonic() - killed:.1f} s after process {victim} was killed")
     return (folder / "log.txt").read_text()
+
+
+def test_only_the_first_process_draws(make_module, noise, fit, tmp_path):
+    def train() -> None:
+        callbacks = [ReconstructionPictures(images=2, times=2)]
+        fit(make_module(), noise(), callbacks, name=f"run_{os.environ['LOCAL_RANK']}", max_steps=4, devices=2)
+
+    together(train, tmp_path)
+    pictures = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.glob("run_*/**/*.png"))]
+    assert pictures == [f"run_0/pictures/step_{step:07d}.png" for step in (2, 4)]
+    assert not (tmp_path / "run_1").exists()

@@ -1,0 +1,63 @@
+"""What SLURM says to a training and is told by it: how many processes there are, and that a job starts once more."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.utilities import rank_zero_only
+
+
+def check_tasks(trainer: Any) -> None:
+    """Refuses another number of processes than srun has started: each of them would wait, or train alone.
+
+    Args:
+        trainer: the Trainer's arguments, a namespace.
+
+    Raises:
+        ValueError: that names the option, what is expected and what was given; in the first process.
+        SystemExit: in the others, for one line is enough.
+    """
+    interactive = SLURMEnvironment.job_name() in ("bash", "interactive")  # Lightning starts the processes itself then
+    if "SLURM_NTASKS" not in os.environ or interactive or TorchElasticEnvironment.detect():
+        return
+    tasks, hosts = (int(os.environ.get(name, "1")) for name in ("SLURM_NTASKS", "SLURM_NNODES"))
+    devices, wrong = _count(trainer.devices, trainer.accelerator), None
+    if trainer.num_nodes != hosts:
+        wrong = f"--trainer.num_nodes: expected {hosts}, as many as SLURM_NNODES says, got {trainer.num_nodes}"
+    elif devices * hosts != tasks:
+        started = f"since srun has started {tasks} tasks on {hosts} host{'s' * (hosts > 1)}"
+        wrong = f"--trainer.devices: expected {tasks / hosts:g}, {started}, got {devices}"
+    elif tasks > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        wrong = f"srun: expected the option --ntasks-per-node={devices}, got --ntasks={tasks} alone"
+    if wrong:
+        raise ValueError(wrong) if rank_zero_only.rank == 0 else SystemExit(2)
+
+
+def requeue() -> None:
+    """Has SLURM start this job once more, where it is one of SLURM's; the same command then goes on."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if job is None:
+        return
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+        said = f"SLURM starts job {job} once more"
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = " ".join((getattr(error, "stderr", None) or str(error)).split())
+        said = f"SLURM does not start job {job} once more ({reason}); submit the same command again"
+    print(f"gpstoken: {said}", file=sys.stderr, flush=True)
+
+
+def _count(devices: Any, accelerator: str) -> int:
+    """How many devices of a host Lightning will take."""
+    if isinstance(devices, str) and "," in devices:
+        return len([each for each in devices.split(",") if each.strip()])
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1, "-1"):
+        return max(1, torch.cuda.device_count()) if accelerator != "cpu" else 1
+    return int(devices)
