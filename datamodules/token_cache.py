@@ -2,7 +2,6 @@
 
 import bisect
 import functools
-import json
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.cache_record import FORMAT, read_record
 from datamodules.loaders import SampleLoaders
 from gpstoken.files.digests import DIGEST, check_digest
+from gpstoken.files.plain_text import parse_json
 from gpstoken.limits import at_least, limits, optional, text
 
-FORMAT, VERSION = "gpstoken.cache", 1
 STAGES = {"fit": ("train", "val"), "validate": ("val",)}
 
 
@@ -64,24 +64,9 @@ class TokenCache(SampleLoaders):
         """The cache's own description, cache.json: tokenizer, data, statistics, num_classes, shards.
 
         Raises:
-            ValueError: if there is none, or it is of another format.
+            ValueError: if there is none, it is of another format, or one of its values cannot be.
         """
-        path = self.root / "cache.json"
-        make = f"run `gpstoken cache --tokenizer RUN/last.ckpt --data DATA.yaml --views 1 -o {self.root}`"
-        if not path.is_file():
-            what = "a folder without cache.json" if self.root.is_dir() else "nothing"
-            raise ValueError(f"TokenCache: found {what} at {self.root}; {make}")
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            form = record["format"], record["version"]
-            if form == (FORMAT, VERSION):
-                for name in ("identity", "tokenizer", "splits", "statistics", "num_classes"):
-                    record[name]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: damaged, or no description of a token cache ({error!r}); {make}") from error
-        if form != (FORMAT, VERSION):
-            raise ValueError(f"{path}: has format {form[0]} {form[1]}, this code reads {FORMAT} {VERSION}; {make}")
-        return record
+        return read_record(self.root)
 
     def setup(self, stage: str) -> None:
         """Checks every shard of the splits of a stage, so that a damaged one is an error at the start."""
@@ -187,7 +172,7 @@ def _read(path: Path, classes: int | None) -> dict[str, Tensor]:
         ValueError: for a damaged shard, or a label that is no class.
     """
     with safe_open(path, framework="pt") as file:
-        described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+        described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
     tensors = load_file(path)
     check_digest(path, tensors, described.get(DIGEST))
     label = tensors["label"]
@@ -202,7 +187,7 @@ def _check(path: Path, samples: int, identity: str) -> set[str]:
         raise ValueError(f"{path}: this shard is missing; {_remedy(path.parents[1])}")
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
             counts = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, IndexError) as error:
         raise ValueError(f"{path}: damaged or no shard ({error}); {_remedy(path.parents[1])}") from error

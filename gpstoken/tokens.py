@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gpstoken.drawing import picture_row
 from gpstoken.files.digests import DIGEST, check_digest, digest
+from gpstoken.files.pictures import check_pixels
 from gpstoken.files.writing import replacing
 from gpstoken.gaussians import Gaussians
 
@@ -146,12 +147,16 @@ class Tokens:
             raise OSError(f"{path}: cannot be written ({error})") from error
 
     @classmethod
-    def load(cls, path: str | Path) -> "Tokens":
+    def load(cls, path: str | Path, max_pixels: int | None = None) -> "Tokens":
         """Reads what `save` wrote.
 
+        Args:
+            path: the file.
+            max_pixels: tokens of an image of more are refused; None: see `pixel_limit`.
+
         Raises:
-            ValueError: for a file that is not readable, damaged, not of this format or of a later version, or tokens
-                that `check` refuses.
+            ValueError: for a file that is not readable, damaged, not of this format or of a later version, tokens that
+                `check` refuses, or an image of too many pixels.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -178,6 +183,8 @@ class Tokens:
         try:
             tokens = cls(Gaussians.from_tensor(geometry), features, **sides)
             tokens.check()
+            if tokens.size is not None:
+                check_pixels(tokens.size, max_pixels)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return tokens

@@ -1,6 +1,5 @@
 """Fréchet distance between Gaussians, and the files that hold their means and covariances."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpstoken.files.arrays import array_names, read_arrays
 from gpstoken.files.reasons import reason
 from gpstoken.files.writing import replacing
 
@@ -104,10 +104,8 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
             f"statistics {path} not found: `gpstoken score IMAGES --write-statistics {path}` makes it"
         )
     try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            wanted = {name for keys in KEYS.values() for name in keys} | {"count"}
-            arrays = {name: file[name] for name in sorted(names & wanted)}
+        names = set(array_names(path))
+        arrays = read_arrays(path, {name for keys in KEYS.values() for name in keys} | {"count"})
     except Exception as error:  # numpy and zipfile raise nearly anything on garbage
         raise ValueError(f"statistics {path}: not a readable npz ({reason(error)})") from error
     if not {"mu", "sigma"} <= names:

@@ -1,0 +1,265 @@
+"""What hostile files have done before it was mended, each once and by hand."""
+
+import resource
+import time
+import zipfile
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules import TokenCache
+from gpstoken import Gaussians, GPSToken, Tokens
+from gpstoken.cli import main
+from gpstoken.files.plain_text import read_json, read_yaml
+from gpstoken.metrics.frechet import read_statistics as read_reference
+from gpstoken.metrics.labelled import read_array
+from gpstoken.metrics.samples import read_batches
+from gpstoken.profiling.rows import read_row
+from gpstoken.released_generator import read_statistics
+from gpstoken.training.classes import take_classes
+from gpstoken.training.fit_help import show
+from gpstoken.training.origins import read_data_of, read_origin
+from tests.hostile.seeds import write_cache
+
+BOMB = "\n".join(
+    ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
+    + [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 9)]
+)
+DEEP = "[" * 5000 + "]" * 5000
+DEEP_MAPPING = "\n".join(" " * level + f"k{level}:" for level in range(2000))
+ITSELF = "a: &a\n  b: *a\n"
+YAML = {"aliases that multiply": BOMB, "deep list": f"a: {DEEP}", "deep mapping": DEEP_MAPPING, "in itself": ITSELF}
+YAML |= {"a list": "[1]", "no UTF-8": "\xff", "no date": "a: 2001-99-99", "empty": "", "unhashable": "{[1]: 2}"}
+YAML |= {"a tag": "a: !!python/object/apply:os.getcwd []", "no flag": "a: !!bool maybe", "NUL": "a: \0"}
+YAML |= {"long number": "a: 1" + ":1" * 300_000}
+YAML |= {"nothing stamped": "a: !!timestamp word"}
+PLACES = {
+    "a row": read_row,
+    "a run": lambda path: read_data_of(path.parent),
+    "statistics": lambda path: read_statistics(path, 3),
+    "help of fit": lambda path: show(["fit", "-c", str(path)]),
+}
+
+
+@contextmanager
+def one_line(place, seconds=5.0, megabytes=200):
+    """Expects a ValueError of one line that names the place, soon and in little memory."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError) as caught:
+        yield caught
+    assert str(place) in str(caught.value) and "\n" not in str(caught.value).strip()
+    assert len(str(caught.value)) < 1500
+    assert time.monotonic() - began < seconds
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < megabytes * 1024
+
+
+@pytest.mark.parametrize("reader", PLACES)
+@pytest.mark.parametrize("content", YAML)
+def test_yaml_that_is_none_is_one_line_wherever_it_is_read(tmp_path, content, reader):
+    path = tmp_path / "config.yaml"
+    path.write_text(YAML[content], encoding="latin-1")
+    with one_line(path):
+        PLACES[reader](path)
+
+
+@pytest.mark.parametrize("arguments", [["-c", "x"], ["--config=x"], ["-c", "ours.yaml"], ["--data", "x.yaml"]], ids=str)
+@pytest.mark.parametrize("content", ["aliases that multiply", "deep list"])
+def test_fit_looks_at_its_files_first(tmp_path, monkeypatch, capsys, content, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("x", "x.yaml"):
+        (tmp_path / name).write_text(YAML[content])
+    (tmp_path / "ours.yaml").write_text("data: x.yaml\n")
+    assert main(["fit", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("gpstoken: x") and len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["means: [.nan, 0]", "means: [0, .inf]", "means: [true, 0]", "means: [1, 2, 3]"])
+def test_means_that_are_no_numbers(tmp_path, text):
+    path = tmp_path / "statistics.yaml"
+    path.write_text(f"{text}\nstds: [1, 1]\n")
+    with one_line(path):
+        read_statistics(path, 2)
+
+
+@pytest.mark.parametrize("text", ["stds: [.nan, 1]", "stds: [1, .inf]", "stds: [1]", f"stds: [1, 1{'0' * 400}]"])
+def test_stds_that_are_no_numbers(tmp_path, text):
+    path = tmp_path / "statistics.yaml"
+    path.write_text(f"means: [0, 0]\n{text}\n")
+    with one_line(path):
+        read_statistics(path, 2)
+
+
+def test_aliases_that_do_not_multiply_are_read(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &a [1, 2]\nb: *a\nc: {<<: {d: 1}}\n")
+    assert read_yaml(path) == {"a": [1, 2], "b": [1, 2], "c": {"d": 1}}
+
+
+@pytest.mark.parametrize("text", [DEEP, f'{{"a": {DEEP}}}', "[1]", "1" * 5000, "", '{"a": ', "\xff"])
+def test_json_that_is_none(tmp_path, text):
+    path = tmp_path / "origin.json"
+    path.write_text(text, encoding="latin-1")
+    for reader in (read_json, lambda path: read_origin(path.parent)):
+        with one_line(path):
+            reader(path)
+
+
+def test_files_of_text_have_a_limit_of_bytes(tmp_path):
+    path = tmp_path / "config.yaml"
+    with path.open("wb") as file:
+        file.truncate(2**33)
+    for reader in (read_json, read_yaml):
+        with one_line(path):
+            reader(path)
+
+
+WRONG = {
+    "splits a list": {"splits": []}, "split a number": {"splits": {"train": 3}},
+    "no shards": {"splits": {"train": {"samples": 4}}}, "shards a text": {"splits": {"train": {"shards": "four"}}},
+    "shard a text": {"splits": {"train": {"shards": ["train/shard-00000.safetensors"]}}},
+    "classes a text": {"num_classes": "ten"}, "classes NaN": {"num_classes": float("nan")},
+    "no class": {"num_classes": 0}, "classes below none": {"num_classes": -3}, "classes a flag": {"num_classes": True},
+    "identity a number": {"identity": 7}, "tokenizer a list": {"tokenizer": [1]},
+    "statistics a text": {"statistics": "x"},
+    "statistics of numbers": {"statistics": {"layout": 3}}, "no std": {"statistics": {"layout": {"mean": [0.0]}}},
+    "std NaN": {"statistics": {"layout": {"mean": [0.0], "std": [float("nan")]}}},
+    "std of nothing": {"statistics": {"layout": {"mean": [0.0], "std": [0.0]}}},
+    "mean a text": {"statistics": {"layout": {"mean": ["zero"], "std": [1.0]}}},
+    "mean without end": {"statistics": {"layout": {"mean": [float("inf")], "std": [1.0]}}},
+    "fewer stds": {"statistics": {"layout": {"mean": [0.0, 0.0], "std": [1.0]}}}, "format a list": {"format": []},
+    "tokenizer's hash a number": {"tokenizer": {"sha256": 3}}, "tokenizer's path a list": {"tokenizer": {"path": []}},
+}  # fmt: skip
+SHARDS = [
+    {"file": "/etc/passwd", "samples": 4}, {"file": "../elsewhere.safetensors", "samples": 4},
+    {"file": "train/../../x.safetensors", "samples": 4}, {"file": 3, "samples": 4}, {"file": "", "samples": 4},
+    {"samples": 4}, {"file": "train/shard-00000.safetensors"}, {"file": "train/shard-00000.safetensors", "samples": -4},
+    {"file": "train/shard-00000.safetensors", "samples": 4.0}, {"file": "train/a\0b", "samples": 4},
+    {"file": "train/shard-00000.safetensors", "samples": float("nan")}, {"file": "a" * 5000, "samples": 4},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_cache_of_wrong_values(tmp_path, change):
+    root = write_cache(tmp_path / "cache", **WRONG[change])
+    with one_line(root / "cache.json"):
+        TokenCache(str(root), batch_size=1).setup("fit")
+
+
+@pytest.mark.parametrize("shard", SHARDS, ids=lambda shard: str(shard)[:50])
+def test_a_cache_of_wrong_shards(tmp_path, shard):
+    root = write_cache(tmp_path / "cache", splits={"train": {"samples": 4, "shards": [shard]}})
+    with one_line(root / "cache.json"):
+        TokenCache(str(root), batch_size=1).setup("fit")
+
+
+def test_a_shard_outside_through_a_name_is_not_read(tmp_path):
+    """The shard is there and whole, but not in the cache."""
+    root = write_cache(tmp_path / "cache")
+    (root / "train").rename(tmp_path / "elsewhere")
+    shard = {"file": "../elsewhere/shard-00000.safetensors", "samples": 4}
+    write_cache(root, splits={"train": {"samples": 4, "shards": [shard]}})
+    with one_line("cache.json"):
+        TokenCache(str(root), batch_size=1).setup("fit")
+
+
+@pytest.mark.parametrize("text", ['"ten"', "[]", "nothing", DEEP, "NaN"])
+def test_classes_of_a_damaged_cache_are_left_to_the_reader_of_caches(tmp_path, text):
+    (tmp_path / "cache.json").write_text(f'{{"num_classes": {text}}}')
+    config = {"model.init_args.network.init_args.num_classes": 10, "data.init_args.root": str(tmp_path)}
+    take_classes(config)
+    assert config["model.init_args.network.init_args.num_classes"] == 10
+
+
+@pytest.fixture
+def tokenizer():
+    torch.manual_seed(0)
+    return GPSToken(
+        4, image_size=32, grid_size=8, width=8, depth=1, stem_channels=4, decoder_channels=4, norm_groups=2,
+        feature_channels=4,
+    )  # fmt: skip
+
+
+def tokens(size, canvas=None):
+    return Tokens(Gaussians.from_tensor(torch.full((1, 4, 5), 0.5)), torch.ones(1, 4, 4), size, canvas)
+
+
+def test_a_small_token_file_of_a_huge_picture(tmp_path, tokenizer, monkeypatch):
+    path = tmp_path / "huge.safetensors"
+    tokens((65536, 65536)).save(path)
+    assert path.stat().st_size < 1024
+    with one_line(path) as caught:
+        Tokens.load(path)
+    assert "--max-pixels" in str(caught.value) and "65536" in str(caught.value)
+    assert Tokens.load(path, max_pixels=2**32).size == (65536, 65536)
+    monkeypatch.setenv("GPSTOKEN_MAX_PIXELS", str(2**32))
+    assert Tokens.load(path).size == (65536, 65536)
+
+
+def test_a_huge_picture_is_not_decoded(tokenizer, monkeypatch):
+    for huge in (tokens((65536, 65536)), tokens((65530, 65536), (65536, 65536))):
+        for step in (tokenizer.decode, tokenizer.render):
+            with one_line("tokens"):
+                step(huge)
+    monkeypatch.setenv("GPSTOKEN_MAX_PIXELS", "1000")
+    with one_line("tokens"):
+        tokenizer.decode(tokens((32, 32)))
+    assert tokenizer.decode(tokens((32, 32)), max_pixels=1024).shape == (1, 3, 32, 32)
+
+
+def test_decode_has_the_option_of_encode(tmp_path, tokenizer, capsys):
+    from gpstoken.checkpoints import write_plain
+    from gpstoken.loading import class_path_of
+
+    described = {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config}
+    weights = {f"tokenizer.{name}": tensor for name, tensor in tokenizer.state_dict().items()}
+    write_plain(tmp_path / "last.ckpt", {"tokenizer": described, "state_dict": weights})
+    tokens((64, 64)).save(tmp_path / "a.safetensors")
+    command = ["decode", str(tmp_path / "a.safetensors"), "--checkpoint", str(tmp_path / "last.ckpt"), "-o"]
+    assert main([*command, str(tmp_path / "out"), "--max-pixels", "4095"]) == 2
+    assert "64 x 64" in (told := capsys.readouterr().err) and "--max-pixels" in told
+    assert main([*command, str(tmp_path / "out"), "--max-pixels", "4096"]) == 0
+
+
+def bomb(path, name, shape, dtype="<f8", method=zipfile.ZIP_DEFLATED, content=None):
+    """An npz whose member `name` is of a shape, all zero or the content given."""
+    with zipfile.ZipFile(path, "w", method) as archive, archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        left = int(np.prod(shape)) * np.dtype(dtype).itemsize if content is None else 0
+        while left:
+            left -= stream.write(bytes(min(left, 2**20)))
+        stream.write(content or b"")
+    return path
+
+
+@pytest.mark.parametrize("name", ["mu", "sigma", "count"])
+def test_statistics_that_unpack_to_much_more(tmp_path, name):
+    path = bomb(tmp_path / "statistics.npz", name, (6000, 6000))
+    assert path.stat().st_size < 400_000
+    with one_line(path, megabytes=100) as caught:
+        read_reference(path)
+    assert "288,000" in str(caught.value)
+
+
+def test_an_array_larger_than_its_member(tmp_path):
+    path = bomb(tmp_path / "statistics.npz", "mu", (10**11,), content=b"12345678")
+    with one_line(path, megabytes=100):
+        read_reference(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_unpack_at_once_are_not_read(tmp_path, method):
+    """Of these Python unpacks all that a piece of the file holds, however much that is."""
+    path = bomb(tmp_path / "images.npz", "arr_0", (1000, 256, 256, 3), "|u1", method)
+    for read in (lambda: next(read_batches(path, 4)), lambda: read_array(path, "arr_0")):
+        with one_line(path, megabytes=100):
+            read()
+
+
+def test_a_run_without_its_configuration(tmp_path):
+    with one_line(tmp_path / "config.yaml") as caught:
+        read_data_of(tmp_path)
+    assert "no such file" in str(caught.value) and "gpstoken fit" in str(caught.value)
