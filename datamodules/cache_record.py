@@ -36,7 +36,7 @@ def read_record(root: Path) -> dict[str, Any]:
         reason = str(error).removeprefix(f"{path}: ")
         raise ValueError(f"{path}: damaged, or no description of a token cache ({reason}); {make}") from error
     if form != (FORMAT, VERSION):
-        shown = " ".join(str(part)[:40] for part in form)
+        shown = " ".join(" ".join(str(part).split())[:40] for part in form)
         raise ValueError(f"{path}: has format {shown}, this code reads {FORMAT} {VERSION}; {make}")
     return record
 

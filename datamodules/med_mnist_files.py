@@ -38,7 +38,7 @@ def read_split(path: Path, split: str, size: int) -> tuple[list[np.ndarray], lis
             f"{path}: {split}_images is {images.dtype}{list(images.shape)}, expected a 2-D set of {size} pixels, "
             f"uint8[N, {size}, {size}] or uint8[N, {size}, {size}, 3]"
         )
-    if labels.ndim != 2 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iu":
         raise ValueError(f"{path}: {split}_labels is {labels.dtype}{list(labels.shape)}, expected [{len(images)}, K]")
     if images.ndim == 3:
         images = np.broadcast_to(images[..., None], (*expected, 3))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -16,8 +17,11 @@ from datamodules.cache_record import FORMAT, read_record
 from datamodules.loaders import SampleLoaders
 from gpstoken.files.digests import DIGEST, check_digest
 from gpstoken.files.plain_text import parse_json
+from gpstoken.files.reasons import reason
+from gpstoken.files.tensors import FLOATING
 from gpstoken.limits import at_least, limits, optional, text
 
+WHOLE = (torch.int64, torch.int32)
 STAGES = {"fit": ("train", "val"), "validate": ("val",)}
 
 
@@ -86,7 +90,7 @@ class TokenCache(SampleLoaders):
             length = self.epoch_length if train else None
             samples = CachedSamples(self.root, shards, identity, self.seed, length, classes)
             if train and len(samples) < self.batch_size:
-                raise ValueError(f"TokenCache: an epoch of {len(samples)} is below batch_size {self.batch_size}")
+                raise ValueError(f"{self.root}: an epoch of {len(samples)} is below batch_size {self.batch_size}")
             self._datasets[split] = samples
         return self._datasets[split]
 
@@ -169,14 +173,23 @@ def _read(path: Path, classes: int | None) -> dict[str, Tensor]:
     """The tensors of a shard, as they were written.
 
     Raises:
-        ValueError: for a damaged shard, or a label that is no class.
+        ValueError: for a damaged shard, a number that is not finite, or a label that is no class.
     """
-    with safe_open(path, framework="pt") as file:
-        described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
-    tensors = load_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: damaged or no shard ({reason(error)}); {_remedy(path.parents[1])}") from error
     check_digest(path, tensors, described.get(DIGEST))
+    for name, tensor in tensors.items():
+        whole = name in ("label", "index")
+        if tensor.dtype not in (WHOLE if whole else FLOATING) or (whole and tensor.dim() != 1):
+            raise ValueError(f"{path}: {name} is {tensor.dtype}{list(tensor.shape)}, no {name} of a token cache")
+        if not whole and not bool(tensor.isfinite().all()):
+            raise ValueError(f"{path}: {name} is not finite; {_remedy(path.parents[1])}")
     label = tensors["label"]
-    if label.is_floating_point() or bool((label < 0).any()) or (classes is not None and int(label.max()) >= classes):
+    if bool((label < 0).any()) or (classes is not None and int(label.max()) >= classes):
         raise ValueError(f"{path}: expected labels 0 to {(classes or 0) - 1}, got {label.min()} to {label.max()}")
     return tensors
 
@@ -190,7 +203,7 @@ def _check(path: Path, samples: int, identity: str) -> set[str]:
             described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
             counts = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: damaged or no shard ({error}); {_remedy(path.parents[1])}") from error
+        raise ValueError(f"{path}: damaged or no shard ({reason(error)}); {_remedy(path.parents[1])}") from error
     if described.get("identity") != identity:
         raise ValueError(f"{path}: a shard of another cache; {_remedy(path.parents[1])}")
     if set(counts.values()) != {samples} or not {"label", "index"} <= set(counts):

@@ -112,9 +112,11 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
         held = "images (arr_0), not statistics" if "arr_0" in names else f"{sorted(names)[:6]}, not mu and sigma"
         raise ValueError(f"statistics {path}: holds {held}")
     count = arrays.get("count")
-    if count is not None and (count.shape or not np.issubdtype(count.dtype, np.integer)):
+    if count is not None and (count.shape or count.dtype.kind not in "iu"):
         raise ValueError(f"statistics {path}: count is {count.dtype}{list(count.shape)}, not one whole number")
     count = None if count is None else int(count)
+    if count is not None and count < 1:
+        raise ValueError(f"statistics {path}: count is {count}, expected at least 1")
     found = {}
     for feature, (mean, covariance) in KEYS.items():
         if mean not in arrays and covariance not in arrays:
@@ -122,10 +124,13 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
         shapes = [arrays[name].shape if name in arrays else None for name in (mean, covariance)]
         if shapes[0] is None or len(shapes[0]) != 1 or shapes[1] != shapes[0] * 2:
             raise ValueError(f"statistics {path}: {mean} and {covariance} have the shapes {shapes[0]} and {shapes[1]}")
-        if not all(np.issubdtype(arrays[name].dtype, np.floating) for name in (mean, covariance)):
+        if any(arrays[name].dtype.kind != "f" for name in (mean, covariance)):
             raise ValueError(f"statistics {path}: {mean} and {covariance} are not floating-point numbers")
         pair = (torch.from_numpy(np.asarray(arrays[name], dtype=np.float64)) for name in (mean, covariance))
         found[feature] = Statistics(*pair, count)
+        for name, part in ((mean, found[feature].mean), (covariance, found[feature].covariance)):
+            if not part.isfinite().all():
+                raise ValueError(f"statistics {path}: {name} is not finite in {int((~part.isfinite()).sum())} places")
     return found
 
 
