@@ -8,7 +8,8 @@ from torch import Tensor
 
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # torch computes little with 8 bits
 MAX_DEPTH = 50
-MAX_VALUES = 1_000_000  # far above those of a training with its optimizer
+MAX_VALUES = 300_000  # far above those of a training with its optimizer
+SCALARS = {int, float, bool, str, bytes, type(None)}
 
 
 def check_content(path: Any, content: Any) -> None:
@@ -30,6 +31,8 @@ def check_content(path: Any, content: Any) -> None:
         if depth > MAX_DEPTH or count > MAX_VALUES:
             limit = f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values"
             raise ValueError(f"{path}: not a readable checkpoint ({limit})")
+        if type(value) in SCALARS:
+            continue
         if isinstance(value, Tensor):
             if wrong := _wrong(value):
                 raise ValueError(f"{path}: not a readable checkpoint (a tensor of {wrong})")
