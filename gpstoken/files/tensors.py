@@ -9,6 +9,7 @@ from torch import Tensor
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # torch computes little with 8 bits
 MAX_DEPTH = 50
 MAX_VALUES = 300_000  # far above those of a training with its optimizer
+REPEATED = 2**24  # bytes that a number which stands for many may come to
 SCALARS = {int, float, bool, str, bytes, type(None)}
 
 
@@ -21,8 +22,8 @@ def check_content(path: Any, content: Any) -> None:
             is too deep.
 
     Raises:
-        ValueError: if it is too deep or too much, or a tensor has more numbers than the file (one number repeated), or
-            is of a kind whose memory is not plain: sparse, quantized, without content.
+        ValueError: if it is too deep or too much, or a tensor has far more numbers than the file (one repeated), or is
+            of a kind whose memory is not plain: sparse, quantized, without content.
     """
     waiting, count = [(content, 0)], 0
     while waiting:
@@ -48,6 +49,6 @@ def _wrong(tensor: Tensor) -> str | None:
     if tensor.is_complex() or tensor.is_neg():
         return "complex numbers, or a view that is not resolved"
     held = tensor.untyped_storage().nbytes()
-    if tensor.numel() * tensor.element_size() > held:
+    if tensor.numel() * tensor.element_size() > max(held, REPEATED):
         return f"{tensor.numel():,} numbers in {held:,} bytes"
     return None

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from datamodules import TokenCache
+from datamodules.prepared import prepare
+from datamodules.samples import Photos
 from datamodules.shards import shard_index
 from gpstoken import Gaussians, GPSToken, Tokens
 from gpstoken.checkpoints import check, read_plain, read_safetensors
@@ -26,9 +28,11 @@ from gpstoken.metrics.labelled import read_array
 from gpstoken.metrics.samples import read_batches
 from gpstoken.profiling.rows import read_row
 from gpstoken.released_generator import read_statistics
+from gpstoken.sample_files import SampleFiles
 from gpstoken.training.classes import take_classes
 from gpstoken.training.fit_help import show
 from gpstoken.training.origins import read_data_of, read_origin
+from reports.publish.mirrored import trainings
 from tests.hostile.mutations import DEEP, safetensors, split_safetensors
 from tests.hostile.seeds import IDENTITY, plain_checkpoint, statistics, tar, token_file, write_cache
 
@@ -450,3 +454,37 @@ def test_a_damaged_index_of_a_shard_is_made_anew(tmp_path, monkeypatch):
             kept.write_text(content, encoding="latin-1")
             assert shard_index(tmp_path / "a.tar") == whole
     assert len(whole) == 2
+
+
+def test_a_damaged_description_of_a_prepared_set(tmp_path):
+    photos = Photos(["a"], [0], [np.zeros((8, 8, 3), np.uint8)])
+    folder = prepare(photos, tmp_path, "Set-test", "adm", 8).folder
+    (folder / "meta.json").write_text(f'{{"skipped": {DEEP_LIST}}}')
+    with one_line(folder):
+        prepare(photos, tmp_path, "Set-test", "adm", 8)
+
+
+def test_a_damaged_manifest_of_samples(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "samples.json").write_text(f'{{"a": {DEEP_LIST}}}')
+    with one_line(tmp_path / "out"):
+        SampleFiles(tmp_path / "out", {"seed": 0}, [0], 1)
+
+
+@pytest.mark.parametrize("text", ["a: 1", f"a: {DEEP_LIST}", "model: [1]", BOMB])
+def test_a_damaged_run_is_not_published(tmp_path, text):
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(text)
+    (run / "last.ckpt").write_bytes(b"")
+    with one_line(run / "config.yaml"):
+        list(trainings(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("text", ["a: 1", f"a: {DEEP_LIST}", "model: [1]"])
+def test_the_cost_of_a_damaged_run(tmp_path, text, capsys):
+    for name, content in (("config.yaml", text), ("last.ckpt", "")):
+        (tmp_path / name).write_text(content)
+    assert main(["cost", str(tmp_path), "-o", str(tmp_path / "cost.json")]) == 2
+    told = capsys.readouterr().err
+    assert str(tmp_path / "config.yaml") in told and len(told.splitlines()) == 1
