@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpstoken.files.arrays import read_arrays
 from gpstoken.files.locks import temporary_folder
 
 
@@ -24,8 +25,11 @@ def read_split(path: Path, split: str, size: int) -> tuple[list[np.ndarray], lis
         ValueError: if the file cannot be read or holds anything else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels = file[f"{split}_images"], file[f"{split}_labels"]
+        names = f"{split}_images", f"{split}_labels"
+        arrays = read_arrays(path, names)
+        if missing := [name for name in names if name not in arrays]:
+            raise KeyError(f"{missing[0]} is not a file in the archive")
+        images, labels = (arrays[name] for name in names)
     except Exception as error:  # zipfile, zlib and numpy each have errors of their own
         raise ValueError(f"{path}: no {split} split of MedMNIST can be read: {error}; fetch it again") from error
     expected = (len(images), size, size)
@@ -34,7 +38,7 @@ def read_split(path: Path, split: str, size: int) -> tuple[list[np.ndarray], lis
             f"{path}: {split}_images is {images.dtype}{list(images.shape)}, expected a 2-D set of {size} pixels, "
             f"uint8[N, {size}, {size}] or uint8[N, {size}, {size}, 3]"
         )
-    if labels.ndim != 2 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iu":
         raise ValueError(f"{path}: {split}_labels is {labels.dtype}{list(labels.shape)}, expected [{len(images)}, K]")
     if images.ndim == 3:
         images = np.broadcast_to(images[..., None], (*expected, 3))

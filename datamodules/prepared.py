@@ -24,6 +24,7 @@ from datamodules.crops import CROPS, to_tensor
 from datamodules.reading import read_rgb
 from datamodules.samples import Photos
 from gpstoken.files.locks import temporary_folder
+from gpstoken.files.plain_text import read_json
 
 RULES = 1  # to be raised with any change of reading or cropping that changes pixels
 
@@ -180,7 +181,7 @@ def _fill(
 def _open(folder: Path) -> tuple[Prepared, list[str]]:
     """The set in a folder, and what was wrong with each skipped picture."""
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = read_json(folder / "meta.json")
         with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         sources, labels = [row["source"] for row in rows], [int(row["label"]) for row in rows]

@@ -86,8 +86,9 @@ def shard_index(path: Path) -> list[tuple[str, int, int, int]]:
     stat = path.stat()
     key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
     kept = default_cache() / "shards" / f"{key}.json"
-    if kept.is_file():
-        return [tuple(row) for row in json.loads(kept.read_text(encoding="utf-8"))]
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):  # not there, or damaged: made anew
+        listed = json.loads(kept.read_text(encoding="utf-8"))
+        return [(str(name), int(offset), int(size), int(label)) for name, offset, size, label in listed]
     rows = _scan(path)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the run
         replace_file(kept, json.dumps(rows).encode())

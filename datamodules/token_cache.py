@@ -2,22 +2,26 @@
 
 import bisect
 import functools
-import json
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.cache_record import FORMAT, read_record
 from datamodules.loaders import SampleLoaders
 from gpstoken.files.digests import DIGEST, check_digest
+from gpstoken.files.plain_text import parse_json
+from gpstoken.files.reasons import reason
+from gpstoken.files.tensors import FLOATING
 from gpstoken.limits import at_least, limits, optional, text
 
-FORMAT, VERSION = "gpstoken.cache", 1
+WHOLE = (torch.int64, torch.int32)
 STAGES = {"fit": ("train", "val"), "validate": ("val",)}
 
 
@@ -64,24 +68,9 @@ class TokenCache(SampleLoaders):
         """The cache's own description, cache.json: tokenizer, data, statistics, num_classes, shards.
 
         Raises:
-            ValueError: if there is none, or it is of another format.
+            ValueError: if there is none, it is of another format, or one of its values cannot be.
         """
-        path = self.root / "cache.json"
-        make = f"run `gpstoken cache --tokenizer RUN/last.ckpt --data DATA.yaml --views 1 -o {self.root}`"
-        if not path.is_file():
-            what = "a folder without cache.json" if self.root.is_dir() else "nothing"
-            raise ValueError(f"TokenCache: found {what} at {self.root}; {make}")
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            form = record["format"], record["version"]
-            if form == (FORMAT, VERSION):
-                for name in ("identity", "tokenizer", "splits", "statistics", "num_classes"):
-                    record[name]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: damaged, or no description of a token cache ({error!r}); {make}") from error
-        if form != (FORMAT, VERSION):
-            raise ValueError(f"{path}: has format {form[0]} {form[1]}, this code reads {FORMAT} {VERSION}; {make}")
-        return record
+        return read_record(self.root)
 
     def setup(self, stage: str) -> None:
         """Checks every shard of the splits of a stage, so that a damaged one is an error at the start."""
@@ -102,7 +91,7 @@ class TokenCache(SampleLoaders):
             samples = CachedSamples(self.root, shards, identity, self.seed, length, classes)
             if train and len(samples) < self.batch_size:
                 raise ValueError(
-                    f"TokenCache: an epoch of {len(samples)} samples is below batch_size {self.batch_size}; lower it"
+                    f"{self.root}: an epoch of {len(samples)} samples is below batch_size {self.batch_size}; lower it"
                 )
             self._datasets[split] = samples
         return self._datasets[split]
@@ -186,14 +175,23 @@ def _read(path: Path, classes: int | None) -> dict[str, Tensor]:
     """The tensors of a shard, as they were written.
 
     Raises:
-        ValueError: for a damaged shard, or a label that is no class.
+        ValueError: for a damaged shard, a number that is not finite, or a label that is no class.
     """
-    with safe_open(path, framework="pt") as file:
-        described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-    tensors = load_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: damaged or no shard ({reason(error)}); {_remedy(path.parents[1])}") from error
     check_digest(path, tensors, described.get(DIGEST))
+    for name, tensor in tensors.items():
+        whole = name in ("label", "index")
+        if tensor.dtype not in (WHOLE if whole else FLOATING) or (whole and tensor.dim() != 1):
+            raise ValueError(f"{path}: {name} is {tensor.dtype}{list(tensor.shape)}, no {name} of a token cache")
+        if not whole and not bool(tensor.isfinite().all()):
+            raise ValueError(f"{path}: {name} is not finite; {_remedy(path.parents[1])}")
     label = tensors["label"]
-    if label.is_floating_point() or bool((label < 0).any()) or (classes is not None and int(label.max()) >= classes):
+    if bool((label < 0).any()) or (classes is not None and int(label.max()) >= classes):
         raise ValueError(f"{path}: expected labels 0 to {(classes or 0) - 1}, got {label.min()} to {label.max()}")
     return tensors
 
@@ -204,10 +202,10 @@ def _check(path: Path, samples: int, identity: str) -> set[str]:
         raise ValueError(f"{path}: this shard is missing; {_remedy(path.parents[1])}")
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
             counts = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: damaged or no shard ({error}); {_remedy(path.parents[1])}") from error
+        raise ValueError(f"{path}: damaged or no shard ({reason(error)}); {_remedy(path.parents[1])}") from error
     if described.get("identity") != identity:
         raise ValueError(f"{path}: a shard of another cache; {_remedy(path.parents[1])}")
     if set(counts.values()) != {samples} or not {"label", "index"} <= set(counts):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpstoken.files.pictures import check_pixels
 from gpstoken.images import pad
 
 ADVICE = "use gpstoken.load_image(path), which also takes PIL images and uint8 arrays"
@@ -75,11 +76,14 @@ class Canvas:
             bias = F.pad(bias, (0, canvas[1] - size[1], 0, canvas[0] - size[0]))
         return pad(image, canvas), bias
 
-    def of_tokens(self, size: tuple[int, int] | None, canvas: tuple[int, int] | None) -> tuple[int, int]:
+    def of_tokens(
+        self, size: tuple[int, int] | None, canvas: tuple[int, int] | None, max_pixels: int | None = None
+    ) -> tuple[int, int]:
         """(H, W) of what tokens are rendered to, padding included; `size` and `canvas` are those of `Tokens`.
 
         Raises:
-            ValueError: if the padding is none that is made here.
+            ValueError: if the padding is none that is made here, or the image has more pixels than `max_pixels`; None:
+                see `pixel_limit`.
         """
         size = size or (self.tile, self.tile)
         canvas = canvas or size
@@ -87,6 +91,11 @@ class Canvas:
         if any(not 0 <= padded - side < most for padded, side in zip(canvas, size, strict=True)):
             sizes = "{}x{} padded to {}x{}".format(*size, *canvas)
             raise ValueError(f"tokens: an image of {sizes} is none of this tokenizer's, which pads by less than {most}")
+        if not torch.compiler.is_compiling():
+            try:
+                check_pixels(size, max_pixels)  # padding is bounded by a tile
+            except ValueError as error:
+                raise ValueError(f"tokens: {error}") from error
         return canvas
 
     def _fits(self, size: tuple[int, int]) -> bool:

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gpstoken.files.digests import DIGEST, check_digest, digest
-from gpstoken.files.reasons import looks_like
+from gpstoken.files.reasons import looks_like, reason
+from gpstoken.files.tensors import FLOATING, check_content
 from gpstoken.files.writing import replacing
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -144,7 +145,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        raise ValueError(f"{path}: not a readable safetensors file ({reason(error)})") from error
 
 
 def write_plain(path: str | Path, content: dict[str, Any]) -> None:
@@ -168,6 +169,7 @@ def read_plain(path: str | Path) -> Any:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
         raise ValueError(f"{path}: not a readable checkpoint ({looks_like(Path(path), error)})") from error
+    check_content(path, content)
     if isinstance(content, dict):
         check_digest(path, {name: part for name, part in content.items() if name != DIGEST}, content.pop(DIGEST, None))
     return content
@@ -204,8 +206,8 @@ def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weigh
             check(path, weights, kind(**config).state_dict())
         network = kind(**config)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: {reason.removeprefix(f'{path}: ')}") from error
+        words = " ".join(str(error).split())
+        raise ValueError(f"{path}: {words.removeprefix(f'{path}: ')}") from error
     network.load_state_dict(weights)
     return network.eval()
 
@@ -226,6 +228,8 @@ def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, T
     for name, tensor in weights.items():
         if name not in expected:
             raise ValueError(f"{path}: unknown tensor {name!r}")
+        if tensor.is_floating_point() and tensor.dtype not in FLOATING:
+            raise ValueError(f"{path}: tensor {name!r} is of {tensor.dtype}, which nothing is computed with")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"{path}: tensor {name!r} is not finite; the training that wrote it has failed")
     return weights

@@ -4,11 +4,13 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gpstoken.devices import to_device
+from gpstoken.files.plain_text import parse_json
+from gpstoken.files.reasons import reason
 from gpstoken.files.writing import replacing
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.frechet import Statistics
@@ -85,25 +87,28 @@ def features_of(path: Path, network: Features, title: str, seconds: dict[str, fl
 
     Raises:
         FileNotFoundError: if there is no such npz.
-        ValueError: if it is damaged.
+        ValueError: if it, or what lies beside it, is damaged.
     """
-    if _beside(path).is_file():
-        with safe_open(_beside(path), framework="pt") as file:
-            known = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            if known.get(network.name) == _identity(path, network):
-                pool = file.get_tensor(f"{network.name}.features")
-                layers = [name.split(".")[1] for name in file.keys() if name.startswith(f"{network.name}.")]  # noqa: SIM118
-                statistics = {
-                    layer: Statistics(
-                        file.get_tensor(f"{network.name}.{layer}.mean"),
-                        file.get_tensor(f"{network.name}.{layer}.covariance"),
-                        len(pool),
-                    )
-                    for layer in dict.fromkeys(layers)
-                    if layer != "features"
-                }
-                return FeatureSet(statistics, pool, None)
+    if _beside(path).is_file() and (known := _read(_beside(path), network.name, _identity(path, network))):
+        return known
     return extract(path, network, BATCH, title, seconds)
+
+
+def _read(path: Path, name: str, identity: dict[str, str]) -> FeatureSet | None:
+    """The features of a network; None where they are of other images or weights."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = parse_json(path, (file.metadata() or {}).get(KEY, "{}"))
+            if known.get(name) != identity:
+                return None
+            tensors = {key: file.get_tensor(key) for key in file.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
+        pool = tensors.pop(f"{name}.features")
+        layers = dict.fromkeys(key.split(".")[1] for key in tensors)
+        parts = {layer: [tensors[f"{name}.{layer}.{part}"] for part in ("mean", "covariance")] for layer in layers}
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        told = reason(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not readable features ({told}); delete it, `gpstoken features` makes it") from error
+    return FeatureSet({layer: Statistics(*pair, len(pool)) for layer, pair in parts.items()}, pool, None)
 
 
 def _beside(path: Path) -> Path:

@@ -58,7 +58,8 @@ def _tokenizer_class(class_path: object) -> type[Tokenizer]:
     # A file from elsewhere must not choose what is imported: modules of this package alone.
     module, _, name = class_path.rpartition(".") if isinstance(class_path, str) else ("", "", "")
     if module.split(".")[0] != "gpstoken" or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"names a class outside this package, {class_path!r}")
+        named = repr(class_path)[:80] if isinstance(class_path, str) else f"a {type(class_path).__name__}"
+        raise ValueError(f"names a class outside this package, {named}")
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:

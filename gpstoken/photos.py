@@ -45,11 +45,11 @@ def main(arguments: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"output folder {folder}: cannot be made ({error.strerror})") from error
+    limit = pixel_limit() if options.max_pixels is None else options.max_pixels
     if options.command == "decode":
-        suffixes, work = (".png",), partial(decode_file, tokenizer)
+        suffixes, work = (".png",), partial(decode_file, tokenizer, max_pixels=limit)
     else:
         suffixes = (".safetensors", ".png") if options.draw else (".safetensors",)
-        limit = pixel_limit() if options.max_pixels is None else options.max_pixels
         work = partial(encode_file, tokenizer, size=options.size, num_tokens=options.tokens)
         work = partial(work, max_pixels=limit, measure=not options.quiet)
     done = work_on_each(inputs, folder, suffixes, work, options.quiet)
@@ -106,7 +106,7 @@ def encode_file(
         line = f"{height}x{width}, {len(tokens)} tokens, {size_of_file:,} bytes"
         line += f", {8 * size_of_file / (height * width):.3g} bits a pixel"
         if measure or outputs[1:]:
-            reconstruction = tokenizer.decode(tokens)
+            reconstruction = tokenizer.decode(tokens, canvas[0] * canvas[1])  # the photo is known to be wanted
             line += f", PSNR {_psnr(photo[0], reconstruction[0]):.2f} dB"
         for output in outputs[1:]:
             layouts = [tokenizer.layout(image, len(tokens)), tokens.gaussians]
@@ -114,22 +114,30 @@ def encode_file(
     return f"{line} -> {printable(outputs[0])}"
 
 
-def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path]) -> str:
+def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path], max_pixels: int | None = None) -> str:
     """Decodes the tokens of one image to a PNG.
+
+    Args:
+        tokenizer: the tokenizer.
+        path: the token file.
+        outputs: the picture.
+        max_pixels: an image of more is refused; None: see `pixel_limit`.
 
     Returns:
         A line: size, tokens.
 
     Raises:
-        ValueError: if the file holds no tokens, those of several images, or those of another kind of tokenizer.
+        ValueError: if the file holds no tokens, those of several images, of too large a one, or those of another kind
+            of tokenizer.
     """
-    tokens = Tokens.load(path)
+    limit = pixel_limit() if max_pixels is None else max_pixels
+    tokens = Tokens.load(path, limit)
     if len(tokens.features) != 1:
         raise ValueError(f"holds the tokens of {len(tokens.features)} images, expected those of one")
-    check_memory(tokenizer, tokenizer.canvas.of_tokens(tokens.size, tokens.canvas), decodes=True)
+    check_memory(tokenizer, tokenizer.canvas.of_tokens(tokens.size, tokens.canvas, limit), decodes=True)
     weight = tokenizer.last_layer
     with torch.inference_mode():
-        image = tokenizer.decode(tokens.to(weight.device, weight.dtype))
+        image = tokenizer.decode(tokens.to(weight.device, weight.dtype), limit)
     save_image(image, outputs[0])
     return f"{image.shape[-2]}x{image.shape[-1]}, {len(tokens)} tokens -> {printable(outputs[0])}"
 
@@ -152,6 +160,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     model.add_argument(
         "--quiet", action="store_true", help="no line for each file, and no PSNR, which costs a decoding"
     )
+    pixels = f"refuse photos of more (default: {MAX_PIXELS:,}, or GPSTOKEN_MAX_PIXELS)"
+    model.add_argument("--max-pixels", type=int, metavar="N", help=pixels)
     parser = argparse.ArgumentParser(prog="gpstoken", description="Photographs to tokens and back.")
     commands = parser.add_subparsers(dest="command", required=True)
     encode = commands.add_parser("encode", parents=[model], help="photographs to DIR/<stem>.safetensors")
@@ -160,8 +170,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     tokens = "tokens of each image (default: in proportion to the area, as the tokenizer was trained)"
     encode.add_argument("--tokens", type=int, metavar="N", help=tokens)
     encode.add_argument("--draw", action="store_true", help="DIR/<stem>.png as well: input, Gaussians, reconstruction")
-    pixels = f"refuse photos of more (default: {MAX_PIXELS:,}, or GPSTOKEN_MAX_PIXELS)"
-    encode.add_argument("--max-pixels", type=int, metavar="N", help=pixels)
     decode = commands.add_parser("decode", parents=[model], help="token files to DIR/<stem>.png")
     decode.add_argument("files", nargs="+", metavar="TOKENS", help="a token file, a folder of them or a glob pattern")
     options = parser.parse_args(arguments)

@@ -4,13 +4,13 @@ The release samples layouts of real images by class (`gpstoken.released_layouts`
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gpstoken.checkpoints import write_plain
+from gpstoken.files.plain_text import read_yaml
 from gpstoken.loading import class_path_of, tokenizer_hash
 from gpstoken.sit import SiT
 from gpstoken.stage_model import AVERAGED
@@ -87,23 +87,27 @@ def read_statistics(path: Path, channels: int) -> tuple[list[float], list[float]
     """The lists `means` and `stds`, or `mean` and `std`, of a YAML file, at whatever depth.
 
     Raises:
-        ValueError: if it has none, or they are not `channels` numbers, deviations above 0.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has none, or they are not `channels` finite numbers, deviations above 0.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: not a readable YAML file ({str(error).splitlines()[0]})") from error
+    content = read_yaml(path)
     found = []
     for names in (("means", "mean"), ("stds", "std")):
         values = _find(content, names)
-        if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
-            raise ValueError(f"{path}: expected a list of numbers named {names[0]}")
+        if not isinstance(values, list) or not all(map(_is_number, values)):
+            raise ValueError(f"{path}: expected a list of numbers named {names[0]}, each of them finite")
         if len(values) != channels:
             raise ValueError(f"{path}: {names[0]} has {len(values)} numbers, the network {channels} channels")
         found.append([float(value) for value in values])
     if min(found[1]) <= 0:
         raise ValueError(f"{path}: stds must be above 0, got {min(found[1])}")
     return found[0], found[1]
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max and math.isfinite(value)  # a whole number may have no float
 
 
 def _find(content: Any, names: tuple[str, ...]) -> Any:

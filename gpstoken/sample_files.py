@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gpstoken.files.plain_text import read_json
 from gpstoken.files.writing import abandoned, check_writable, replacing
 from gpstoken.image_archive import write_archive
 
@@ -102,11 +103,10 @@ class SampleFiles:
         known = [path for path in (self.manifest, self.unfinished) if path.is_file()]
         for path in known:
             try:
-                found = json.loads(path.read_bytes())
-            except ValueError:
-                found = None
-            if not isinstance(found, dict):
-                raise ValueError(f"{path}: is there already, and not of gpstoken generate; name another output")
+                found = read_json(path)
+            except ValueError as error:
+                told = "is there already, and not of gpstoken generate; name another output"
+                raise ValueError(f"{path}: {told}") from error
             if difference := _difference(found, self.identity):
                 raise ValueError(f"{self.output}: has samples of another command, {difference}; name another output")
         if not known:

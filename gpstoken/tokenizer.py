@@ -210,16 +210,21 @@ class GPSToken(Tokenizer):
         boxes = regions - torch.tensor([0, 0, 1, 1], device=regions.device)
         return Gaussians.from_tensor(layout.to_tensor().to(image)), boxes
 
-    def render(self, tokens: Tokens) -> Tensor:
+    def render(self, tokens: Tokens, max_pixels: int | None = None) -> Tensor:
         """Tokens to the feature map float[B, C, rows * grid_size, columns * grid_size].
 
+        Args:
+            tokens: of this tokenizer.
+            max_pixels: an image of more is refused; None: see `pixel_limit`.
+
         Raises:
-            ValueError: for tokens of another tokenizer: with other features, or of a size that does not fit the grid.
+            ValueError: for tokens of another tokenizer: with other features, or of a size that does not fit the grid;
+                or of an image of too many pixels.
         """
         channels = self.config["feature_channels"]
         if tokens.features.shape[-1] != channels:
             raise ValueError(f"tokens: expected {channels} feature channels, got {tokens.features.shape[-1]}")
-        canvas = self.canvas.of_tokens(tokens.size, tokens.canvas)
+        canvas = self.canvas.of_tokens(tokens.size, tokens.canvas, max_pixels)
         tiles = self.canvas.tiles(canvas)
         grid = tuple(side * self.grid_size // self.image_size for side in canvas)
         gaussians, features = tokens.gaussians, tokens.features
@@ -231,13 +236,13 @@ class GPSToken(Tokenizer):
         feature_map = splat(gaussians, features, grid, self.support_factor, self.splat_backend)
         return unfold_tiles(feature_map, tiles) if separate else feature_map
 
-    def decode(self, tokens: Tokens) -> Tensor:
-        """Tokens to float[B, 3, H, W] of the image's own size, about [-1, 1] and not clamped; raises as `render`."""
-        tiles = self.canvas.tiles(self.canvas.of_tokens(tokens.size, tokens.canvas))
+    def decode(self, tokens: Tokens, max_pixels: int | None = None) -> Tensor:
+        """Tokens to float[B, 3, H, W] of the image's own size, about [-1, 1] and not clamped; otherwise as `render`."""
+        tiles = self.canvas.tiles(self.canvas.of_tokens(tokens.size, tokens.canvas, max_pixels))
         if self.tile_decoding == "separate" and tiles != (1, 1):
-            image = unfold_tiles(self.decoder(fold_tiles(self.render(tokens), tiles)), tiles)
+            image = unfold_tiles(self.decoder(fold_tiles(self.render(tokens, max_pixels), tiles)), tiles)
         else:
-            image = self.decoder(self.render(tokens), tiles)
+            image = self.decoder(self.render(tokens, max_pixels), tiles)
         return image if tokens.canvas is None else image[..., : tokens.size[0], : tokens.size[1]]
 
     def tiles(self, size: tuple[int, int]) -> tuple[int, int]:

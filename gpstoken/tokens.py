@@ -14,6 +14,9 @@ from torch import Tensor
 
 from gpstoken.drawing import picture_row
 from gpstoken.files.digests import DIGEST, check_digest, digest
+from gpstoken.files.pictures import check_pixels
+from gpstoken.files.reasons import reason
+from gpstoken.files.tensors import FLOATING
 from gpstoken.files.writing import replacing
 from gpstoken.gaussians import Gaussians
 
@@ -111,7 +114,7 @@ class Tokens:
         """
         parts = {"mu": self.gaussians.mu, "sigma": self.gaussians.sigma, "rho": self.gaussians.rho}
         for name, part in (parts | {"features": self.features}).items():
-            if not part.is_floating_point():
+            if part.dtype not in FLOATING:
                 raise ValueError(f"tokens: {name} must be of a floating type, got {part.dtype}")
             if not part.numel():
                 raise ValueError(f"tokens: expected at least one token with one feature, {name} is {list(part.shape)}")
@@ -146,30 +149,34 @@ class Tokens:
             raise OSError(f"{path}: cannot be written ({error})") from error
 
     @classmethod
-    def load(cls, path: str | Path) -> "Tokens":
+    def load(cls, path: str | Path, max_pixels: int | None = None) -> "Tokens":
         """Reads what `save` wrote.
 
+        Args:
+            path: the file.
+            max_pixels: tokens of an image of more are refused; None: see `pixel_limit`.
+
         Raises:
-            ValueError: for a file that is not readable, damaged, not of this format or of a later version, or tokens
-                that `check` refuses.
+            ValueError: for a file that is not readable, damaged, not of this format or of a later version, tokens that
+                `check` refuses, or an image of too many pixels.
         """
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 if header.get("format") != FORMAT:
-                    raise ValueError(f"{path}: not a token file (header format is {header.get('format')!r})")
+                    raise ValueError(f"{path}: not a token file (header format is {str(header.get('format'))[:40]!r})")
                 if header.get("version") != VERSION:
                     raise ValueError(
-                        f"{path}: token file version {header.get('version')!r}, this code reads {VERSION!r}"
+                        f"{path}: token file version {str(header.get('version'))[:40]!r}, this code reads {VERSION!r}"
                     )
                 geometry, features = (file.get_tensor(name) for name in ("geometry", "features"))
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: not a readable token file ({error})") from error
+            raise ValueError(f"{path}: not a readable token file ({reason(error)})") from error
         sides = {}
         for name in ("size", "canvas"):
             text = header.get(name)
             if text is not None and not re.fullmatch(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", text):
-                raise ValueError(f"{path}: expected a {name} like 256x256, got {text!r}")
+                raise ValueError(f"{path}: expected a {name} like 256x256, got {text[:40]!r}")
             sides[name] = tuple(int(side) for side in text.split("x")) if text else None
         if geometry.dim() != 3 or geometry.shape[-1] != 5:
             raise ValueError(f"{path}: expected geometry[B, N, 5], got {tuple(geometry.shape)}")
@@ -178,6 +185,8 @@ class Tokens:
         try:
             tokens = cls(Gaussians.from_tensor(geometry), features, **sides)
             tokens.check()
+            if tokens.size is not None:
+                check_pixels(tokens.size, max_pixels)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return tokens

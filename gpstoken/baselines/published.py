@@ -1,6 +1,5 @@
 """Published weights of the autoencoders that diffusers builds, from the files that their authors give out."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from gpstoken.baselines.ldm_names import to_diffusers
 from gpstoken.checkpoints import below, check, read_safetensors, read_state_dict
+from gpstoken.files.plain_text import read_json
 
 # Beside the autoencoder: its losses, and VAVAE's alignment with DINOv2.
 DROPPED = ("loss.", "foundation_model.", "linear_proj.")
@@ -63,8 +63,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
     # Shapes do not tell an activation from another: the layers of both are compared as torch prints them.
     kind = type(autoencoder)
+    config = read_json(path)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
         if config.get("_class_name", kind.__name__) != kind.__name__:
             raise ValueError(f"is of a {config['_class_name']}, expected {kind.__name__}")
         with torch.device("meta"):

@@ -70,13 +70,8 @@ def read_picture(
             them; one line that names it.
     """
     try:
-        limit = pixel_limit() if max_pixels is None else max_pixels
         with _content(source) as content, _open(content) as image:
-            if image.width * image.height > limit:
-                raise ValueError(
-                    f"{image.width} x {image.height} are {image.width * image.height:,} pixels, and {limit:,} are"
-                    f" allowed; --max-pixels of encode or {VARIABLE} raises the limit"
-                )
+            check_pixels((image.height, image.width), max_pixels)
             if shortest_side is None or min(image.size) <= shortest_side:
                 return np.asarray(_upright(image))
             scale = shortest_side / min(image.size)
@@ -89,6 +84,21 @@ def read_picture(
             return np.asarray(upright.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
     except Exception as error:  # PIL's readers raise nearly anything for a broken file
         raise ValueError(f"{printable(source)}: cannot be read as a picture: {_reason(error)}") from error
+
+
+def check_pixels(size: tuple[int, int], max_pixels: int | None = None) -> None:
+    """Refuses an image of (H, W) with more than `max_pixels`; None: see `pixel_limit`.
+
+    Raises:
+        ValueError: if it has more.
+    """
+    limit = pixel_limit() if max_pixels is None else max_pixels
+    height, width = size
+    if width * height > limit:
+        raise ValueError(
+            f"{width} x {height} are {width * height:,} pixels, and {limit:,} are allowed; --max-pixels of encode and"
+            f" decode or {VARIABLE} raises the limit"
+        )
 
 
 def pixel_limit() -> int:

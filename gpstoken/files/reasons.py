@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+LONGEST = 300  # characters; libraries repeat what the file holds
+
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, without advice to switch a safe reader off; its kind where it says nothing."""
+    """The start of an error's first line, its kind where it says nothing; no advice to switch a safe reader off."""
     if "allow_pickle" in str(error) or "weights_only" in str(error):
         return "it holds Python objects, and only numbers are read"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if len(line) < LONGEST else f"{line[: LONGEST - 4]} ..."
 
 
 def looks_like(path: Path, error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Fréchet distance between Gaussians, and the files that hold their means and covariances."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpstoken.files.arrays import array_names, read_arrays
 from gpstoken.files.reasons import reason
 from gpstoken.files.writing import replacing
 
@@ -104,19 +104,19 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
             f"statistics {path} not found: `gpstoken score IMAGES --write-statistics {path}` makes it"
         )
     try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            wanted = {name for keys in KEYS.values() for name in keys} | {"count"}
-            arrays = {name: file[name] for name in sorted(names & wanted)}
+        names = set(array_names(path))
+        arrays = read_arrays(path, {name for keys in KEYS.values() for name in keys} | {"count"})
     except Exception as error:  # numpy and zipfile raise nearly anything on garbage
         raise ValueError(f"statistics {path}: not a readable npz ({reason(error)})") from error
     if not {"mu", "sigma"} <= names:
         held = "images (arr_0), not statistics" if "arr_0" in names else f"{sorted(names)[:6]}, not mu and sigma"
         raise ValueError(f"statistics {path}: holds {held}")
     count = arrays.get("count")
-    if count is not None and (count.shape or not np.issubdtype(count.dtype, np.integer)):
+    if count is not None and (count.shape or count.dtype.kind not in "iu"):
         raise ValueError(f"statistics {path}: count is {count.dtype}{list(count.shape)}, not one whole number")
     count = None if count is None else int(count)
+    if count is not None and count < 1:
+        raise ValueError(f"statistics {path}: count is {count}, expected at least 1")
     found = {}
     for feature, (mean, covariance) in KEYS.items():
         if mean not in arrays and covariance not in arrays:
@@ -124,10 +124,13 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
         shapes = [arrays[name].shape if name in arrays else None for name in (mean, covariance)]
         if shapes[0] is None or len(shapes[0]) != 1 or shapes[1] != shapes[0] * 2:
             raise ValueError(f"statistics {path}: {mean} and {covariance} have the shapes {shapes[0]} and {shapes[1]}")
-        if not all(np.issubdtype(arrays[name].dtype, np.floating) for name in (mean, covariance)):
+        if any(arrays[name].dtype.kind != "f" for name in (mean, covariance)):
             raise ValueError(f"statistics {path}: {mean} and {covariance} are not floating-point numbers")
         pair = (torch.from_numpy(np.asarray(arrays[name], dtype=np.float64)) for name in (mean, covariance))
         found[feature] = Statistics(*pair, count)
+        for name, part in ((mean, found[feature].mean), (covariance, found[feature].covariance)):
+            if not part.isfinite().all():
+                raise ValueError(f"statistics {path}: {name} is not finite in {int((~part.isfinite()).sum())} places")
     return found
 
 

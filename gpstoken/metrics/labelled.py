@@ -1,8 +1,6 @@
 """Labelled images that `gpstoken generate` and `gpstoken images` write, and which files are of one generator."""
 
-import json
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpstoken.files.arrays import read_arrays
+from gpstoken.files.plain_text import read_json
 from gpstoken.files.reasons import reason
 from gpstoken.metrics.samples import archive_shape, count
 from gpstoken.provenance import file_hash
@@ -62,8 +62,7 @@ def read_array(path: Path, key: str) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `gpstoken generate` or `gpstoken images` writes it")
     try:
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as file:
-            return file[key]
+        return read_arrays(path, [key])[key]
     except KeyError:
         raise ValueError(f"{path}: no {key} in it; expected images arr_0 and labels arr_1") from None
     except Exception as error:  # numpy and zipfile raise nearly anything on garbage
@@ -89,24 +88,6 @@ def read_images(path: Path) -> LabelledImages:
     if (images := count(path)) != len(labels):
         raise ValueError(f"{path}: {images} images, but {len(labels)} labels")
     return LabelledImages(path, labels.astype(np.int64), read_json(manifest))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object of a JSON file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it holds something else.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(read, dict):
-        raise ValueError(f"{path}: expected an object, got {type(read).__name__}")
-    return read
 
 
 def read_sets(paths: Sequence[Path]) -> Sets:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpstoken.files.arrays import check_member, read_header
 from gpstoken.files.finding import find_pictures
 from gpstoken.files.pictures import ENDINGS, printable, read_picture
 
@@ -157,11 +158,9 @@ def _member(source: Path) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
             if MEMBER not in archive.namelist():
                 keys = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:6]) or "nothing"
                 raise ValueError(f"no images: expected the key arr_0, found {keys}")
+            check_member(archive, MEMBER)
             with archive.open(MEMBER) as stream:
-                version = np.lib.format.read_magic(stream)
-                if version != (1, 0):  # what numpy writes for any array of numbers
-                    raise ValueError(f"arr_0 is of npy version {version}, expected (1, 0)")
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+                shape, fortran, dtype = read_header(stream)
                 _check(shape, dtype)
                 if fortran and math.prod(shape) > 1:
                     raise ValueError("arr_0 is in Fortran order; save numpy.ascontiguousarray of it")

@@ -6,10 +6,10 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from gpstoken.base import Tokenizer
+from gpstoken.files.plain_text import read_yaml
 
 KINDS = {"tokenizer": "tokenizer", "network": "generator"}  # argument of the row's module -> kind of the row
 
@@ -80,13 +80,11 @@ def read_row(path: Path) -> Row:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such row; those there are lie in experiments/tokenizers and /generators")
+    content = read_yaml(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         arguments = content["model"]["init_args"]
         kind = next(kind for kind in KINDS if kind in arguments)
         part = arguments[kind]
         return Row(path, KINDS[kind], str(part["class_path"]), dict(part.get("init_args") or {}))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise ValueError(f"{path}: no row: expected model.init_args.tokenizer or .network with a class_path") from error

@@ -14,6 +14,7 @@ from lightning import LightningDataModule
 from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
 from gpstoken.files.locks import locked
+from gpstoken.files.plain_text import read_json
 from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_unfinished, replacing
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
 from gpstoken.provenance import commit, machine, versions
@@ -132,9 +133,9 @@ def _identity(record: dict[str, Any]) -> str:
 
 def _is_whole(folder: Path, identity: str) -> bool:
     try:
-        record = json.loads((folder / CACHE_FILE).read_text())
+        record = read_json(folder / CACHE_FILE)
         shards = [shard for split in record["splits"].values() for shard in split["shards"]]
         same = record["identity"] == identity
         return same and all(samples_of(folder / shard["file"], identity) == shard["samples"] for shard in shards)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -1,10 +1,11 @@
 """A generator has the classes of the token cache that it is trained on, whatever its YAML says."""
 
-import json
 import sys
 from pathlib import Path
 
 from jsonargparse import Namespace
+
+from gpstoken.files.plain_text import read_json
 
 
 def take_classes(config: Namespace) -> None:
@@ -23,9 +24,9 @@ def take_classes(config: Namespace) -> None:
     if record is None or not record.is_file():
         return
     try:
-        count = json.loads(record.read_text())["num_classes"]
-    except (ValueError, TypeError, KeyError):  # the data module says what is wrong with it
+        count = read_json(record)["num_classes"]
+    except (ValueError, KeyError):  # the data module says what is wrong with it
         return
-    if isinstance(count, int) and 0 < count < configured:
+    if type(count) is int and 0 < count < configured:
         config[name] = count
         print(f"the network has {count} classes, those of {root}; its configuration says {configured}", file=sys.stderr)

@@ -14,10 +14,10 @@ from statistics import median
 from typing import Any
 
 import torch
-import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from gpstoken.devices import peak_memory_mb
+from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.writing import replacing
 from gpstoken.generate import GROUP, group_images
 from gpstoken.generator import Generator
@@ -142,7 +142,11 @@ def _inference(run: Path, layout: Path | None, groups: int, steps: int, guidance
 
 
 def _stage(run: Path) -> str:
-    return yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["stage"]
+    path = run / "config.yaml"
+    try:
+        return str(read_yaml(path)["model"]["init_args"]["stage"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not of a generator's stage, there is no model.init_args.stage in it") from error
 
 
 def _alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:

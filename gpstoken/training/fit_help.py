@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+from gpstoken.files.plain_text import read_yaml
 
 PAGE = """usage: gpstoken {command} -c ROW.yaml [-c OVERLAY.yaml ...] [--output DIR] [--OPTION VALUE ...]
 
@@ -48,14 +48,9 @@ def show(arguments: list[str]) -> int:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a row, a YAML mapping")
+    content = read_yaml(path)
     if isinstance(content.get("data"), str):
-        content["data"] = _read(path.parent / content["data"])
+        content["data"] = read_yaml(path.parent / content["data"])
     return content
 
 

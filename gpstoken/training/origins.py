@@ -1,12 +1,10 @@
 """What a finished run says of itself: where it comes from, and what it was trained on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from gpstoken.files.reasons import reason
+from gpstoken.files.plain_text import read_json, read_yaml
+from gpstoken.limits import at_least
 from gpstoken.training.files import CONFIG_FILE, ORIGIN_FILE
 
 
@@ -17,13 +15,7 @@ def read_origin(run: Path) -> dict[str, Any]:
         ValueError: for a damaged file.
     """
     path = run / ORIGIN_FILE
-    try:
-        origin = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable ({error})") from error
-    if not isinstance(origin, dict):
-        raise ValueError(f"{path}: expected an object, got a {type(origin).__name__}")
-    return origin
+    return read_json(path) if path.exists() else {}
 
 
 def read_data_of(run: Path) -> dict[str, Any]:
@@ -34,7 +26,14 @@ def read_data_of(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG_FILE
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"]
-        return {"image_size": int(found["image_size"]), "batch_size": int(found["batch_size"])}
-    except Exception as error:  # whatever a broken or foreign YAML file comes to
-        raise ValueError(f"{path}: not the configuration of a run ({reason(error)}); train it again") from error
+        arguments = read_yaml(path)["data"]["init_args"]
+        found = {name: arguments[name] for name in ("image_size", "batch_size")}
+        for name, value in found.items():
+            at_least(1).check(name, value)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file; `gpstoken fit -c ROW.yaml --output {run}` makes it") from error
+    except (ValueError, KeyError, TypeError) as error:
+        named = isinstance(error, ValueError)
+        reason = str(error).removeprefix(f"{path}: ") if named else "no data.init_args.image_size and .batch_size"
+        raise ValueError(f"{path}: not the configuration of a run ({reason}); train it again") from error
+    return found

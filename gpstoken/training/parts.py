@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpstoken.files.arrays import read_arrays
 from gpstoken.files.reasons import reason
 from gpstoken.files.writing import replacing
 
@@ -78,7 +79,6 @@ def _read(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
         ValueError: for a damaged file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if names is None or name in names}
+        return read_arrays(path, names)
     except Exception as error:  # numpy and zipfile raise nearly anything on garbage
         raise ValueError(f"{path}: damaged ({reason(error)}); delete {path.parent} and start again") from error

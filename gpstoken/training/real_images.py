@@ -22,6 +22,7 @@ from gpstoken.image_archive import write_archive
 from gpstoken.loading import load_tokenizer, tokenizer_hash
 from gpstoken.metrics import to_uint8
 from gpstoken.provenance import commit, file_hash, versions
+from gpstoken.training.configurations import check_files
 
 LOADING = ("batch_size", "num_workers", "prepared")  # options of a data module that change no image
 
@@ -69,6 +70,7 @@ def read_data(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[Li
         parser.error(f"unrecognized arguments: {' '.join(unknown or arguments)}")
     if not arguments:
         parser.error("--data FILE.yaml is missing: which images")
+    check_files(arguments)
     reader = ArgumentParser(prog=parser.prog)
     reader.add_subclass_arguments(LightningDataModule, "data")
     config = reader.parse_args(arguments)

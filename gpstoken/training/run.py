@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 import warnings
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ from gpstoken.files.locks import locked
 from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_abandoned, replacing
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.classes import take_classes
+from gpstoken.training.configurations import check_files
 from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, LastCheckpoint, is_run
 from gpstoken.training.lost import lost_connections, watch_processes
 from gpstoken.training.messages import one_line
@@ -85,6 +87,7 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses `args` where they are given; LightningCLI warns of that whenever sys.argv is not empty."""
+        check_files(sys.argv[1:] if args is None else args)
         if isinstance(args, list):
             self.config = parser.parse_args(args)
         else:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from gpstoken.base import Tokenizer
 from gpstoken.files.digests import DIGEST, digest
+from gpstoken.files.plain_text import parse_json
 from gpstoken.files.writing import replacing
 from gpstoken.loading import class_path_of
 from gpstoken.metrics.moments import Moments
@@ -165,7 +166,7 @@ def samples_of(path: Path, identity: str) -> int | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
     except (SafetensorError, OSError, ValueError):
         return None
     return described.get("samples") if described.get("identity") == identity else None

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gpstoken.files.plain_text import read_yaml
 from gpstoken.provenance import file_hash
 from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, ORIGIN_FILE, read_metrics
+from gpstoken.training.origins import read_origin
 from reports.names import KINDS, Named, named_result, sweep_tags
 
 TAGS = ("row", "data", "scale", "seed", "commit", "group")  # every run has these
@@ -64,15 +64,15 @@ def trainings(runs: Path) -> Iterator[Published]:
         folder = config_file.parent
         if not (folder / CHECKPOINT_FILE).is_file():
             continue
-        config = yaml.safe_load(config_file.read_text())
+        config = read_yaml(config_file)
         # From the absolute path: `--runs runs` and `--runs runs/laptop` must come to the same name.
         scale, group, row, seed = folder.resolve().parts[-4:]
         if not re.fullmatch(r"seed\d+", seed):
             scale, group, row = "none", "none", seed
         named = Named(row, seed, group, scale)
         origin = folder / ORIGIN_FILE
-        commit = json.loads(origin.read_text())["commit"] if origin.is_file() else "unknown"
-        model = config["model"]["init_args"]
+        commit = read_origin(folder).get("commit", "unknown")
+        model = _model(config_file, config)
         pictures = sorted(folder.glob("pictures/step_*.png"))
         shown = "samples" if "stage" in model else "reconstructions"
         tags = {"kind": "training", "row": row, "scale": scale, "group": group, "commit": commit}
@@ -87,6 +87,15 @@ def trainings(runs: Path) -> Iterator[Published]:
             checkpoint=folder / CHECKPOINT_FILE,
             weights=[file_hash(path) for path in (folder / CHECKPOINT_FILE, *sorted(folder.glob("snapshots/*.ckpt")))],
         )
+
+
+def _model(path: Path, config: dict[Any, Any]) -> dict[str, Any]:
+    try:
+        config["seed_everything"], config["data"]["class_path"]
+        return dict(config["model"]["init_args"])
+    except (KeyError, TypeError, ValueError) as error:
+        expected = "seed_everything, data.class_path and model.init_args"
+        raise ValueError(f"{path}: not the configuration of a run, without one of {expected}") from error
 
 
 def evaluations(results: Path) -> Iterator[Published]:

@@ -152,6 +152,6 @@ def test_folder_of_another_architecture(tmp_path):
             read_published(tmp_path, network)
         assert str(caught.value).startswith(f"{tmp_path / 'config.json'}: ") and "\n" not in str(caught.value)
     (tmp_path / "config.json").write_text("[")
-    with pytest.raises(ValueError, match=r"config\.json: Expecting value"):
+    with pytest.raises(ValueError, match=r"config\.json: not JSON \(Expecting value"):
         read_published(tmp_path, network)
     assert len(load_file(tmp_path / "diffusion_pytorch_model.safetensors")) > 50

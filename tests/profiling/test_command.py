@@ -198,7 +198,7 @@ def test_a_wrong_command_is_one_line(here, capsys, name, options, message):
 def test_a_broken_file_and_missing_photographs_are_one_line(here, capsys):
     (here / "broken.yaml").write_text("model: [")
     assert run("broken") == 2
-    assert "broken.yaml: not a YAML file" in capsys.readouterr().err
+    assert "broken.yaml: not a readable YAML file" in capsys.readouterr().err
     (here / "data" / "embedded" / "index.csv").unlink()
     assert run("coder", *TIMED) == 2
     assert "no photographs to time on; run `python -m datamodules.prepare" in capsys.readouterr().err

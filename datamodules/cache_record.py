@@ -1,0 +1,83 @@
+"""What a token cache says of itself in its cache.json, checked in every value that is used."""
+
+from math import isfinite
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from gpstoken.files.plain_text import read_json
+from gpstoken.limits import Limit, at_least, each, text
+
+FORMAT, VERSION = "gpstoken.cache", 1
+LONGEST = 1000  # characters of a shard's name; systems allow 255 to 4096
+
+
+def read_record(root: Path) -> dict[str, Any]:
+    """The cache.json of a token cache: tokenizer, data, statistics, num_classes, shards.
+
+    Args:
+        root: folder written by `gpstoken cache`.
+
+    Raises:
+        ValueError: if there is none, it is of another format, or one of its values cannot be.
+    """
+    path = root / "cache.json"
+    make = f"run `gpstoken cache --tokenizer RUN/last.ckpt --data DATA.yaml --views 1 -o {root}`"
+    if not path.is_file():
+        what = "a folder without cache.json" if root.is_dir() else "nothing"
+        raise ValueError(f"TokenCache: found {what} at {root}; {make}")
+    try:
+        record = read_json(path)
+        form = record["format"], record["version"]
+        if form == (FORMAT, VERSION):
+            _check(record)
+    except KeyError as error:
+        raise ValueError(f"{path}: damaged, or no description of a token cache (no {error} in it); {make}") from error
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: damaged, or no description of a token cache ({reason}); {make}") from error
+    if form != (FORMAT, VERSION):
+        shown = " ".join(" ".join(str(part).split())[:40] for part in form)
+        raise ValueError(f"{path}: has format {shown}, this code reads {FORMAT} {VERSION}; {make}")
+    return record
+
+
+def _check(record: dict[str, Any]) -> None:
+    text().check("identity", record["identity"])
+    at_least(1).check("num_classes", record["num_classes"])
+    MAPPING.check("tokenizer", record["tokenizer"])
+    for name in ("sha256", "path", "class_path"):
+        text().check(f"tokenizer.{name}", record["tokenizer"].get(name, "unknown"))
+    MAPPING.check("statistics", record["statistics"])
+    for part, statistics in record["statistics"].items():
+        MAPPING.check(f"statistics.{part}", statistics)
+        each(NUMBER).check(f"statistics.{part}.mean", statistics["mean"])
+        each(DEVIATION, len(statistics["mean"])).check(f"statistics.{part}.std", statistics["std"])
+    MAPPING.check("splits", record["splits"])
+    for split, described in record["splits"].items():
+        MAPPING.check(f"splits.{split}", described)
+        if not isinstance(described["shards"], list):
+            raise ValueError(f"splits.{split}.shards: expected a list, got a {type(described['shards']).__name__}")
+        for number, shard in enumerate(described["shards"]):
+            MAPPING.check(f"splits.{split}.shards[{number}]", shard)
+            at_least(1).check(f"splits.{split}.shards[{number}].samples", shard["samples"])
+            INSIDE.check(f"splits.{split}.shards[{number}].file", shard["file"])
+
+
+def _is_inside(name: Any) -> bool:
+    if not isinstance(name, str) or not name or len(name) > LONGEST or not name.isprintable() or "\\" in name:
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _is_finite(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) < FLOAT32 and isfinite(value)
+
+
+FLOAT32 = 3.4e38  # tokens are kept in float32
+MAPPING = Limit("an object", lambda value: isinstance(value, dict))
+NUMBER = Limit("a finite number", _is_finite)
+DEVIATION = Limit("a finite number above 0", lambda value: _is_finite(value) and value > 0)
+INSIDE = Limit("the name of a file in the cache's folder", _is_inside)

@@ -1,0 +1,54 @@
+"""What a checkpoint may hold: plain data of some depth and number, and tensors that take the memory they have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # torch computes little with 8 bits
+MAX_DEPTH = 50
+MAX_VALUES = 300_000  # far above those of a training with its optimizer
+REPEATED = 2**24  # bytes that a number which stands for many may come to
+SCALARS = {int, float, bool, str, bytes, type(None)}
+
+
+def check_content(path: Any, content: Any) -> None:
+    """Refuses content that would take far longer to go through, or far more memory to compute with, than to read.
+
+    Args:
+        path: of the file, for messages.
+        content: nested objects, lists and tensors. A list that is in many places counts in each, one that is in itself
+            is too deep.
+
+    Raises:
+        ValueError: if it is too deep or too much, or a tensor has far more numbers than the file (one repeated), or is
+            of a kind whose memory is not plain: sparse, quantized, without content.
+    """
+    waiting, count = [(content, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            limit = f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values"
+            raise ValueError(f"{path}: not a readable checkpoint ({limit})")
+        if type(value) in SCALARS:
+            continue
+        if isinstance(value, Tensor):
+            if wrong := _wrong(value):
+                raise ValueError(f"{path}: not a readable checkpoint (a tensor of {wrong})")
+        elif isinstance(value, Mapping):
+            waiting += [(each, depth + 1) for each in value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += [(each, depth + 1) for each in value]
+
+
+def _wrong(tensor: Tensor) -> str | None:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_nested:
+        return "a kind that is not read: sparse, quantized, nested or without content"
+    if tensor.is_complex() or tensor.is_neg():
+        return "complex numbers, or a view that is not resolved"
+    held = tensor.untyped_storage().nbytes()
+    if tensor.numel() * tensor.element_size() > max(held, REPEATED):
+        return f"{tensor.numel():,} numbers in {held:,} bytes"
+    return None
