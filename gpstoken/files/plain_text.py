@@ -60,7 +60,7 @@ def _read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[Any, Any]:
             raise ValueError(f"{path}: {status.st_size:,} bytes, and {MAX_BYTES:,} are allowed")
         content = path.read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
+        raise
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     try:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # torch computes little with 8 bits
 MAX_DEPTH = 50
-MAX_VALUES = 300_000  # far above those of a training with its optimizer
+MAX_VALUES = 300_000  # lists and tensors, far above those of a training with its optimizer
+CHEAP = 16  # numbers in a list that count as one
 REPEATED = 2**24  # bytes that a number which stands for many may come to
 SCALARS = {int, float, bool, str, bytes, type(None)}
 
@@ -28,12 +29,16 @@ def check_content(path: Any, content: Any) -> None:
     waiting, count = [(content, 0)], 0
     while waiting:
         value, depth = waiting.pop()
-        count += 1
-        if depth > MAX_DEPTH or count > MAX_VALUES:
-            limit = f"nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values"
-            raise ValueError(f"{path}: not a readable checkpoint ({limit})")
         if type(value) in SCALARS:
             continue
+        count += 1 + (len(value) // CHEAP if isinstance(value, Mapping | list | tuple) else 0)
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            limit = (
+                f"nested deeper than {MAX_DEPTH}"
+                if depth > MAX_DEPTH
+                else f"more than {MAX_VALUES:,} lists and tensors"
+            )
+            raise ValueError(f"{path}: not a readable checkpoint ({limit})")
         if isinstance(value, Tensor):
             if wrong := _wrong(value):
                 raise ValueError(f"{path}: not a readable checkpoint (a tensor of {wrong})")
