@@ -10,7 +10,7 @@ from torch import nn
 
 from gpstoken.devices import to_device
 from gpstoken.files.locks import locked
-from gpstoken.files.writing import remove_abandoned, replacing
+from gpstoken.files.writing import check_writable, remove_abandoned, replacing
 from gpstoken.metrics.frechet import write_statistics
 from gpstoken.metrics.generation import extract, measure, stage
 from gpstoken.metrics.networks import FEATURES, load_features
@@ -33,8 +33,11 @@ def main(arguments: list[str]) -> int:
     """
     options = _parse(arguments)
     for output in (options.output, options.write_statistics):
-        if output is not None and (output.is_dir() or not output.parent.is_dir()):  # said before minutes of work
-            raise ValueError(f"{output}: expected the name of a file in a folder that exists")
+        if output is not None:  # said before minutes of work
+            if output.is_dir():
+                raise ValueError(f"{output}: is a folder, expected the name of a file")
+            check_writable(output)
+            output.parent.mkdir(parents=True, exist_ok=True)
     network = _network(options)
     if options.write_statistics:
         seconds: dict[str, float] = {}

@@ -106,7 +106,7 @@ def finished(output: Path, measured: dict[str, float]) -> str:
     value = "" if kind is None else f", {kind} {measured[kind]:.4g}"
     tokenizer = "validation/psnr" in measured or "train/l2" in measured
     following = (
-        f"gpstoken evaluate {output} -o results/mine/tokenizers/{output.name}.json --scale mine"
+        f"gpstoken evaluate {output} -o results/mine/tokenizers/{output.name}.json --row {output.name} --scale mine"
         if tokenizer
         else f"gpstoken generate --help, with {output / 'last.ckpt'}"
     )

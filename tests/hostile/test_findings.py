@@ -485,7 +485,7 @@ def test_a_damaged_run_is_not_published(tmp_path, text):
 def test_the_cost_of_a_damaged_run(tmp_path, text, capsys):
     for name, content in (("config.yaml", text), ("last.ckpt", "")):
         (tmp_path / name).write_text(content)
-    options = ["--row", "row", "--scale", "tiny", "-o", str(tmp_path / "cost.json")]
+    options = ["--row", "row", "--scale", "tiny", "-o", str(tmp_path / "row.json")]
     assert main(["cost", str(tmp_path), *options]) == 2
     told = capsys.readouterr().err
     assert str(tmp_path / "config.yaml") in told and len(told.splitlines()) == 1

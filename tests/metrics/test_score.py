@@ -259,9 +259,10 @@ def test_without_any_network_one_line_says_how_to_get_one(no_networks, folders, 
     [
         (("none", "--reference", "none"), "none: no such file or folder"),
         (
-            ("{samples}", "--reference", "{samples}", "-o", "no/such/r.json"),
-            "no/such/r.json: expected the name of a file",
+            ("{samples}", "--reference", "{samples}", "-o", "pyproject.toml/r.json"),
+            "pyproject.toml/r.json: cannot be written",
         ),
+        (("{samples}", "--reference", "{samples}", "-o", "tests"), "tests: is a folder, expected the name of a file"),
         (("{samples}", "--reference", "{samples}", "--device", "abacus"), "--device abacus: "),
     ],
 )

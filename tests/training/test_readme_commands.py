@@ -17,6 +17,7 @@ from skimage.data import chelsea
 from gpstoken import GPSToken, cli, released_generator, released_layouts
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.sit import SiT
+from reports.tables import __main__ as tables
 from tests.datamodules import layouts
 from tests.training.conftest import REPOSITORY, TOKENIZER
 
@@ -42,6 +43,7 @@ SMALLER = {
     "gpstoken profile": "--count-only",
     "gpstoken published": "-c tiny_vavae.yaml",
     "python -m gpstoken.released_layouts": "",
+    "python -m reports.tables": "",
     RELEASED: "",
 }
 # What changes the pipeline itself: `tools/quick`, which .ci/run runs whole, and tests/test_params.py.
@@ -54,7 +56,8 @@ TEXTURE = {"channels": 9, "shape": (8,), "width": 16, "depth": 1, "heads": 2, "n
 def fresh_clone(tmp_path_factory, tiny_runs) -> Path:
     """A folder as the README has it: the data, a finished laptop run, photographs, files of other people."""
     folder = tmp_path_factory.mktemp("clone")
-    shutil.copytree(REPOSITORY / "experiments", folder / "experiments")
+    for name in ("experiments", "results/laptop"):
+        shutil.copytree(REPOSITORY / name, folder / name)
     (folder / "data").mkdir()
     for name in ("embedded", "networks"):
         (folder / "data" / name).symlink_to(REPOSITORY / "data" / name)
@@ -97,13 +100,20 @@ def test_commands_run_in_order(fresh_clone, monkeypatch, capfd):
     monkeypatch.chdir(fresh_clone)
     monkeypatch.setattr("sys.argv", ["gpstoken"])
     monkeypatch.setattr("gpstoken.training.run.SCRATCH", Path("scratch"))
+    printed = ""
     for command in COMMANDS:
         if not command.startswith(PIPELINE):
-            assert run(command) == 0, f"{command}\n{capfd.readouterr().err[-2000:]}"
+            code = run(command)
+            shown = capfd.readouterr()
+            assert code == 0, f"{command}\n{shown.err[-2000:]}"
+            printed += shown.out
+    for command in re.findall("next: (gpstoken evaluate runs.*)", printed):  # what a finished fit advises
+        assert cli.main([*shlex.split(command)[1:], "--networks"]) == 0
     made = [
         "tokens/photo.safetensors", "tokens/photo.png", "pictures/photo.png", "runs/mine/last.ckpt",
         "runs/photos/last.ckpt", "results/mine/tokenizers/mine.json", "result.json", "photos.npz",
         "data/cache/mine/cache.json", "runs/layout/last.ckpt", "runs/texture/last.ckpt", "new", "generated.npz",
+        "results/mine/tokenizers/photos.json", "results/laptop/scored/mine.json",
         "results/mine/efficiency/gpstoken_m128.json", "runs/published/vavae/seed0/last.ckpt",
     ]  # fmt: skip
     assert [name for name in made if not Path(name).exists()] == []
@@ -118,7 +128,8 @@ def run(command: str) -> int:
         released_generator.convert(*map(Path, files), Path(output), tokenizer_options=TOKENIZER, **TEXTURE)
         return 0
     if words[0] == "python":
-        return {"gpstoken.released_layouts": released_layouts.main}[words[2]](words[3:]) or 0
+        mains = {"gpstoken.released_layouts": released_layouts.main, "reports.tables": tables.main}
+        return mains[words[2]](words[3:]) or 0
     try:
         return cli.main(words[1:])
     except SystemExit as stop:
