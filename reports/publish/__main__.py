@@ -6,7 +6,9 @@ from its files, once. A second call finds the runs by their key and adds nothing
 
 import argparse
 import json
+import logging
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     # MLflow's own are seven tries of two minutes each.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # its tracebacks, of what is told below in one line
     try:
         wanted = [*trainings(options.runs), *evaluations(options.results)]
     except ValueError as error:
@@ -51,14 +54,21 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         published, new = publish(wanted, uri)
     except (MlflowException, SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0]
-        print(f"{uri}: cannot publish ({reason}); nothing is lost, the same command goes on", file=sys.stderr)
+        print(f"{uri}: cannot publish ({_reason(error)}); nothing is lost, the same command goes on", file=sys.stderr)
         return 2
     print(f"{len(wanted)} runs in {uri}, {new} of them new")
     if options.stamp:
         with replacing(options.stamp) as part:
             part.write_text(json.dumps({"runs": len(published), "published": published}, indent=1) + "\n")
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a store, in a few words: MLflow's own have the whole chain of exceptions."""
+    text = str(error)
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")]+)|\(sqlite3\.\w+\) ([^\n]+)", text):
+        return found[1] or found[2]
+    return text.splitlines()[0][:200]
 
 
 def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]], int]:

@@ -1,5 +1,7 @@
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -324,3 +326,25 @@ def test_environment_names_the_store(store, write_run, empty_store, tmp_path, mo
 def test_flatten_drops_only_the_level_of_constructor_arguments():
     nested = {"model": {"class_path": "M", "init_args": {"tokenizer": {"init_args": {"lambda_": 2.5}}}}, "list": [1, 2]}
     assert mirrored.flatten(nested) == {"model.class_path": "M", "model.tokenizer.lambda_": 2.5, "list": [1, 2]}
+
+
+def refused(capsys, uri: str) -> str:
+    assert publish.main(["--tracking-uri", uri]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(uri) and line.endswith("nothing is lost, the same command goes on") and len(line) < 300
+    return line
+
+
+def test_a_server_that_is_not_there_is_one_line(store, write_run, capsys):
+    write_run("gpstoken_m128")
+    assert "Connection refused" in refused(capsys, "http://127.0.0.1:9")  # the port of "discard", which nobody serves
+
+
+def test_a_store_that_another_process_holds_is_one_line_and_then_goes_on(store, write_run, capsys, tmp_path):
+    write_run("gpstoken_m128")
+    with closing(sqlite3.connect(tmp_path / "mlruns.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "database is locked" in refused(capsys, f"sqlite:///{tmp_path}/mlruns.db")
+        other.execute("ROLLBACK")
+    run()
+    assert len(published(store)) == 1
