@@ -19,7 +19,8 @@ def said(tmp_path_factory):
         which gpstoken > which
         gpstoken encode nothing.jpg -o out --checkpoint no.ckpt 2> error; echo $? > code
         echo | WORD=hello OMP_NUM_THREADS=2 gpstoken nonsense > /dev/null 2> refused; echo $? > refused_code
-        gpstoken seeds 3 5 --jobs 2 -- evaluate runs/SEED -o o.json --scale x --networks 2> seeds; echo $? > seeds_code
+        named="--row o --scale x --networks"
+        gpstoken seeds 3 5 --jobs 2 -- evaluate runs/SEED -o o.json $named 2> seeds; echo $? > seeds_code
         gpstoken seeds 3 -- evaluate runs -o out.json 2> placeless; echo $? > placeless_code
         GPSTOKEN_WARM= PATH=$(dirname $(which gpstoken)):{folder}:$PATH gpstoken there > other; echo $? >> other
         exit 7

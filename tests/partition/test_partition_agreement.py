@@ -1,6 +1,10 @@
-"""Reference and compiled partition are equal, order included, on images whose gradients lie on the edges of bins."""
+"""Reference and compiled partition are equal, order included, on images whose gradients lie on the edges of bins.
+
+Thirty images a kind in the suite; `IMAGES=2000 pytest tests/partition/test_partition_agreement.py` is a campaign.
+"""
 
 import math
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +13,7 @@ import torch
 
 from gpstoken.partition import max_regions, partition, resizing
 
+IMAGES = int(os.environ.get("IMAGES", "30"))
 # Flat, regular and symmetric images: many gradients on the edge of a bin, many regions equal but for the last bit.
 KINDS = ("checkerboard", "ramp", "blocks", "two levels", "few levels", "odd pixels", "waves", "symmetric", "bin widths")
 
@@ -54,7 +59,7 @@ def regions(image, *arguments):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_reference_and_cpu_are_equal(kind):
-    for seed in range(30):
+    for seed in range(IMAGES):
         draw = np.random.default_rng([KINDS.index(kind), seed])
         height, width = draw.integers(4, 48, 2)
         if seed % 3 == 0:

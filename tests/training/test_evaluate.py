@@ -196,7 +196,19 @@ def test_a_lost_process_ends_the_evaluation_with_one_line_and_the_same_command_g
 ):
     output, program = tmp_path / "lost.json", tmp_path / "killed.py"
     program.write_text(KILLED)  # a file, which Lightning can start once more for the second process
-    options = ["evaluate", *map(str, tiny_runs), "-o", str(output), *FACES, "--devices", "2"]
+    options = [
+        "evaluate",
+        *map(str, tiny_runs),
+        "-o",
+        str(output),
+        "--row",
+        "lost",
+        "--trained-row",
+        "row",
+        *FACES,
+        "--devices",
+        "2",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "VICTIM": str(victim)}
     environment["PYTHONPATH"] = str(REPOSITORY)
     with (tmp_path / "log.txt").open("wb") as log:

@@ -63,10 +63,3 @@ def test_a_step_takes_at_least_what_is_said(make_module, noise):
     for _ in range(3):
         module.autoencoder_terms(image, False)["loss"].backward()
     assert 0 < said < (time.perf_counter() - begin) / 3
-
-
-def test_a_missing_network_of_the_loss_is_said_with_what_to_do(tiny_arguments, run_cli, capfd):
-    arguments = tiny_arguments(model={"init_args": {"perceptual_weight": 1.0, "perceptual_weights": "nowhere.pt"}})
-    assert run_cli(arguments) == 2
-    (line,) = [each for each in capfd.readouterr().err.splitlines() if each.startswith("gpstoken: ")]
-    assert "there is no nowhere.pt" in line and "--model.init_args.perceptual_weight 0" in line

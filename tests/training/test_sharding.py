@@ -12,7 +12,7 @@ from gpstoken.files.digests import DIGEST
 from gpstoken.sit import SiT
 from gpstoken.training.files import read_metrics
 from gpstoken.training.generator_module import GeneratorModule
-from gpstoken.training.preflight import estimate
+from gpstoken.training.needs import needs
 from tests.faults.forks import command, together
 
 REPOSITORY = Path(__file__).parents[2]
@@ -82,7 +82,8 @@ def test_a_share_of_the_states_is_a_share_of_the_memory():
     with torch.device("meta"):
         network = SiT(channels=9, shape=(8,), width=64, depth=2, heads=2, num_classes=5)
     data = SimpleNamespace(batch_size=4)
-    whole, half = estimate(network, data), estimate(network, data, 2)
+    module = SimpleNamespace(network=network)
+    whole, half = (needs(module, data, shares).memory for shares in (1, 2))
     # by hand, in float32: weights, their average, gradients and two moments; the positions are trained here
     states = 5 * 4 * sum(parameter.numel() for parameter in network.parameters())
     assert whole - half == states // 2

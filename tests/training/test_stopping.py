@@ -54,7 +54,7 @@ def test_missing_perceptual_network(tiny_arguments, run_cli, capsys):
     options = {"perceptual_weight": 1.0, "perceptual_weights": "data/networks/absent.safetensors"}
     assert run_cli(tiny_arguments(model={"init_args": options})) == 2
     line = last_line(capsys)
-    assert "data/networks/absent.safetensors not found" in line
+    assert "there is no data/networks/absent.safetensors" in line and "--model.init_args.perceptual_weight 0" in line
     assert "run `python -m datamodules.prepare -o data/embedded`" in line
 
 
