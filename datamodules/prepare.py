@@ -113,6 +113,7 @@ def _prepare(output: Path, networks: Path, cache: Path) -> None:
     weights = convert_networks(requirements, archives)
     replace_folder(output, files)
     for name, content in weights.items():
+        remove_abandoned(networks / name)
         replace_file(networks / name, content)
     print(f"{len(photographs)} photographs in {output}, {len(weights)} networks in {networks}")
 

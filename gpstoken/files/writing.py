@@ -171,8 +171,12 @@ def check_writable(path: str | Path) -> None:
 def remove_abandoned(path: str | Path) -> None:
     """Removes what kills within `replacing` have left beside `path`; the caller holds the lock of `path`."""
     path = Path(path)
-    for part in abandoned(path.parent, re.escape(path.name)):
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+    _remove(abandoned(path.parent, re.escape(path.name)))
+
+
+def remove_abandoned_within(folder: Path) -> None:
+    """Removes what kills within `replacing` have left anywhere below a folder that the caller alone writes to."""
+    _remove([part for each in (folder, *folder.rglob("*/")) for part in abandoned(each, ".+")])
 
 
 def abandoned(folder: Path, names: str) -> list[Path]:
@@ -196,6 +200,11 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(parts: list[Path]) -> None:
+    for part in parts:
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 def _copy(source: Path, part: Path, folder: Path) -> None:

@@ -15,7 +15,14 @@ from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
 from gpstoken.files.locks import locked
 from gpstoken.files.plain_text import read_json
-from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_unfinished, replacing
+from gpstoken.files.writing import (
+    check_replaceable,
+    check_writable,
+    move_folder,
+    remove_abandoned_within,
+    remove_unfinished,
+    replacing,
+)
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.real_images import DATA_HELP, class_names, read_data
@@ -105,6 +112,7 @@ def make_cache(
             return
         print(f"{output}: the cache there is damaged, or of another tokenizer, data or options: this one replaces it")
     work = output.with_name(f".{output.name}.{record['identity'][:16]}.parts")
+    remove_abandoned_within(work)
     for plan in plans:
         (work / plan.split).mkdir(parents=True, exist_ok=True)
         encode(tokenizer, plan, work, record["identity"], options.batch_size or data.batch_size, data.num_workers)

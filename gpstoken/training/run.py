@@ -18,7 +18,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from gpstoken import early_signals
 from gpstoken.checkpoints import check, read_plain
 from gpstoken.files.locks import locked
-from gpstoken.files.writing import check_replaceable, check_writable, move_folder, remove_abandoned, replacing
+from gpstoken.files.writing import (
+    check_replaceable,
+    check_writable,
+    move_folder,
+    remove_abandoned,
+    remove_abandoned_within,
+    replacing,
+)
 from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.classes import take_classes
 from gpstoken.training.configurations import check_files
@@ -143,8 +150,7 @@ class RunCLI(LightningCLI):
         if rank_zero_only.rank == 0:
             announce(self.model, self.datamodule, self.trainer, self.scratch, self.output, self.allow_large)
             self.scratch.mkdir(parents=True, exist_ok=True)
-            for name in (CONFIG_FILE, ORIGIN_FILE, CHECKPOINT_FILE):
-                remove_abandoned(self.scratch / name)
+            remove_abandoned_within(self.scratch)
             with replacing(self.scratch / CONFIG_FILE) as part:
                 part.write_text(self.config_text)
             device = self.trainer.strategy.root_device

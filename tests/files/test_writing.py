@@ -14,6 +14,7 @@ from gpstoken.files.writing import (
     check_replaceable,
     move_folder,
     remove_abandoned,
+    remove_abandoned_within,
     replacing,
     replacing_folder,
 )
@@ -132,3 +133,14 @@ def test_what_kills_have_left_of_one_file_is_told_from_all_else(tmp_path):
     assert abandoned(tmp_path / "none", "a") == []
     remove_abandoned(tmp_path / "row.json")
     assert {path.name for path in tmp_path.iterdir()} == {*other, ".000001.png.3-00000000.part"}
+
+
+def test_what_kills_have_left_below_a_folder_is_removed(tmp_path):
+    left = ["snapshots/.step_1.ckpt.7-abcdef01.part", ".config.yaml.8-abcdef01.part", "a/b/.c.9-abcdef01.part/file"]
+    kept = ["snapshots/step_1.ckpt", "a/b/.c", "part"]
+    for name in left + kept:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    remove_abandoned_within(tmp_path)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+    remove_abandoned_within(tmp_path / "none")
