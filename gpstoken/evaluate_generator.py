@@ -38,7 +38,7 @@ from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_ima
 from gpstoken.metrics.networks import Features
 from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.metrics.weights import weights_record
-from gpstoken.provenance import commit, machine, versions
+from gpstoken.provenance import check_named, commit, machine, versions
 
 MAIN = "efficientnet_lite0"
 PAGE = 8  # samples a class that are kept for the report to draw
@@ -75,8 +75,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("-o", "--output", type=Path, required=True, help="result file, GROUP/ROW.json")
     options = parser.parse_args(arguments)
-    if options.output.name != f"{options.row}.json":
-        raise ValueError(f"{options.output}: the result of row {options.row} is to be named {options.row}.json")
+    check_named(options.output, options.row)
     sets, train, test = read_sets(options.samples), read_images(options.train), read_images(options.test)
     networks = load_networks(options.networks, options.device)
     evaluate(sets, train, test, options.output, options.scale, options.reconstructions, networks, options.allow_small)

@@ -71,6 +71,16 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_named(output: Path, row: str) -> None:
+    """Refuses a result file that is not named after its row.
+
+    Raises:
+        ValueError: if it is not; says how it is to be named.
+    """
+    if output.name != f"{row}.json":
+        raise ValueError(f"{output}: the result of row {row} is to be named {row}.json")
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}

@@ -24,7 +24,7 @@ from gpstoken.profiling.memory import inference_bytes, training_bytes
 from gpstoken.profiling.rows import Row, read_row
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.profiling.timing import measure, training_peak_mb
-from gpstoken.provenance import commit, machine, versions
+from gpstoken.provenance import check_named, commit, machine, versions
 
 INFERENCE_BATCH = 8  # images in the paper's table; what is counted is counted for as many, however many are timed
 
@@ -236,6 +236,5 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     for name in ("image_size", "batch_size", "train_batch_size", "repeats"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(options, name)}")
-    if options.output.name != f"{options.row}.json":
-        raise ValueError(f"{options.output}: the result of row {options.row} is to be named {options.row}.json")
+    check_named(options.output, options.row)
     return options

@@ -23,7 +23,7 @@ from gpstoken.generate import GROUP, group_images
 from gpstoken.generator import Generator
 from gpstoken.profiling.counting import network_counts
 from gpstoken.profiling.shapes import without_weights
-from gpstoken.provenance import commit, machine, versions
+from gpstoken.provenance import check_named, commit, machine, versions
 from gpstoken.training.run import RunCLI
 
 WARM_UP = 3  # iterations that are not counted
@@ -52,8 +52,7 @@ def main(arguments: list[str]) -> int:
     for name in ("iterations", "groups"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
-    if options.output.name != f"{options.row}.json":
-        raise ValueError(f"{options.output}: the result of row {options.row} is to be named {options.row}.json")
+    check_named(options.output, options.row)
     runs = [run for run in (options.layout, options.run) if run is not None]
     for run in runs:
         if not (run / "config.yaml").is_file() or not (run / "last.ckpt").is_file():

@@ -22,7 +22,7 @@ from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.networks import load_features
 from gpstoken.metrics.summary import summarise_seeds
-from gpstoken.provenance import commit, machine, versions
+from gpstoken.provenance import check_named, commit, machine, versions
 from gpstoken.training.evaluation import Evaluated, Protocol, evaluate_run
 from gpstoken.training.lost import lost_connections
 
@@ -100,8 +100,7 @@ def evaluate(
     """
     for name, value in named._asdict().items():
         text().check(f"--{name.replace('_', '-')}", value)
-    if output.name != f"{named.row}.json":
-        raise ValueError(f"{output}: the result of row {named.row} is to be named {named.row}.json")
+    check_named(output, named.row)
     check_writable(output)
     check_result(output)
     output.parent.mkdir(parents=True, exist_ok=True)

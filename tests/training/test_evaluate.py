@@ -38,13 +38,18 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+def arguments(runs: list[Path], output: Path) -> list[str]:
+    """Of `gpstoken evaluate` on the faces."""
+    named = ["--row", output.stem, "--trained-row", "row"]
+    return ["evaluate", *map(str, runs), "-o", str(output), *named, *FACES]
+
+
 @pytest.fixture(scope="module")
 def evaluate(command):
     """`gpstoken evaluate` on the faces: the result and the rows of its CSV."""
 
     def call(runs: list[Path], output: Path, *options: str) -> tuple[dict, list[dict[str, str]]]:
-        named = ["--row", output.stem, "--trained-row", "row"]
-        assert command(["evaluate", *map(str, runs), "-o", str(output), *named, *FACES, *options]) == 0
+        assert command([*arguments(runs, output), *options]) == 0
         return read(output)
 
     return call
@@ -113,20 +118,7 @@ def test_other_batches_and_features_taken_by_the_seed_itself(tiny_runs, whole, e
 
 def test_a_killed_evaluation_goes_on(tiny_runs, whole, evaluate, tmp_path, monkeypatch, capfd):
     output = tmp_path / "killed.json"
-    command = [
-        sys.executable,
-        "-c",
-        KILLED,
-        "evaluate",
-        *map(str, tiny_runs),
-        "-o",
-        str(output),
-        "--row",
-        output.stem,
-        "--trained-row",
-        "row",
-        *FACES,
-    ]
+    command = [sys.executable, "-c", KILLED, *arguments(tiny_runs, output)]
     # Groups of sixteen: the first file has one of them.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     assert subprocess.run(command, cwd=REPOSITORY, capture_output=True, env=environment).returncode == -9
@@ -149,20 +141,7 @@ def test_a_killed_evaluation_goes_on(tiny_runs, whole, evaluate, tmp_path, monke
 
 def test_two_processes_give_the_numbers_of_one(tiny_runs, whole, tmp_path):
     output = tmp_path / "shared.json"
-    command = [
-        sys.executable,
-        "-m",
-        "gpstoken.cli",
-        "evaluate",
-        *map(str, tiny_runs),
-        "-o",
-        str(output),
-        "--row",
-        output.stem,
-        "--trained-row",
-        "row",
-        *FACES,
-    ]
+    command = [sys.executable, "-m", "gpstoken.cli", *arguments(tiny_runs, output)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run([*command, "--devices", "2"], cwd=REPOSITORY, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -196,19 +175,7 @@ def test_a_lost_process_ends_the_evaluation_with_one_line_and_the_same_command_g
 ):
     output, program = tmp_path / "lost.json", tmp_path / "killed.py"
     program.write_text(KILLED)  # a file, which Lightning can start once more for the second process
-    options = [
-        "evaluate",
-        *map(str, tiny_runs),
-        "-o",
-        str(output),
-        "--row",
-        "lost",
-        "--trained-row",
-        "row",
-        *FACES,
-        "--devices",
-        "2",
-    ]
+    options = [*arguments(tiny_runs, output), "--devices", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "VICTIM": str(victim)}
     environment["PYTHONPATH"] = str(REPOSITORY)
     with (tmp_path / "log.txt").open("wb") as log:
