@@ -1,11 +1,11 @@
 """What a token cache says of itself in its cache.json, checked in every value that is used."""
 
-from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gpstoken.files.plain_text import read_json
-from gpstoken.limits import Limit, at_least, each, text
+from gpstoken.files.records import MAPPING, check_statistics, check_tokenizer
+from gpstoken.limits import Limit, at_least, text
 
 FORMAT, VERSION = "gpstoken.cache", 1
 LONGEST = 1000  # characters of a shard's name; systems allow 255 to 4096
@@ -44,14 +44,10 @@ def read_record(root: Path) -> dict[str, Any]:
 def _check(record: dict[str, Any]) -> None:
     text().check("identity", record["identity"])
     at_least(1).check("num_classes", record["num_classes"])
-    MAPPING.check("tokenizer", record["tokenizer"])
-    for name in ("sha256", "path", "class_path"):
-        text().check(f"tokenizer.{name}", record["tokenizer"].get(name, "unknown"))
+    check_tokenizer("tokenizer", record["tokenizer"])
     MAPPING.check("statistics", record["statistics"])
     for part, statistics in record["statistics"].items():
-        MAPPING.check(f"statistics.{part}", statistics)
-        each(NUMBER).check(f"statistics.{part}.mean", statistics["mean"])
-        each(DEVIATION, len(statistics["mean"])).check(f"statistics.{part}.std", statistics["std"])
+        check_statistics(f"statistics.{part}", statistics)
     MAPPING.check("splits", record["splits"])
     for split, described in record["splits"].items():
         MAPPING.check(f"splits.{split}", described)
@@ -70,14 +66,4 @@ def _is_inside(name: Any) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _is_finite(value: Any) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return abs(value) < FLOAT32 and isfinite(value)
-
-
-FLOAT32 = 3.4e38  # tokens are kept in float32
-MAPPING = Limit("an object", lambda value: isinstance(value, dict))
-NUMBER = Limit("a finite number", _is_finite)
-DEVIATION = Limit("a finite number above 0", lambda value: _is_finite(value) and value > 0)
 INSIDE = Limit("the name of a file in the cache's folder", _is_inside)

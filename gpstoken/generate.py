@@ -92,7 +92,10 @@ def _write(
         return
 
     def images(group: int) -> np.ndarray:
-        return group_images(generator, classes, group, **how)
+        try:
+            return group_images(generator, classes, group, **how)
+        except ValueError as error:
+            raise ValueError(f"{options.checkpoint}: {error}") from error
 
     def calls_so_far() -> int:
         return sum(stage.calls for stage in generator.stages.values())

@@ -36,7 +36,7 @@ class Limit:
             ValueError: that names the argument, what is allowed and the value.
         """
         if not self.accepts(value):
-            shown = repr(value)
+            shown = " ".join(repr(value).split())  # a tensor has lines
             raise ValueError(
                 f"{name}: expected {self.expected}, got {shown if len(shown) < 80 else shown[:76] + ' ...'}"
             )

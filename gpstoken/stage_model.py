@@ -8,7 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from gpstoken.checkpoints import below, build, read_plain
+from gpstoken.files.records import MAPPING, check_statistics, check_tokenizer
 from gpstoken.flow import SampleNoise, Sampling, guided, sample
+from gpstoken.flow.fields import PREDICTIONS
+from gpstoken.flow.paths import PATHS
+from gpstoken.limits import at_least, one_of
 from gpstoken.provenance import file_hash
 from gpstoken.sit import SiT
 from gpstoken.stages import PARTS, denormalise
@@ -50,11 +54,11 @@ class StageModel(nn.Module):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such checkpoint; `gpstoken fit` writes last.ckpt and snapshots/")
         checkpoint = read_plain(path)
-        described = checkpoint.get("generator") if isinstance(checkpoint, dict) else None
-        if not isinstance(described, dict) or described.get("stage") not in PARTS or "state_dict" not in checkpoint:
-            raise ValueError(f"{path}: not a generator checkpoint of this project (no 'generator' entry or no weights)")
-        network = build(path, SiT, described.get("network", {}), below(AVERAGED, checkpoint["state_dict"]))
-        trained = {"steps": checkpoint["global_step"], **described.get("training", {}), "sha256": file_hash(path)}
+        described = check_stage(path, checkpoint)
+        network = build(path, SiT, described["network"], below(AVERAGED, checkpoint["state_dict"]))
+        if (deviations := len(described["statistics"]["std"])) != (channels := network.config["channels"]):
+            raise ValueError(f"{path}: statistics of {deviations} channels, but its network has {channels}")
+        trained = {"steps": checkpoint["global_step"], **described["training"], "sha256": file_hash(path)}
         return cls(described, network, trained)
 
     @property
@@ -95,3 +99,35 @@ class StageModel(nn.Module):
         self.calls += 1
         self.rows += len(x)
         return self.network(x, t, **conditions)
+
+
+def check_stage(path: Path, checkpoint: Any) -> dict[str, Any]:
+    """The "generator" entry of a stage's checkpoint.
+
+    Args:
+        path: of the file, for errors.
+        checkpoint: what it holds, of `gpstoken.checkpoints.read_plain`.
+
+    Returns:
+        {"stage", "network", "path", "prediction", "statistics", "tokenizer", "training"}.
+
+    Raises:
+        ValueError: if it is no such checkpoint, or one of its values cannot be.
+    """
+    described = checkpoint.get("generator") if isinstance(checkpoint, dict) else None
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(described, dict) or not isinstance(weights, dict):
+        raise ValueError(f"{path}: not a generator checkpoint of this project (no 'generator' entry or no weights)")
+    try:
+        at_least(0).check("global_step", checkpoint["global_step"])
+        for name, known in (("stage", PARTS), ("path", PATHS), ("prediction", PREDICTIONS)):
+            one_of(*known).check(name, described[name])
+        for name in ("network", "training"):
+            MAPPING.check(name, described[name])
+        check_statistics("statistics", described["statistics"])
+        check_tokenizer("tokenizer", described["tokenizer"])
+    except KeyError as error:
+        raise ValueError(f"{path}: no generator checkpoint, or a damaged one (no {error} in it)") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: no generator checkpoint, or a damaged one ({error})") from None
+    return described

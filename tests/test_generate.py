@@ -311,7 +311,7 @@ def test_bad_input_is_one_line_and_exit_code_2(fake, arguments, said, capsys):
 def test_values_that_are_no_colours_are_refused(fake, monkeypatch, capsys):
     monkeypatch.setattr(Fake, "decode", lambda self, tokens: tokens / 0)
     assert run("a.ckpt", "-n", 3, "-o", "out") == 2
-    assert capsys.readouterr().err.splitlines()[-1] == "gpstoken: samples 0 to 15: some values are not finite"
+    assert capsys.readouterr().err.splitlines()[-1] == "gpstoken: a.ckpt: samples 0 to 15: some values are not finite"
     # Nothing is kept that would stand in the way of better options.
     assert run("a.ckpt", "-n", 3, "--steps", 5, "-o", "out") == 2
     assert "not finite" in capsys.readouterr().err

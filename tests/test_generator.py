@@ -1,5 +1,6 @@
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -141,6 +142,24 @@ def test_wrong_files_are_refused(narrow_generator, tmp_path):
     torch.save(changed, tmp_path / "short.ckpt")
     with pytest.raises(ValueError, match=r"tensor 'x_embedder\.proj\.bias' is missing"):
         StageModel.from_checkpoint(tmp_path / "short.ckpt")
+
+
+@pytest.mark.parametrize(
+    "entry, value, message",
+    [
+        ("tokenizer", {"sha256": "00"}, "no 'path' in it"),
+        ("prediction", "speed", "prediction: expected one of 'velocity', 'score', 'noise', got 'speed'"),
+        ("statistics", {"mean": [0.0], "std": [0.0]}, "statistics.std: expected 1 values"),
+        ("statistics", {"mean": [0.0], "std": [1.0]}, "statistics of 1 channels, but its network has"),
+        ("training", None, "training: expected an object, got None"),
+    ],
+)
+def test_a_checkpoint_of_a_wrong_description_is_refused(narrow_generator, tmp_path, entry, value, message):
+    checkpoint = torch.load(narrow_generator["layout"], weights_only=True)
+    checkpoint["generator"][entry] = value
+    torch.save(checkpoint, tmp_path / "forged.ckpt")
+    with pytest.raises(ValueError, match=rf"forged\.ckpt: .*{re.escape(message)}"):
+        StageModel.from_checkpoint(tmp_path / "forged.ckpt")
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([3]), torch.tensor([-1]), torch.tensor([[0]])])

@@ -1,5 +1,6 @@
 """How a stage of the generator is trained: flow matching on cached tokens, with an average of the weights."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from gpstoken.flow import flow_loss, training_interval
 from gpstoken.limits import limits
 from gpstoken.sit import SiT
+from gpstoken.stage_model import check_stage
 from gpstoken.stages import GEOMETRY, channel_statistics, condition_of, data_of, normalise
 from gpstoken.training.module_limits import GENERATOR_MODULE
 from gpstoken.training.sharding import keep_whole, shard
@@ -151,9 +153,10 @@ class GeneratorModule(LightningModule):
         """Refuses to go on with the tokens of another tokenizer.
 
         Raises:
-            ValueError: if the checkpoint was trained on those.
+            ValueError: if the checkpoint was trained on those, or is of no generator.
         """
-        theirs, ours = (each["tokenizer"]["sha256"] for each in (checkpoint["generator"], self.described))
+        described = check_stage(Path(self.trainer.ckpt_path or "checkpoint"), checkpoint)
+        theirs, ours = (each["tokenizer"]["sha256"] for each in (described, self.described))
         if theirs != ours:
             raise ValueError(f"resume: trained on the tokens of tokenizer {theirs[:12]}, the cache is of {ours[:12]}")
 

@@ -40,7 +40,8 @@ def tensors(first, count, grid):
 
 def write(root, splits=SHARDS, grid=False, **changes):
     record = {
-        "format": "gpstoken.cache", "version": 1, "identity": IDENTITY, "tokenizer": {}, "statistics": {},
+        "format": "gpstoken.cache", "version": 1, "identity": IDENTITY, "statistics": {},
+        "tokenizer": {"class_path": "gpstoken.tokenizer.GPSToken", "sha256": "00", "path": "last.ckpt"},
         "num_classes": 3, "splits": {},
     }  # fmt: skip
     for split, counts in splits.items():

@@ -19,6 +19,7 @@ from gpstoken.checkpoints import read_plain, read_safetensors, read_tokenizer
 from gpstoken.files.digests import DIGEST, digest
 from gpstoken.files.pictures import pixel_limit, read_picture
 from gpstoken.files.plain_text import read_json, read_yaml
+from gpstoken.flow import Sampling
 from gpstoken.loading import load_tokenizer
 from gpstoken.metrics.frechet import read_statistics as read_reference
 from gpstoken.metrics.labelled import read_images
@@ -26,6 +27,7 @@ from gpstoken.metrics.samples import contents, count, read_batches
 from gpstoken.profiling.rows import read_row
 from gpstoken.released_generator import read_statistics
 from gpstoken.released_layouts import read_layouts
+from gpstoken.stage_model import StageModel
 from gpstoken.training.cost import _stage
 from gpstoken.training.fit_help import _classes
 from gpstoken.training.origins import read_data_of, read_origin
@@ -131,6 +133,13 @@ def draw_tokenizer(chance: Any) -> bytes:
     return seeds.saved(content)
 
 
+def draw_stage(chance: Any) -> bytes:
+    """The checkpoint of a generator's stage, of another description."""
+    content = dict(seeds.stage_checkpoint())
+    content["generator"] = changed(content["generator"], chance, [*VALUES, *TENSORS])
+    return seeds.saved(content)
+
+
 def _tensors() -> list[torch.Tensor]:
     one = torch.ones(1)
     return [
@@ -203,6 +212,12 @@ def _images(folder: Path) -> None:
     assert len(found.labels) == count(found.path) == len(found.images) == sum(map(len, read_batches(found.path, 2)))
 
 
+def _stage_model(folder: Path) -> None:
+    stage = StageModel.from_checkpoint(folder / "file")
+    assert Path(stage.described["tokenizer"]["path"])
+    assert len(stage.sample(torch.zeros(1, dtype=torch.long), [0], 0, Sampling("ode", "euler", 2))) == 1
+
+
 def _statistics(folder: Path) -> None:
     assert all(len(values) == 2 for values in read_statistics(folder / "config.yaml", 2))
 
@@ -231,10 +246,11 @@ FORMATS = {
     "token file": Format(one_file(lambda chance: changed_safetensors(seeds.token_file(), chance)), (_tokens,), 200),
     "token cache": Format(draw_cache, (_cache,), 140),
     "weights": Format(
-        one_file(lambda chance: changed_safetensors(seeds.token_file(), chance)), (_of(read_safetensors),), 110
+        one_file(lambda chance: changed_safetensors(seeds.token_file(), chance)), (_of(read_safetensors),), 109
     ),
     "checkpoint": Format(one_file(draw_checkpoint), (_of(read_plain), _of(read_tokenizer)), 12),
     "checkpoint of a tokenizer": Format(one_file(draw_tokenizer), (_of(load_tokenizer),), 1),
+    "checkpoint of a stage": Format(one_file(draw_stage), (_stage_model,), 1),
     "statistics npz": Format(one_file(lambda chance: changed_npz(seeds.statistics(), chance)), (_reference,), 80),
     "images npz": Format(draw_images, (_images,), 70),
     "images npy": Format(one_file(draw_array, "file.npy"), (_batches,), 70),

@@ -34,7 +34,7 @@ from gpstoken.training.fit_help import show
 from gpstoken.training.origins import read_data_of, read_origin
 from reports.publish.mirrored import trainings
 from tests.hostile.mutations import DEEP, safetensors, split_safetensors
-from tests.hostile.seeds import IDENTITY, plain_checkpoint, statistics, tar, token_file, write_cache
+from tests.hostile.seeds import CACHE, IDENTITY, plain_checkpoint, statistics, tar, token_file, write_cache
 
 BOMB = "\n".join(
     ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
@@ -148,7 +148,10 @@ WRONG = {
     "mean a text": {"statistics": {"layout": {"mean": ["zero"], "std": [1.0]}}},
     "mean without end": {"statistics": {"layout": {"mean": [float("inf")], "std": [1.0]}}},
     "fewer stds": {"statistics": {"layout": {"mean": [0.0, 0.0], "std": [1.0]}}}, "format a list": {"format": []},
-    "tokenizer's hash a number": {"tokenizer": {"sha256": 3}}, "tokenizer's path a list": {"tokenizer": {"path": []}},
+    "tokenizer's hash a number": {"tokenizer": CACHE["tokenizer"] | {"sha256": 3}},
+    "tokenizer's path a list": {"tokenizer": CACHE["tokenizer"] | {"path": []}},
+    "tokenizer without a hash": {"tokenizer": {"path": "last.ckpt", "class_path": "gpstoken.tokenizer.GPSToken"}},
+    "tokenizer without a path": {"tokenizer": {"sha256": "00", "class_path": "gpstoken.tokenizer.GPSToken"}},
 }  # fmt: skip
 SHARDS = [
     {"file": "/etc/passwd", "samples": 4}, {"file": "../elsewhere.safetensors", "samples": 4},

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from gpstoken import Generator
+from gpstoken.files.digests import DIGEST
 from gpstoken.generate import parse_classes
 from gpstoken.training.files import read_metrics
 from tests.training.conftest import STAGES
@@ -114,6 +115,13 @@ def test_the_tokens_of_another_tokenizer_are_refused(arguments, run_cli, tmp_pat
     command = [*arguments("layout", other, callbacks=[]), "--ckpt_path", str(run / "last.ckpt")]
     assert run_cli(command) == 2
     message = f"gpstoken: resume: trained on the tokens of tokenizer {sha256[:12]}, the cache is of {'0' * 12}"
+    assert capsys.readouterr().err.strip().endswith(message)
+    # which must be one of a generator
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    del checkpoint["generator"]["tokenizer"], checkpoint[DIGEST]
+    torch.save(checkpoint, tmp_path / "forged.ckpt")
+    assert run_cli([*arguments("layout", callbacks=[]), "--ckpt_path", str(tmp_path / "forged.ckpt")]) == 2
+    message = "forged.ckpt: no generator checkpoint, or a damaged one (no 'tokenizer' in it)"
     assert capsys.readouterr().err.strip().endswith(message)
 
 
