@@ -1,0 +1,42 @@
+"""What token caches and checkpoints of generators both record: a tokenizer, and statistics of channels."""
+
+from math import isfinite
+from typing import Any
+
+from gpstoken.limits import Limit, each, text
+
+
+def check_tokenizer(name: str, record: Any) -> None:
+    """Refuses what does not name a tokenizer by its class, its file and the hash of its tensors.
+
+    Raises:
+        ValueError: that names the value, what is allowed and what it is.
+        KeyError: for what is missing.
+    """
+    MAPPING.check(name, record)
+    for part in ("sha256", "path", "class_path"):
+        text().check(f"{name}.{part}", record[part])
+
+
+def check_statistics(name: str, statistics: Any) -> None:
+    """Refuses what is not {"mean", "std"} of as many channels each.
+
+    Raises:
+        ValueError: that names the value, what is allowed and what it is.
+        KeyError: for what is missing.
+    """
+    MAPPING.check(name, statistics)
+    each(NUMBER).check(f"{name}.mean", statistics["mean"])
+    each(DEVIATION, len(statistics["mean"])).check(f"{name}.std", statistics["std"])
+
+
+def _is_finite(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) < FLOAT32 and isfinite(value)
+
+
+FLOAT32 = 3.4e38  # tokens are kept in float32
+MAPPING = Limit("an object", lambda value: isinstance(value, dict))
+NUMBER = Limit("a finite number", _is_finite)
+DEVIATION = Limit("a finite number above 0", lambda value: _is_finite(value) and value > 0)
