@@ -34,14 +34,14 @@ repro-quick: install
 # Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
 test: install
 	dvc repro -q prepare
-	OMP_NUM_THREADS=1 pytest -n auto
+	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
 
 # Floating-point results alone, as another processor rounds them: ATEN_CPU_CAPABILITY (default, avx2, avx512) limits
 # torch's own kernels, ONEDNN_MAX_CPU_ISA (SSE41, AVX2, AVX512_CORE) convolutions, MKL_ENABLE_INSTRUCTIONS (SSE4_2, AVX2,
 # AVX512) products of matrices, OMP_NUM_THREADS all of them. TESTS=... names some files.
 test-numeric: install
 	dvc repro -q prepare
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest -n auto -m numeric $(TESTS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest -n auto --dist worksteal -m numeric $(TESTS)
 
 lint: install
 	ruff check .

@@ -51,16 +51,23 @@ def together(work: Callable[[], int | None], folder: Path, count: int = 2) -> No
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    members = [started(partial(_member, work, rank, count, port), folder / f"rank_{rank}.txt") for rank in range(count)]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": count}
+    members = [
+        started(placed(work, rank, place | {"LOCAL_RANK": rank}), folder / f"rank_{rank}.txt") for rank in range(count)
+    ]
     codes = [ended(each) for each in members]
     assert codes == [0] * count, "\n".join(path.read_text()[-2000:] for path in folder.glob("rank_*.txt"))
 
 
-def _member(work: Callable[[], int | None], rank: int, count: int, port: int) -> int | None:
+def placed(work: Callable[[], int | None], rank: int, environment: dict[str, object]) -> Callable[[], int | None]:
+    """`work`, for `started`, as the process of a rank of which the environment tells."""
+    return partial(_placed, work, rank, {name: str(value) for name, value in environment.items()})
+
+
+def _placed(work: Callable[[], int | None], rank: int, environment: dict[str, str]) -> int | None:
     from lightning.pytorch.utilities import rank_zero_only
 
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0, "WORLD_SIZE": count}
-    os.environ |= {name: str(value) for name, value in {**place, "LOCAL_RANK": rank}.items()}
+    os.environ |= environment
     rank_zero_only.rank = rank  # Lightning reads it when it is imported
     return work()
 
@@ -81,7 +88,7 @@ def _run(work: bytes, log: Path) -> None:
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)

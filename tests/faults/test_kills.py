@@ -1,6 +1,6 @@
 """Every command is killed at places where it touches the disk, and run again: nothing is lost, nothing is left.
 
-Two kills a command in the suite; `KILLS=20 pytest tests/faults/test_kills.py` is a campaign.
+A kill a command in the suite; `KILLS=20 pytest tests/faults/test_kills.py` is a campaign.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.faults.kills import content, fresh, killed_at, points_of
 from tests.faults.kinds import cache, evaluate, fit, fit_generator, generate, generate_archive, score
 from tests.training.conftest import WARNINGS
 
-KILLS = int(os.environ.get("KILLS", "2"))
+KILLS = int(os.environ.get("KILLS", "1"))
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
 
@@ -34,8 +34,8 @@ def test_a_killed_command_run_again_ends_as_if_there_had_been_no_kill(
     place, log, before = tmp_path / "place", tmp_path / "log", None
     work = command(kind(made, place, narrow_generator), REPOSITORY, tmp_path / "scratch")
     fresh(place, None)
-    assert forked(work, log) == 0, log.read_text()
     if older:
+        assert forked(work, log) == 0, log.read_text()
         before = fresh(tmp_path / "older", place)
     fresh(place, before)
     assert forked(points_of(work, tmp_path / "points"), log) == 0, log.read_text()

@@ -1,10 +1,7 @@
 """Training of the generator's stages through the command line, on a cache that the command line made."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,7 +12,8 @@ from gpstoken import Generator
 from gpstoken.files.digests import DIGEST
 from gpstoken.generate import parse_classes
 from gpstoken.training.files import read_metrics
-from tests.training.conftest import STAGES
+from tests.faults.forks import command, ended, forked, started, together
+from tests.training.conftest import REPOSITORY, STAGES
 
 SAVER = [{"class_path": "gpstoken.training.LastCheckpoint"}]
 
@@ -67,7 +65,7 @@ def test_the_average_is_that_of_the_weights_after_every_step(arguments, run_cli,
 
 
 def test_a_killed_fit_goes_on_to_the_same_bytes(arguments, run_cli, tmp_path, repository):
-    command = arguments("texture", max_steps=300, val_check_interval=100)
+    options = arguments("texture", max_steps=100, val_check_interval=40)
     (tmp_path / "often.yaml").write_text(
         yaml.safe_dump(
             {
@@ -80,19 +78,19 @@ def test_a_killed_fit_goes_on_to_the_same_bytes(arguments, run_cli, tmp_path, re
             }
         )
     )
-    command += ["-c", str(tmp_path / "often.yaml")]
-    assert run_cli([*command, "--output", str(tmp_path / "unbroken")]) == 0
-    environment = os.environ | {"GPSTOKEN_SCRATCH": str(tmp_path / "killed"), "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, "-m", "gpstoken.cli", *command, "--output", str(tmp_path / "resumed")]
-    process = subprocess.Popen(program, cwd=repository, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 600
-    while not list((tmp_path / "killed").glob("*/last.ckpt")) and process.poll() is None:
-        assert time.monotonic() < deadline
+    options += ["-c", str(tmp_path / "often.yaml")]
+    assert run_cli([*options, "--output", str(tmp_path / "unbroken")]) == 0
+    work = command([*options, "--output", str(tmp_path / "resumed")], repository, tmp_path / "killed")
+    log = tmp_path / "log"
+    process = started(work, log)
+    while not list((tmp_path / "killed").glob("*/last.ckpt")):
+        assert process.exitcode is None, log.read_text()
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
     assert not (tmp_path / "resumed").exists()
-    subprocess.run(program, cwd=repository, env=environment, check=True, stderr=subprocess.DEVNULL, timeout=600)
+    assert forked(work, log) == 0, log.read_text()
+    assert "going on from" in log.read_text()
     first, second = (tmp_path / name for name in ("unbroken", "resumed"))
     assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
     states = [torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (first, second)]
@@ -166,14 +164,12 @@ def test_a_generator_has_the_classes_of_its_cache(arguments, run_cli, tmp_path, 
     assert "gpstoken: network: 4 classes, but the cache has 5" in capsys.readouterr().err
 
 
-def test_two_processes_train_one_network(arguments, run_cli, tmp_path):
+def test_two_processes_train_one_network(arguments, repository, tmp_path):
     run = tmp_path / "run"
     flags = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.callbacks", "[]"]
-    program = [sys.executable, "-m", "gpstoken.cli", *arguments("texture", max_steps=2, val_check_interval=1), *flags]
-    program += ["--trainer.callbacks+", "gpstoken.training.LastCheckpoint", "--output", str(run)]
-    environment = os.environ | {"GPSTOKEN_SCRATCH": str(tmp_path / "scratch"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
+    options = [*arguments("texture", max_steps=2, val_check_interval=1), *flags]
+    options += ["--trainer.callbacks+", "gpstoken.training.LastCheckpoint", "--output", str(run)]
+    together(command(options, repository, tmp_path / "scratch"), tmp_path)
     last = torch.load(run / "last.ckpt", weights_only=True)
     assert last["global_step"] == 2
     assert last["generator"]["training"]["batch_size"] == 8  # of both
@@ -203,25 +199,18 @@ def test_the_cost_of_a_generator_is_measured(arguments, run_cli, tmp_path):
     runs = {stage: tmp_path / stage for stage in ("layout", "texture")}
     for stage, run in runs.items():
         assert run_cli([*arguments(stage, max_steps=4), "--output", str(run)]) == 0
+    options = ["--iterations", "2", "--groups", "1", "--steps", "6", "--row", "cost", "--scale", "tiny"]
     options = [
-        "--iterations",
-        "2",
-        "--groups",
-        "1",
-        "--steps",
-        "6",
-        "--row",
         "cost",
-        "--scale",
-        "tiny",
+        str(runs["texture"]),
+        "--layout",
+        str(runs["layout"]),
+        *options,
         "-o",
         str(tmp_path / "cost.json"),
     ]
     # in a process of its own: it forks, which a process with threads at work must not
-    program = [sys.executable, "-m", "gpstoken.cli", "cost", str(runs["texture"]), "--layout", str(runs["layout"])]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*program, *options], env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert forked(command(options, REPOSITORY, tmp_path), tmp_path / "log") == 0, (tmp_path / "log").read_text()
     cost = yaml.safe_load((tmp_path / "cost.json").read_text())
     assert (cost["row"], cost["group"], cost["scale"]) == ("cost", "cost", "tiny")
     assert list(cost["training"]) == ["layout", "texture"]

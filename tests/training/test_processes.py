@@ -81,7 +81,7 @@ def test_a_batch_norm_over_processes_is_that_of_the_whole_batch(tmp_path):
 
 def test_a_lost_process_ends_the_training_with_one_line_and_the_same_command_resumes(tiny_arguments, tmp_path):
     often = [{"class_path": f"gpstoken.training.{name}", "init_args": {"every_n_steps": 1}} for name in SAVERS]
-    changes = {"trainer": {"max_steps": 24, "val_check_interval": 10, "callbacks": often}}
+    changes = {"trainer": {"max_steps": 10, "val_check_interval": 4, "callbacks": often}}
     arguments = [*tiny_arguments(**changes), "--trainer.devices", "2"]
     finished = {}
     for victim in ("nobody", 0, 1):

@@ -3,16 +3,15 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 
 from gpstoken.training.files import read_metrics
-from tests.faults.forks import command, together
+from tests.faults.forks import command, ended, placed, started, together
 
 REPOSITORY = Path(__file__).parents[2]
 OFTEN = [
@@ -22,7 +21,7 @@ OFTEN = [
 EXPECTED = "--trainer.devices: expected 2, since srun has started 2 tasks on 1 host"
 
 
-def srun(arguments: list[str], folder: Path, **changes: str | None) -> list[subprocess.Popen]:
+def srun(arguments: list[str], folder: Path, **changes: str | None) -> list[BaseProcess]:
     """Starts the two tasks of `srun --ntasks-per-node=2 gpstoken ARGUMENTS`, what they print in FOLDER/task_N.txt."""
     with socket.socket() as free:  # a job whose number gives a port that is free
         while True:
@@ -33,20 +32,20 @@ def srun(arguments: list[str], folder: Path, **changes: str | None) -> list[subp
     tools.mkdir(exist_ok=True)
     (tools / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {folder}/scontrol.txt\n')
     (tools / "scontrol").chmod(0o755)
-    started = []
+    tasks = []
     for task in range(2):
         said = {
             "SLURM_JOB_ID": job, "SLURM_JOB_NAME": "fit", "SLURM_JOB_NODELIST": "localhost", "SLURM_NODELIST":
             "localhost", "SLURM_NNODES": 1, "SLURM_NTASKS": 2, "SLURM_NTASKS_PER_NODE": 2, "SLURM_STEP_ID": 0,
             "SLURM_NODEID": 0, "SLURM_PROCID": task, "SLURM_LOCALID": task, **changes,
         }  # fmt: skip
-        environment = os.environ | {"GPSTOKEN_SCRATCH": str(folder / "scratch"), "OMP_NUM_THREADS": "1"}
-        environment |= {name: str(value) for name, value in said.items() if value is not None}
-        environment["PATH"] = f"{tools}:{environment['PATH']}"
-        with (folder / f"task_{task}.txt").open("wb") as log:
-            program = [sys.executable, "-m", "gpstoken.cli", *arguments]
-            started.append(subprocess.Popen(program, cwd=REPOSITORY, env=environment, stdout=log, stderr=log))
-    return started
+        said = {name: value for name, value in said.items() if value is not None}
+        said["PATH"] = f"{tools}:{os.environ['PATH']}"
+        work = placed(command(arguments, REPOSITORY, folder / "scratch"), task, said)
+        log = folder / f"task_{task}.txt"
+        log.touch()
+        tasks.append(started(work, log))
+    return tasks
 
 
 def lines(folder: Path) -> list[str]:
@@ -59,17 +58,17 @@ def lines(folder: Path) -> list[str]:
 def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_two_processes(
     tiny_arguments, tmp_path, number
 ):
-    changes = {"trainer": {"max_steps": 24, "val_check_interval": 10, "callbacks": OFTEN}}
+    changes = {"trainer": {"max_steps": 10, "val_check_interval": 4, "callbacks": OFTEN}}
     arguments = [*tiny_arguments(**changes), "--trainer.devices", "2"]
     together(command([*arguments, "--output", str(tmp_path / "plain")], REPOSITORY, tmp_path / "other"), tmp_path)
     arguments += ["--output", str(tmp_path / "run")]
     tasks = srun(arguments, tmp_path)
     while not list(tmp_path.glob("scratch/*/last.ckpt")):
-        assert [task.poll() for task in tasks] == [None, None], lines(tmp_path)
+        assert [task.exitcode for task in tasks] == [None, None], lines(tmp_path)
         time.sleep(0.01)
     for task in tasks:
-        task.send_signal(number)
-    assert [task.wait(300) for task in tasks] == [128 + number] * 2, lines(tmp_path)
+        os.kill(task.pid, number)
+    assert [ended(task) for task in tasks] == [128 + number] * 2, lines(tmp_path)
     said = [line for line in lines(tmp_path) if "this step is ended" not in line]
     assert said[0].startswith("gpstoken: stopped after step ") and "the same command goes on from" in said[0]
     (scratch,) = (tmp_path / "scratch").glob("*/")
@@ -80,7 +79,7 @@ def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_
         assert word == "requeue" and said[1:] == [f"gpstoken: SLURM starts job {job} once more"]
     else:  # of a preemption, after which SLURM starts the job again by itself, or of a cancelled job
         assert not called.exists() and not said[1:]
-    assert [task.wait(300) for task in srun(arguments, tmp_path)] == [0, 0], lines(tmp_path)
+    assert [ended(task) for task in srun(arguments, tmp_path)] == [0, 0], lines(tmp_path)
     assert "going on from" in (tmp_path / "task_0.txt").read_text()
     plain, run = (
         torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("plain", "run")
@@ -93,11 +92,11 @@ def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_
 def test_a_request_to_save_that_comes_before_the_first_step_waits_for_it(tiny_arguments, tmp_path):
     tasks = srun([*tiny_arguments(), "--trainer.devices", "2"], tmp_path)
     while not all("Seed set" in (tmp_path / f"task_{task}.txt").read_text() for task in range(2)):
-        assert [task.poll() for task in tasks] == [None, None], lines(tmp_path)
+        assert [task.exitcode for task in tasks] == [None, None], lines(tmp_path)
         time.sleep(0.01)
     for task in tasks:
-        task.send_signal(signal.SIGUSR1)
-    assert [task.wait(300) for task in tasks] == [138, 138], lines(tmp_path)
+        os.kill(task.pid, signal.SIGUSR1)
+    assert [ended(task) for task in tasks] == [138, 138], lines(tmp_path)
     # behind the bar of the progress, on its line
     assert "gpstoken: stopped after step 1; the same command" in (tmp_path / "task_0.txt").read_text()
     assert (tmp_path / "scontrol.txt").read_text().startswith("requeue ")
@@ -120,6 +119,6 @@ def test_a_request_to_save_that_comes_before_the_first_step_waits_for_it(tiny_ar
 )  # fmt: skip
 def test_another_number_of_processes_than_tasks_is_one_line(tiny_arguments, tmp_path, options, changes, said):
     tasks = srun([*tiny_arguments(), *options], tmp_path, **changes)
-    assert [task.wait(100) for task in tasks] == [2, 2]
+    assert [ended(task) for task in tasks] == [2, 2]
     assert lines(tmp_path) == [f"gpstoken: {said}"]
     assert not (tmp_path / "scratch").exists()

@@ -1,10 +1,7 @@
 """A fit that is killed anywhere and started again leaves the files of the unbroken one, byte for byte."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, StepProgress
 from gpstoken.training.files import read_metrics
 from gpstoken.training.run import RunCLI
+from tests.faults.forks import command, ended, forked, started
 
 FILES = ("metrics.csv", "last.ckpt")
 
@@ -132,29 +130,24 @@ def test_two_kills_of_the_command(tmp_path, tiny_arguments, run_cli, repository)
         {"class_path": "gpstoken.training.StepProgress"},
         {"class_path": "gpstoken.training.LastCheckpoint", "init_args": {"every_n_steps": 3}},
     ]
-    # Epochs of 5 batches; the kills fall about 6 and 13 steps in, of 60, the second among alternating steps.
-    arguments = tiny_arguments(trainer={"max_steps": 60, "callbacks": callbacks})
+    # Epochs of 5 batches; the kills fall about 6 and 13 steps in, of 40, the second among alternating steps.
+    arguments = tiny_arguments(trainer={"max_steps": 40, "callbacks": callbacks})
     killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
     assert run_cli([*arguments, "--output", str(unbroken)]) == 0
 
     scratch = tmp_path / "scratch of the killed"
-    environment = os.environ | {"GPSTOKEN_SCRATCH": str(scratch), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "gpstoken.cli", *arguments, "--output", str(killed)]
-    log = tmp_path / "log"
-    with log.open("w") as file:
-        for step in (6, 13):
-            process = subprocess.Popen(command, cwd=repository, env=environment, stdout=file, stderr=file)
-            deadline = time.monotonic() + 600
-            while last_step(scratch) < step:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
-            assert step <= last_step(scratch) < 60
-            assert not killed.exists()
-        subprocess.run(command, cwd=repository, env=environment, stdout=file, stderr=file, check=True, timeout=600)
-    assert log.read_text().count("going on from") == 2
+    work, log = command([*arguments, "--output", str(killed)], repository, scratch), tmp_path / "log"
+    for step in (6, 13):
+        process = started(work, log)
+        while last_step(scratch) < step:
+            assert process.exitcode is None, log.read_text()
+            time.sleep(0.01)
+        process.kill()
+        assert ended(process) == -signal.SIGKILL
+        assert step <= last_step(scratch) < 40
+        assert not killed.exists()
+    assert forked(work, log) == 0, log.read_text()
+    assert "going on from" in log.read_text()
     assert_same_run(killed, unbroken)
     names = [sorted(str(path.relative_to(each)) for path in each.rglob("*")) for each in (killed, unbroken)]
     assert names[0] == names[1]
