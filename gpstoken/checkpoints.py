@@ -206,8 +206,7 @@ def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weigh
             check(path, weights, kind(**config).state_dict())
         network = kind(**config)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        words = " ".join(str(error).split())
-        raise ValueError(f"{path}: {words.removeprefix(f'{path}: ')}") from error
+        raise ValueError(f"{path}: {reason(error).removeprefix(f'{path}: ')}") from error
     network.load_state_dict(weights)
     return network.eval()
 

@@ -101,6 +101,7 @@ def each(limit: Limit, count: int | None = None) -> Limit:
 
     def accepts(value: Any) -> bool:
         listed = isinstance(value, Iterable) and not isinstance(value, str | bytes | dict)
+        listed = listed and getattr(value, "ndim", 1) > 0  # a tensor of one number says that it can be iterated over
         entries = list(value) if listed else []
         return listed and len(entries) == (count or max(1, len(entries))) and all(map(limit.accepts, entries))
 

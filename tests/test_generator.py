@@ -152,6 +152,8 @@ def test_wrong_files_are_refused(narrow_generator, tmp_path):
         ("statistics", {"mean": [0.0], "std": [0.0]}, "statistics.std: expected 1 values"),
         ("statistics", {"mean": [0.0], "std": [1.0]}, "statistics of 1 channels, but its network has"),
         ("training", None, "training: expected an object, got None"),
+        ("statistics", {"mean": torch.tensor(1.5), "std": [1.0]}, "statistics.mean: expected a list"),
+        ("network", {"channels": 5, "shape": (8,), "width": 2**63}, "empty(): argument 'size'"),
     ],
 )
 def test_a_checkpoint_of_a_wrong_description_is_refused(narrow_generator, tmp_path, entry, value, message):
