@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cloudpickle
 
+LIMIT = 600  # seconds, for a busy machine
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload([
     "datamodules", "gpstoken.generate", "gpstoken.score", "gpstoken.training.cache", "gpstoken.training.evaluate",
@@ -36,8 +37,14 @@ def started(work: Callable[[], int | None], log: Path) -> BaseProcess:
 
 
 def ended(process: BaseProcess) -> int:
-    """Waits for a process that `started` gave: its exit code, as `forked` gives it."""
-    process.join()
+    """Waits for a process that `started` gave: its exit code, as `forked` gives it.
+
+    One that hangs is killed, so that its test fails and the others go on.
+    """
+    process.join(LIMIT)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
     return process.exitcode
 
 

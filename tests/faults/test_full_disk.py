@@ -69,7 +69,8 @@ def test_a_full_disk(made, tmp_path, disk, narrow_generator, monkeypatch, kind, 
     before = expected if older else {}
     if not older:
         fresh(place, None)
-    for free in (0, size // 2):  # room for nothing, and for half of what is to be written
+    # Room for nothing, for one block, and for half of what is to be written.
+    for free in (0, 4096, size // 2):
         filler = fill(disk, free)
         refused(log, forked(work, log), place=disk)
         filler.unlink()
@@ -86,7 +87,7 @@ def test_a_scratch_folder_on_a_full_disk(made, tmp_path, disk, narrow_generator,
     place, log = tmp_path / "place", tmp_path / "log"
     work = command(kind(made, place, narrow_generator), REPOSITORY, disk / "scratch")
     place.mkdir()
-    for free in (0, 2**14):
+    for free in (0, 4096, 2**14):
         filler = fill(disk, free)
         refused(log, forked(work, log), place=disk)
         filler.unlink()

@@ -200,17 +200,11 @@ def test_the_cost_of_a_generator_is_measured(arguments, run_cli, tmp_path):
     for stage, run in runs.items():
         assert run_cli([*arguments(stage, max_steps=4), "--output", str(run)]) == 0
     options = ["--iterations", "2", "--groups", "1", "--steps", "6", "--row", "cost", "--scale", "tiny"]
-    options = [
-        "cost",
-        str(runs["texture"]),
-        "--layout",
-        str(runs["layout"]),
-        *options,
-        "-o",
-        str(tmp_path / "cost.json"),
-    ]
+    options += [str(runs["texture"]), "--layout", str(runs["layout"]), "-o", str(tmp_path / "cost.json")]
     # in a process of its own: it forks, which a process with threads at work must not
-    assert forked(command(options, REPOSITORY, tmp_path), tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    assert forked(command(["cost", *options], REPOSITORY, tmp_path), tmp_path / "log") == 0, (
+        tmp_path / "log"
+    ).read_text()
     cost = yaml.safe_load((tmp_path / "cost.json").read_text())
     assert (cost["row"], cost["group"], cost["scale"]) == ("cost", "cost", "tiny")
     assert list(cost["training"]) == ["layout", "texture"]

@@ -146,6 +146,7 @@ def test_two_kills_of_the_command(tmp_path, tiny_arguments, run_cli, repository)
         assert ended(process) == -signal.SIGKILL
         assert step <= last_step(scratch) < 40
         assert not killed.exists()
+        assert ("going on from" in log.read_text()) == (step == 13)
     assert forked(work, log) == 0, log.read_text()
     assert "going on from" in log.read_text()
     assert_same_run(killed, unbroken)
