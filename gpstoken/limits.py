@@ -100,10 +100,13 @@ def each(limit: Limit, count: int | None = None) -> Limit:
     words = "a list" if count is None else f"{count} values"
 
     def accepts(value: Any) -> bool:
-        listed = isinstance(value, Iterable) and not isinstance(value, str | bytes | dict)
-        listed = listed and getattr(value, "ndim", 1) > 0  # a tensor of one number says that it can be iterated over
-        entries = list(value) if listed else []
-        return listed and len(entries) == (count or max(1, len(entries))) and all(map(limit.accepts, entries))
+        if not isinstance(value, Iterable) or isinstance(value, str | bytes | dict):
+            return False
+        try:
+            entries = list(value)
+        except TypeError:  # of a tensor of one number, which says that it can be iterated over
+            return False
+        return len(entries) == (count or max(1, len(entries))) and all(map(limit.accepts, entries))
 
     return Limit(f"{words}, each {limit.expected}", accepts)
 

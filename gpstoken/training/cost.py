@@ -8,6 +8,8 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -57,8 +59,8 @@ def main(arguments: list[str]) -> int:
     for run in runs:
         if not (run / "config.yaml").is_file() or not (run / "last.ckpt").is_file():
             raise ValueError(f"{run}: no finished run of a generator's stage")
-    training = {_stage(run): _alone(_training, run, options.iterations) for run in runs}
-    inference = _alone(_inference, runs[-1], options.layout, options.groups, options.steps, options.guidance)
+    training = {_stage(run): alone(_training, run, options.iterations) for run in runs}
+    inference = alone(_inference, runs[-1], options.layout, options.groups, options.steps, options.guidance)
     cost = {
         "row": options.row,
         "group": "cost",
@@ -148,12 +150,19 @@ def _stage(run: Path) -> str:
         raise ValueError(f"{path}: not of a generator's stage, there is no model.init_args.stage in it") from error
 
 
-def _alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """The result of `measure` in a process of its own, whose peak of memory is its own.
 
     A fork has the libraries already, whose import takes longer than the measurement; this process has computed nothing
     yet, so that no thread and no device is shared.
+
+    Raises:
+        ValueError: if that process is killed.
     """
     context = multiprocessing.get_context("fork")
-    with context.Pool(1) as pool:
-        return pool.apply(measure, arguments)
+    # torch makes its pool of threads anew in a fork, which two threads at once must not begin: so the first does.
+    with ProcessPoolExecutor(1, context, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+        try:
+            return pool.submit(measure, *arguments).result()
+        except BrokenProcessPool:
+            raise ValueError("cost: the process that measures was killed; was there enough memory?") from None

@@ -7,7 +7,14 @@ import pytest
 
 from tests.faults.forks import command, forked
 from tests.faults.kinds import classes
-from tests.training.conftest import arguments_of_a_tiny_fit
+from tests.training.conftest import (  # noqa: F401  fixtures
+    arguments_of_a_tiny_fit,
+    fit,
+    make_module,
+    noise,
+    one_thread,
+    tiny_arguments,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -16,9 +23,9 @@ REPOSITORY = Path(__file__).parents[2]
 def made(tmp_path_factory, narrow_generator):
     """What commands start from, in one folder: a run of a tokenizer, a token cache, samples of two kinds."""
     folder = tmp_path_factory.mktemp("made")
-    fit = arguments_of_a_tiny_fit(folder, trainer={"max_steps": 2, "val_check_interval": 3})
+    training = arguments_of_a_tiny_fit(folder, trainer={"max_steps": 2, "val_check_interval": 3})
     for arguments in (
-        [*fit, "--output", str(folder / "runs" / "row" / "seed0")],
+        [*training, "--output", str(folder / "runs" / "row" / "seed0")],
         ["cache", "--tokenizer", str(narrow_generator["tokenizer"]), "-o", str(folder / "cache"), *classes(folder)],
     ):
         code = forked(command(arguments, REPOSITORY, folder / "scratch"), folder / "log")

@@ -18,10 +18,7 @@ import cloudpickle
 
 LIMIT = 600  # seconds, for a busy machine
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload([
-    "datamodules", "gpstoken.generate", "gpstoken.score", "gpstoken.training.cache", "gpstoken.training.evaluate",
-    "gpstoken.training.generator_module", "gpstoken.training.run", "tests.faults.kills",
-])  # fmt: skip
+SERVER.set_forkserver_preload(["tests.faults.warm"])
 
 
 def forked(work: Callable[[], int | None], log: Path) -> int:

@@ -19,24 +19,22 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from datamodules import Embedded
 from gpstoken import GPSToken
-from gpstoken.training import parts, recorder
-from tests.faults import forks
+from gpstoken.training import recorder
+from tests.faults import forks, kills
 
 REPOSITORY = Path(__file__).parents[2]
 FACES = ["--scale", "tiny", "--networks", "efficientnet_lite0", "--data", "experiments/_data/embedded_faces.yaml"]
 # A process of its own, killed by itself when it has written one part.
 KILLED = """
-import os, signal, sys
-from gpstoken.training import parts, recorder
-recorder.IMAGES_A_FILE = 8
-write = parts.Parts.write
-def write_and_die(self, columns):
-    write(self, columns)
-    os.kill(os.getpid(), signal.SIGKILL)
-if os.environ.get("LOCAL_RANK", "0") == os.environ.get("VICTIM", "0"):
-    parts.Parts.write = write_and_die
+import os, sys
+from functools import partial
 from gpstoken import cli
-sys.exit(cli.main(sys.argv[1:]))
+from gpstoken.training import recorder
+from tests.faults.kills import killed_after_a_part
+recorder.IMAGES_A_FILE = 8
+work = partial(cli.main, sys.argv[1:])
+victim = os.environ.get("LOCAL_RANK", "0") == os.environ["VICTIM"]
+sys.exit(killed_after_a_part(work) if victim else work())
 """
 
 
@@ -69,9 +67,9 @@ def whole(evaluate, tiny_runs, tmp_path_factory) -> tuple[dict, list[dict[str, s
     return evaluate(tiny_runs, tmp_path_factory.mktemp("whole") / "row.json")
 
 
-def equal(first: dict, second: dict, seeds: slice = slice(None)) -> None:
+def equal(first: dict, second: dict, seeds: slice = slice(None), groups: tuple = ("metrics", "scores")) -> None:
     """Whether a result has the numbers that another has of `seeds`."""
-    for group in ("metrics", "scores"):
+    for group in groups:
         assert first[group].keys() == second[group].keys()
         for name in first[group]:
             assert first[group][name]["per_seed"] == second[group][name]["per_seed"][seeds], name
@@ -117,22 +115,11 @@ def test_other_batches_and_features_taken_by_the_seed_itself(tiny_runs, whole, e
     equal(second, whole[0], slice(1, 2))
 
 
-def killed_after_a_part(work):
-    write = parts.Parts.write
-
-    def write_and_die(self, columns):
-        write(self, columns)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    parts.Parts.write = write_and_die
-    return work()
-
-
 def test_a_killed_evaluation_goes_on(tiny_runs, whole, evaluate, tmp_path, monkeypatch, capfd):
     output = tmp_path / "killed.json"
     work = forks.command(arguments(tiny_runs, output), REPOSITORY, tmp_path)
     # Groups of sixteen: the first file has one of them.
-    assert forks.forked(partial(killed_after_a_part, work), tmp_path / "log.txt") == -signal.SIGKILL
+    assert forks.forked(partial(kills.killed_after_a_part, work), tmp_path / "log.txt") == -signal.SIGKILL
     assert len(list(tmp_path.glob(".killed.*.parts/*.npz"))) == 1
     assert not output.exists()
     recorded: list[int] = []
@@ -184,7 +171,7 @@ def test_a_lost_process_ends_the_evaluation_with_one_line_and_the_same_command_g
 ):
     output, program = tmp_path / "lost.json", tmp_path / "killed.py"
     program.write_text(KILLED)  # a file, which Lightning can start once more for the second process
-    options = [*arguments(tiny_runs[:1], output), "--devices", "2"]
+    options = [*arguments(tiny_runs[:1], output), "--devices", "2", "--networks"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "VICTIM": str(victim)}
     environment["PYTHONPATH"] = str(REPOSITORY)
     with (tmp_path / "log.txt").open("wb") as log:
@@ -211,7 +198,7 @@ def test_a_lost_process_ends_the_evaluation_with_one_line_and_the_same_command_g
     assert done.returncode == 0, done.stderr[-2000:]
     assert "going on after" in done.stdout
     result, rows = read(output)
-    equal(result, whole[0], slice(1))
+    equal(result, whole[0], slice(1), ("metrics",))
     assert rows == whole[1][: len(rows)] and len(rows) == 40
 
 

@@ -1,5 +1,6 @@
 """Training of the generator's stages through the command line, on a cache that the command line made."""
 
+import os
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ import yaml
 from gpstoken import Generator
 from gpstoken.files.digests import DIGEST
 from gpstoken.generate import parse_classes
+from gpstoken.training.cost import alone
 from gpstoken.training.files import read_metrics
 from tests.faults.forks import command, ended, forked, started, together
 from tests.training.conftest import REPOSITORY, STAGES
@@ -193,6 +195,11 @@ def test_bf16_compile_and_clipping_are_flags(arguments, run_cli, tmp_path, monke
     last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert last["generator"]["training"]["batch_size"] == 8
     assert all(value.dtype != torch.bfloat16 for value in last["state_dict"].values())
+
+
+def test_a_measurement_that_is_killed_is_one_line():
+    with pytest.raises(ValueError, match="the process that measures was killed; was there enough memory"):
+        alone(os._exit, 9)
 
 
 def test_the_cost_of_a_generator_is_measured(arguments, run_cli, tmp_path):

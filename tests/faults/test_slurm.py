@@ -12,8 +12,10 @@ import torch
 
 from gpstoken.training.files import read_metrics
 from tests.faults.forks import command, ended, placed, started, together
+from tests.training.conftest import WARNINGS
 
 REPOSITORY = Path(__file__).parents[2]
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
 OFTEN = [
     {"class_path": f"gpstoken.training.{name}", "init_args": {"every_n_steps": 1}}
     for name in ("MetricsFile", "LastCheckpoint")

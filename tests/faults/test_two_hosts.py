@@ -10,8 +10,10 @@ import torch
 
 from gpstoken.training.files import read_metrics
 from tests.faults.forks import command, together
+from tests.training.conftest import WARNINGS
 
 REPOSITORY = Path(__file__).parents[2]
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
 
 
 def namespaces_are_permitted() -> bool:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile.formats import FORMATS
-from tests.hostile.trying import attempt, write
+from tests.faults.hostile.formats import FORMATS
+from tests.faults.hostile.trying import attempt, write
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "50"))
 

@@ -1,4 +1,4 @@
-"""`python -m tests.hostile.fuzz N`: N hostile inputs in all over all formats, and the table of what came of them."""
+"""`python -m tests.faults.hostile.fuzz N`: N hostile inputs over all formats, and the table of what came of them."""
 
 import argparse
 import random
@@ -18,14 +18,14 @@ GIGABYTES = 6  # of addresses beyond those of a process that has read nothing
 
 def main() -> int:
     """Returns 1 where an input was neither read nor refused in one line, within time and memory."""
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.hostile.fuzz", description=__doc__)
     parser.add_argument("inputs", type=int, metavar="N")
     parser.add_argument("--seed", type=int, default=0, help="of all inputs (default: 0)")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--formats", nargs="+", help="default: all, by their shares")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the inputs of findings are kept")
     options = parser.parse_args()
-    from tests.hostile.formats import FORMATS
+    from tests.faults.hostile.formats import FORMATS
 
     chosen = {name: FORMATS[name].share for name in options.formats or FORMATS}
     whole = sum(chosen.values())
@@ -73,8 +73,8 @@ def _run(name: str, start: int, stop: int, seed: int) -> tuple[Counter, dict[str
     """Inputs number `start` to `stop` of a format; of each kind of finding the first."""
     import torch
 
-    from tests.hostile.formats import FORMATS
-    from tests.hostile.trying import attempt, write
+    from tests.faults.hostile.formats import FORMATS
+    from tests.faults.hostile.trying import attempt, write
 
     torch.set_num_threads(1)
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from tests.hostile.formats import FORMATS, Files
+from tests.faults.hostile.formats import FORMATS, Files
 
 SECONDS = 5.0  # of the processor, which a busy machine has no more of
 MEGABYTES = 300

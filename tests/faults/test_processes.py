@@ -14,8 +14,10 @@ from gpstoken.training import LastCheckpoint, MetricsFile, ReconstructionPicture
 from gpstoken.training.files import read_metrics
 from gpstoken.training.processes import average_gradients, share_batch_norms
 from tests.faults.forks import command, together
+from tests.training.conftest import WARNINGS
 
 REPOSITORY = Path(__file__).parents[2]
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
 SAVERS = ("MetricsFile", "LastCheckpoint")
 
 

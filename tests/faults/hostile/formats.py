@@ -31,8 +31,8 @@ from gpstoken.stage_model import StageModel
 from gpstoken.training.cost import _stage
 from gpstoken.training.fit_help import _classes
 from gpstoken.training.origins import read_data_of, read_origin
-from tests.hostile import seeds
-from tests.hostile.mutations import (
+from tests.faults.hostile import seeds
+from tests.faults.hostile.mutations import (
     PIECES,
     VALUES,
     as_json,
@@ -54,7 +54,7 @@ class Format:
     Attributes:
         draw: files by name out of chance; see `mutations`.
         readers: each is called with the folder that holds them, and raises what it raises.
-        share: of the inputs of `python -m tests.hostile.fuzz`, in parts of a thousand.
+        share: of the inputs of `python -m tests.faults.hostile.fuzz`, in parts of a thousand.
     """
 
     draw: Callable[[Any], Files]
