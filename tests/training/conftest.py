@@ -173,7 +173,11 @@ def tiny_arguments(tmp_path):
 
 def _merge(first: dict, second: dict) -> dict:
     both = first.keys() & second.keys()
-    nested = {key: _merge(first[key], second[key]) for key in both if isinstance(first[key], dict)}
+    nested = {
+        key: _merge(first[key], second[key])
+        for key in both
+        if isinstance(first[key], dict) and isinstance(second[key], dict)
+    }
     return {**first, **second, **nested}
 
 
