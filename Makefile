@@ -32,8 +32,9 @@ repro-quick: install
 	tools/quick scratch/quick
 
 # Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
+# Beside it Python and numba compile what every worker would compile for itself.
 test: install
-	dvc repro -q prepare
+	python -m tests.faults.warm & dvc repro -q prepare; code=$$?; wait; exit $$code
 	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
 
 # Floating-point results alone, as another processor rounds them: ATEN_CPU_CAPABILITY (default, avx2, avx512) limits

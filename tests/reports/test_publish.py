@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import sqlalchemy.sql
 from PIL import Image
 
 from reports.publish import __main__ as publish
@@ -340,8 +341,14 @@ def test_a_server_that_is_not_there_is_one_line(store, write_run, capsys):
     assert "Connection refused" in refused(capsys, "http://127.0.0.1:9")  # the port of "discard", which nobody serves
 
 
-def test_a_store_that_another_process_holds_is_one_line_and_then_goes_on(store, write_run, capsys, tmp_path):
+def test_a_store_that_another_process_holds_is_one_line_and_then_goes_on(
+    store, write_run, capsys, tmp_path, monkeypatch
+):
     write_run("gpstoken_m128")
+    text = sqlalchemy.sql.text  # MLflow waits for 20 s
+    monkeypatch.setattr(
+        sqlalchemy.sql, "text", lambda words: text(words.replace("busy_timeout = 20000", "busy_timeout = 500"))
+    )
     with closing(sqlite3.connect(tmp_path / "mlruns.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert "database is locked" in refused(capsys, f"sqlite:///{tmp_path}/mlruns.db")

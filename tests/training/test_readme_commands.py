@@ -29,11 +29,13 @@ COMMANDS = [
 RELEASED = "python -m gpstoken.released_generator"  # of 676 M parameters; here its function is given narrow networks
 # A command's beginning -> options that make it small.
 FIT = "--trainer.max_steps 2 --trainer.val_check_interval 2 --trainer.limit_val_batches 1 --data.init_args.batch_size 2"
+# Not VGG, whose 138 M weights torchvision draws at random before ours are read.
+ALEXNET = " --model.init_args.evaluation_networks '{alexnet: data/networks/lpips_alexnet.safetensors}'"
 STAGE = "".join(f" --model.init_args.network.init_args.{option}" for option in ("width 16", "depth 1", "heads 2"))
 SMALLER = {
     "gpstoken encode": "",
     "gpstoken decode": "",
-    "gpstoken fit -c experiments/tokenizers": FIT,
+    "gpstoken fit -c experiments/tokenizers": FIT + ALEXNET,
     "gpstoken fit -c experiments/generators": FIT + STAGE,
     "gpstoken evaluate": "--data.init_args.subset 4 --data.init_args.image_size 64 --networks",
     "gpstoken score": "--device cpu --network efficientnet_lite0 --allow-small",

@@ -30,15 +30,9 @@ def twice(tmp_path_factory):
             run, out = str(folder / "runs/row/seed0"), folder / "results"
             fit = ["fit", "-c", "experiments/tokenizers/gpstoken_m128.yaml", "-c", "experiments/_scale/laptop.yaml"]
             fit += ["--model.init_args.tokenizer.init_args.num_tokens", "16", "--seed_everything", "0", "--output", run]
-            flags = [
-                "--trainer.max_steps",
-                "2",
-                "--trainer.val_check_interval",
-                "2",
-                "--trainer.limit_val_batches",
-                "1",
-            ]
-            assert cli.main([*fit, *flags]) == 0
+            fit += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]
+            fit += ["--model.init_args.evaluation_networks", "{alexnet: data/networks/lpips_alexnet.safetensors}"]
+            assert cli.main(fit) == 0
             evaluate = ["evaluate", run, "-o", str(out / "tokenizers/row.json"), "--row", "row", "--scale", "laptop"]
             assert cli.main([*evaluate, "--networks", "--data", "experiments/_data/embedded_retina.yaml"]) == 0
             profile = ["profile", "experiments/generators/layout.yaml", "--row", "layout", "--scale", "laptop"]
