@@ -31,7 +31,6 @@ def twice(tmp_path_factory):
             fit = ["fit", "-c", "experiments/tokenizers/gpstoken_m128.yaml", "-c", "experiments/_scale/laptop.yaml"]
             fit += ["--model.init_args.tokenizer.init_args.num_tokens", "16", "--seed_everything", "0", "--output", run]
             fit += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]
-            fit += ["--model.init_args.evaluation_networks", "{alexnet: data/networks/lpips_alexnet.safetensors}"]
             assert cli.main(fit) == 0
             evaluate = ["evaluate", run, "-o", str(out / "tokenizers/row.json"), "--row", "row", "--scale", "laptop"]
             assert cli.main([*evaluate, "--networks", "--data", "experiments/_data/embedded_retina.yaml"]) == 0
@@ -47,6 +46,8 @@ def test_two_runs_are_the_same_but_for_times(twice, capsys):
     # and there was something to compare
     with (twice[0] / "tokenizers/row.csv").open() as file:
         assert len(list(csv.DictReader(file))) > 5
+    metrics = json.loads((twice[0] / "tokenizers/row.json").read_text())["metrics"]
+    assert set(metrics) == {"psnr", "ssim", "lpips_alexnet", "lpips_vgg16"}
     assert json.loads((twice[0] / "efficiency/layout.json").read_text())["measured"]["latency_ms"] > 0
 
 
