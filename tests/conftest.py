@@ -9,9 +9,7 @@ import pytest
 import torch
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported, as the next line does
-
-from torch_fidelity import feature_extractor_inceptionv3
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported
 
 # Tests whose results another instruction set, number of threads or batch may round otherwise: `make test-numeric`.
 NUMERIC = (
@@ -45,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory):
     """torch-fidelity's Inception with random weights that keep the scale of its activations, as a file."""
+    from torch_fidelity import feature_extractor_inceptionv3  # takes seconds, which pytest's first process saves
+
     extractor = feature_extractor_inceptionv3.FeatureExtractorInceptionV3
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *_, **__: {})

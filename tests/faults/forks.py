@@ -5,6 +5,7 @@ Not of the test's own process, which may have trained or profiled: torch then fo
 
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
 import sys
@@ -50,6 +51,11 @@ def command(arguments: list[str], folder: Path, scratch: Path) -> Callable[[], i
     return partial(_command, arguments, folder, scratch)
 
 
+def program(words: list[str], folder: Path, environment: dict[str, object]) -> Callable[[], None]:
+    """`python WORDS` in `folder`, for `started`: a script and its arguments, which Lightning may start once more."""
+    return partial(_program, words, folder, {name: str(value) for name, value in environment.items()})
+
+
 def together(work: Callable[[], int | None], folder: Path, count: int = 2) -> None:
     """Runs `work` in `count` processes that find each other as those of Lightning's own launcher do."""
     with socket.socket() as free:
@@ -84,6 +90,16 @@ def _command(arguments: list[str], folder: Path, scratch: Path) -> int:
     run.SCRATCH, recorder.IMAGES_A_FILE = scratch, 16
     sys.argv = ["gpstoken"]
     return cli.main(arguments)
+
+
+def _program(words: list[str], folder: Path, environment: dict[str, str]) -> None:
+    from gpstoken.training import run
+
+    os.chdir(folder)
+    os.environ |= environment
+    run.SCRATCH = Path(environment.get("GPSTOKEN_SCRATCH", run.SCRATCH))  # read when it is imported
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")
 
 
 def _run(work: bytes, log: Path) -> None:

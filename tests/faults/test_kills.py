@@ -23,34 +23,32 @@ REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
 
 
-@pytest.mark.parametrize("older", [False, True], ids=["new", "over an older one"])
 @pytest.mark.parametrize("kind", [fit, fit_generator, cache, evaluate, generate, generate_archive, score])
 def test_a_killed_command_run_again_ends_as_if_there_had_been_no_kill(
-    made, tmp_path, narrow_generator, monkeypatch, kind, older
+    made, tmp_path, narrow_generator, monkeypatch, kind
 ):
-    if older and kind in (cache, generate, generate_archive):
-        pytest.skip("what is complete is not made again")
     monkeypatch.chdir(REPOSITORY)
-    place, log, before = tmp_path / "place", tmp_path / "log", None
+    place, log = tmp_path / "place", tmp_path / "log"
     work = command(kind(made, place, narrow_generator), REPOSITORY, tmp_path / "scratch")
-    fresh(place, None)
-    if older:
-        assert forked(work, log) == 0, log.read_text()
-        before = fresh(tmp_path / "older", place)
-    fresh(place, before)
-    assert forked(points_of(work, tmp_path / "points"), log) == 0, log.read_text()
-    expected, points = content(place), int((tmp_path / "points").read_text())
-    kept = content(before) if older else {}
-    chosen = random.Random(f"{kind.__name__} {older}").sample(range(points), min(KILLS, points))
-    for point in sorted(chosen):
-        fresh(place, before)
-        assert forked(killed_at(work, point), log) == -9, (point, log.read_text())
-        # What was there is there until the new one is, whole, if not under its own name.
-        old = {re.sub(r"^\.(\w+)\.old/", r"\1/", name): value for name, value in content(place).items()}
-        assert all(old.get(name) in (value, expected[name]) for name, value in kept.items()), point
-        assert forked(work, log) == 0, (point, log.read_text())
-        assert content(place) == expected, point
-        assert [path.name for path in tmp_path.glob("scratch/*")] == [], point
+    # Where nothing was, then over an older one; what is complete is not made again.
+    before = [None] if kind in (cache, generate, generate_archive) else [None, tmp_path / "older"]
+    for older in before:
+        fresh(place, older)
+        assert forked(points_of(work, tmp_path / "points"), log) == 0, log.read_text()
+        expected, points = content(place), int((tmp_path / "points").read_text())
+        kept = content(older) if older else {}
+        if not older:
+            fresh(tmp_path / "older", place)
+        chosen = random.Random(f"{kind.__name__} {older is not None}").sample(range(points), min(KILLS, points))
+        for point in sorted(chosen):
+            fresh(place, older)
+            assert forked(killed_at(work, point), log) == -9, (point, log.read_text())
+            # What was there is there until the new one is, whole, if not under its own name.
+            old = {re.sub(r"^\.(\w+)\.old/", r"\1/", name): value for name, value in content(place).items()}
+            assert all(old.get(name) in (value, expected[name]) for name, value in kept.items()), point
+            assert forked(work, log) == 0, (point, log.read_text())
+            assert content(place) == expected, point
+            assert [path.name for path in tmp_path.glob("scratch/*")] == [], point
 
 
 def prepare_of(packages, folder):  # noqa: F811

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from gpstoken.training import LastCheckpoint, MetricsFile, ReconstructionPictures
 from gpstoken.training.files import read_metrics
 from gpstoken.training.processes import average_gradients, share_batch_norms
-from tests.faults.forks import command, together
+from tests.faults.forks import command, ended, program, started, together
 from tests.training.conftest import WARNINGS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -111,18 +110,17 @@ def test_a_lost_process_ends_the_training_with_one_line_and_the_same_command_res
 
 def kill(victim: int, arguments: list[str], folder: Path) -> str:
     """Starts a fit, kills one of its two processes after the first checkpoint, and returns what was printed."""
-    environment = os.environ | {"GPSTOKEN_SCRATCH": str(folder / "scratch"), "OMP_NUM_THREADS": "1"}
-    program = [sys.executable, "-m", "gpstoken.cli", *arguments]
-    with (folder / "log.txt").open("wb") as log:
-        first = subprocess.Popen(program, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+    words = [str(Path(sys.executable).with_name("gpstoken")), *arguments]
+    environment = {"GPSTOKEN_SCRATCH": folder / "scratch", "OMP_NUM_THREADS": 1}
+    first = started(program(words, REPOSITORY, environment), folder / "log.txt")
     limit = time.monotonic() + 300  # for a busy machine
     while not list(folder.glob("scratch/*/last.ckpt")):
-        assert first.poll() is None and time.monotonic() < limit, (folder / "log.txt").read_text()[-2000:]
+        assert first.exitcode is None and time.monotonic() < limit, (folder / "log.txt").read_text()[-2000:]
         time.sleep(0.01)
     (second,) = map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split())
     os.kill((first.pid, second)[victim], signal.SIGKILL)
     killed = time.monotonic()
-    assert first.wait(300) == (1 if victim else -signal.SIGKILL)
+    assert ended(first) == (1 if victim else -signal.SIGKILL)
     while Path(f"/proc/{second}").exists():
         time.sleep(0.05)
     # The promise is 30 s; a process that has lost the other waits 6 s for the line of the thread that watches.

@@ -1,6 +1,6 @@
 """What commands import, load and remember when they first do something, done once for all processes to be forked.
 
-Without gradients: torch forbids a fork of a process that has differentiated to differentiate.
+Nothing is differentiated: torch forbids a fork of a process that has done so to differentiate.
 """
 
 from importlib import import_module
@@ -8,7 +8,9 @@ from importlib import import_module
 import torch
 
 from datamodules import Embedded
-from gpstoken import GPSToken
+from gpstoken import GPSToken, partition
+from gpstoken.calibrate import calibrate
+from gpstoken.gaussians import Gaussians
 from gpstoken.training import TokenizerModule
 from gpstoken.training.needs import needs
 from tests.training.conftest import DISCRIMINATOR, MODULE, TOKENIZER
@@ -21,7 +23,9 @@ for name in (
 ):  # fmt: skip
     import_module(name)
 
-with torch.random.fork_rng(), torch.no_grad():
+with torch.random.fork_rng():
     tokenizer = GPSToken(**TOKENIZER)
     tokenizer(torch.zeros(1, 3, 32, 32))
+    image = torch.rand(1, 3, 32, 32)
+    calibrate(Gaussians.from_regions(partition(image, 8, min_region_size=4), (32, 32)), (32, 32), 4, backend="cpu")
     needs(TokenizerModule(tokenizer, **MODULE | DISCRIMINATOR), Embedded("data/embedded", image_size=32))

@@ -1,5 +1,5 @@
-import subprocess
-import sys
+import resource
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,18 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from gpstoken.metrics import neighbour_images
 from gpstoken.metrics.neighbour_features import GRAIN, direction, nearest_by_features
 from gpstoken.metrics.neighbour_images import memorisation, nearest, nearest_images, page, pixels_left_out
-
-# Peak memory of a search beside its features, in MB; a process of its own, whose peak is its own.
-PEAK = """
-import resource, torch
-from gpstoken.metrics.neighbour_images import nearest_by_features
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-references = torch.empty(60_000, 2048).uniform_(generator=torch.Generator().manual_seed(0))
-queries = references[:16].clone()
-before = peak()
-assert nearest_by_features(queries, references)[0].tolist() == list(range(16))
-print(peak() - before)
-"""
+from tests.faults.forks import forked
 
 
 def images(n, seed, side=16):
@@ -73,10 +62,24 @@ def test_chunks_in_float32_find_what_float64_finds_among_near_copies(width, rows
     torch.testing.assert_close(distance, by_torch, rtol=0, atol=1e-6)
 
 
-def test_memory_of_a_search_by_features_does_not_grow_with_them():
+def peak() -> float:
+    """The largest memory that this process had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def search(answer):
+    """Writes the peak of a search beside its features; in a process of its own, whose peak is its own."""
+    references = torch.empty(60_000, 2048).uniform_(generator=torch.Generator().manual_seed(0))
+    queries = references[:16].clone()
+    before = peak()
+    assert nearest_by_features(queries, references)[0].tolist() == list(range(16))
+    answer.write_text(str(peak() - before))
+
+
+def test_memory_of_a_search_by_features_does_not_grow_with_them(tmp_path):
     # The features are 0.5 GB; ImageNet's would be 10.5 GB.
-    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 600
+    assert forked(partial(search, tmp_path / "answer"), tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    assert float((tmp_path / "answer").read_text()) < 600
 
 
 def test_pixels_are_left_out_of_imagenet_and_the_reason_has_the_numbers():

@@ -1,10 +1,12 @@
 """`gpstoken cache`: what is in the shards, killed and gone on with, and read by the data module."""
 
 import json
+import os
 import shutil
-import subprocess
+import signal
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +20,11 @@ from datamodules import Folder, TokenCache
 from gpstoken.base import Tokenizer
 from gpstoken.loading import tokenizer_hash
 from gpstoken.training import cache, shards
+from tests.faults.forks import forked
 
 REPOSITORY = Path(__file__).parents[2]
 PHOTOS = {"train": 5, "val": 3}
 VIEWS = 2
-# A process of its own, killed by itself in the middle of its second shard.
-KILLED = """
-import os, pathlib, signal, sys
-from gpstoken.training import cache, shards
-tokenise, calls = shards.tokenise, []
-def tokenise_and_die(*arguments):
-    calls.append(1)
-    if len(calls) == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return tokenise(*arguments)
-shards.tokenise = tokenise_and_die
-cache.main(sys.argv[1:])
-"""
 
 
 class Grid(Tokenizer):
@@ -228,11 +218,24 @@ def test_grid_latents(arguments, grid, photos, tmp_path):
     assert batch["latent"].shape == (5, 2, 4, 4)
 
 
+def killed_in_its_second_shard(arguments):
+    """`gpstoken cache`, whose process kills itself."""
+    tokenise, calls = shards.tokenise, []
+
+    def tokenise_and_die(*both):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return tokenise(*both)
+
+    shards.tokenise = tokenise_and_die
+    return cache.main(arguments)
+
+
 def test_killed_and_gone_on_with_gives_the_bytes_of_the_unbroken_call(arguments, tmp_path, monkeypatch, capsys):
     unbroken, killed = tmp_path / "unbroken" / "cache", tmp_path / "killed" / "cache"
     cache.main(arguments(unbroken))
-    command = [sys.executable, "-c", KILLED, *arguments(killed)]
-    assert subprocess.run(command, cwd=REPOSITORY, capture_output=True).returncode == -9
+    assert forked(partial(killed_in_its_second_shard, arguments(killed)), tmp_path / "log") == -signal.SIGKILL
     (parts,) = killed.parent.glob(".cache.*.parts")
     first = parts / "train" / "shard-00000.safetensors"
     assert [path for path in parts.rglob("*") if path.is_file()] == [first]

@@ -3,9 +3,7 @@
 import csv
 import json
 import math
-import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -172,16 +170,15 @@ def test_a_lost_process_ends_the_evaluation_with_one_line_and_the_same_command_g
     output, program = tmp_path / "lost.json", tmp_path / "killed.py"
     program.write_text(KILLED)  # a file, which Lightning can start once more for the second process
     options = [*arguments(tiny_runs[:1], output), "--devices", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "VICTIM": str(victim)}
-    environment["PYTHONPATH"] = str(REPOSITORY)
-    with (tmp_path / "log.txt").open("wb") as log:
-        first = subprocess.Popen([sys.executable, program, *options], cwd=REPOSITORY, env=environment, stderr=log)
-    while not (started := list(tmp_path.glob(".lost.*.parts/*.npz"))):
-        assert first.poll() is None, (tmp_path / "log.txt").read_text()[-2000:]
+    environment = {"OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive", "VICTIM": victim, "PYTHONPATH": REPOSITORY}
+    work = forks.program([str(program), *options], REPOSITORY, environment)
+    first = forks.started(work, tmp_path / "log.txt")
+    while not (parts := list(tmp_path.glob(".lost.*.parts/*.npz"))):
+        assert first.exitcode is None, (tmp_path / "log.txt").read_text()[-2000:]
         time.sleep(0.01)
     killed = time.monotonic()
-    assert first.wait(300) == (1 if victim else -signal.SIGKILL)
-    folder = started[0].parent
+    assert forks.ended(first) == (1 if victim else -signal.SIGKILL)
+    folder = parts[0].parent
     while holders(program):
         time.sleep(0.05)
     passed = time.monotonic() - killed
@@ -193,10 +190,9 @@ def test_a_lost_process_ends_the_evaluation_with_one_line_and_the_same_command_g
     advice = f"the same command goes on after the images in {folder}"
     assert line == f"gpstoken: process {victim} of the evaluation {how}; {advice}"
     assert "Traceback" not in log and not output.exists()
-    again = [sys.executable, "-m", "gpstoken.cli", *options]
-    done = subprocess.run(again, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "going on after" in done.stdout
+    again = forks.program([str(Path(sys.executable).with_name("gpstoken")), *options], REPOSITORY, environment)
+    assert forks.forked(again, tmp_path / "log.txt") == 0, (tmp_path / "log.txt").read_text()[-2000:]
+    assert "going on after" in (tmp_path / "log.txt").read_text()
     result, rows = read(output)
     equal(result, whole[0], slice(1))
     assert rows == whole[1][: len(rows)] and len(rows) == 40

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from gpstoken import cli
+from tests.training.conftest import arguments_of_a_tiny_fit
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("same_results", ROOT / "tools/same_results.py")
 same_results = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(same_results)
+# The one evaluation of the tests by both.
+NETWORKS = {name: f"data/networks/lpips_{name}.safetensors" for name in ("alexnet", "vgg16")}
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +31,10 @@ def twice(tmp_path_factory):
             # pytest-xdist may run this fixture in two workers at once, and the scratch folder follows the configuration
             patch.setattr("gpstoken.training.run.SCRATCH", folder / "scratch")
             run, out = str(folder / "runs/row/seed0"), folder / "results"
-            fit = ["fit", "-c", "experiments/tokenizers/gpstoken_m128.yaml", "-c", "experiments/_scale/laptop.yaml"]
-            fit += ["--model.init_args.tokenizer.init_args.num_tokens", "16", "--seed_everything", "0", "--output", run]
-            fit += ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.limit_val_batches", "1"]
-            assert cli.main(fit) == 0
-            evaluate = ["evaluate", run, "-o", str(out / "tokenizers/row.json"), "--row", "row", "--scale", "laptop"]
+            changes = {"model": {"init_args": {"evaluation_networks": NETWORKS}}, "trainer": {"max_steps": 2}}
+            assert cli.main([*arguments_of_a_tiny_fit(folder, **changes), "--output", run]) == 0
+            evaluate = ["evaluate", run, "-o", str(out / "tokenizers/row.json"), "--row", "row", "--scale", "tiny"]
+            evaluate += ["--data.init_args.working_size", "128"]
             assert cli.main([*evaluate, "--networks", "--data", "experiments/_data/embedded_retina.yaml"]) == 0
             profile = ["profile", "experiments/generators/layout.yaml", "--row", "layout", "--scale", "laptop"]
             profile += ["-o", str(out / "efficiency/layout.json"), "--batch-size", "1", "--repeats", "2"]
