@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.faults.forks import command, forked
-from tests.faults.kinds import classes
+from tests.faults.kinds import faces
 from tests.training.conftest import (  # noqa: F401  fixtures
     arguments_of_a_tiny_fit,
     fit,
@@ -26,7 +26,7 @@ def made(tmp_path_factory, narrow_generator):
     training = arguments_of_a_tiny_fit(folder, trainer={"max_steps": 2, "val_check_interval": 3})
     for arguments in (
         [*training, "--output", str(folder / "runs" / "row" / "seed0")],
-        ["cache", "--tokenizer", str(narrow_generator["tokenizer"]), "-o", str(folder / "cache"), *classes(folder)],
+        ["cache", "--tokenizer", str(narrow_generator["tokenizer"]), "-o", str(folder / "cache"), *faces(folder)],
     ):
         code = forked(command(arguments, REPOSITORY, folder / "scratch"), folder / "log")
         assert code == 0, (folder / "log").read_text()
