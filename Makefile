@@ -34,8 +34,8 @@ repro-quick: install
 # Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
 # Beside it Python and numba compile what every worker would compile for itself.
 test: install
-	python -m tests.faults.warm & dvc repro -q prepare; code=$$?; wait; exit $$code
-	OMP_NUM_THREADS=1 pytest -n auto --dist worksteal
+	python -m tests.faults.warm & dvc repro -q prepare && OMP_NUM_THREADS=1 pytest -n auto --dist worksteal; \
+	code=$$?; wait; exit $$code
 
 # Floating-point results alone, as another processor rounds them: ATEN_CPU_CAPABILITY (default, avx2, avx512) limits
 # torch's own kernels, ONEDNN_MAX_CPU_ISA (SSE41, AVX2, AVX512_CORE) convolutions, MKL_ENABLE_INSTRUCTIONS (SSE4_2, AVX2,

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gpstoken.checkpoints import write_plain
+import torch
+
+from gpstoken.checkpoints import read_released, write_plain
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.loading import class_path_of, tokenizer_hash
 from gpstoken.sit import SiT
@@ -61,7 +63,10 @@ def convert(
     Raises:
         ValueError: if a file is unreadable or does not fit.
     """
-    network = SiT.from_pretrained(texture, "gpstoken_texture", **overrides)
+    with torch.device("meta"):  # to draw weights that the file replaces takes longer than all the rest
+        network = SiT.from_preset("gpstoken_texture", **overrides)
+    weights = read_released(texture, network.state_dict())
+    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     trained_on = GPSToken.from_pretrained(tokenizer, tokenizer_preset, **tokenizer_options or {})
     mean, std = read_statistics(statistics, network.config["channels"])
     output.mkdir(parents=True, exist_ok=True)

@@ -328,7 +328,9 @@ def test_with_inception_at_hand_the_papers_columns_have_numbers(root, tmp_path, 
     for seed in (0, 2):  # Inception's images are large, and a distance of its 2,048 features takes seconds
         shutil.rmtree(copy / f"seed{seed}")
     labels = np.arange(12) % CLASSES
-    write(copy / "train.npz", textures(labels, 0), labels, json.loads((root / "train.json").read_text()))
+    for name, seed, count in (("train", 0, 12), ("test", 1, 6)):
+        record = json.loads((root / f"{name}.json").read_text()) | {"sources": None}
+        write(copy / f"{name}.npz", textures(labels[:count], seed), labels[:count], record)
     assert features.main([str(copy / "train.npz")]) == 0  # both networks, which are at hand
     assert run(copy, output, "--allow-small", steps="0100") == 0
     record = json.loads(output.read_text())

@@ -30,7 +30,7 @@ def both(image, *arguments, **options):
 
 # The interpreter takes half a second a region: few images are whole.
 @pytest.mark.parametrize(
-    ("num_tokens", "image", "size"), [(1, 0, 32), (2, 1, 32), (16, 2, 32), (40, 1, 64), (40, 2, 64), (64, 0, 64)]
+    ("num_tokens", "image", "size"), [(1, 0, 32), (2, 1, 32), (16, 2, 32), (40, 2, 64), (64, 0, 64)]
 )
 def test_equals_the_cpu_backend(crops, num_tokens, image, size):
     actual, expected = both(crops[image : image + 1, :, :size, :size], num_tokens)
