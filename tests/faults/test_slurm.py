@@ -12,7 +12,7 @@ import torch
 
 from gpstoken.training.files import read_metrics
 from tests.faults.forks import command, ended, placed, started, together
-from tests.training.conftest import WARNINGS
+from tests.training.conftest import WARNINGS, arguments_of_a_tiny_fit
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
@@ -56,14 +56,19 @@ def lines(folder: Path) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("gpstoken: ")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
-def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_two_processes(
-    tiny_arguments, tmp_path, number
-):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> tuple[list[str], Path]:
+    """Arguments of a fit in two processes, and what it leaves where nothing stops it."""
+    folder = tmp_path_factory.mktemp("plain")
     changes = {"trainer": {"max_steps": 10, "val_check_interval": 4, "callbacks": OFTEN}}
-    arguments = [*tiny_arguments(**changes), "--trainer.devices", "2"]
-    together(command([*arguments, "--output", str(tmp_path / "plain")], REPOSITORY, tmp_path / "other"), tmp_path)
-    arguments += ["--output", str(tmp_path / "run")]
+    arguments = [*arguments_of_a_tiny_fit(folder, **changes), "--trainer.devices", "2"]
+    together(command([*arguments, "--output", str(folder / "run")], REPOSITORY, folder / "scratch"), folder)
+    return arguments, folder / "run"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_two_processes(plain, tmp_path, number):
+    arguments = [*plain[0], "--output", str(tmp_path / "run")]
     tasks = srun(arguments, tmp_path)
     while not list(tmp_path.glob("scratch/*/last.ckpt")):
         assert [task.exitcode for task in tasks] == [None, None], lines(tmp_path)
@@ -83,12 +88,12 @@ def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_
         assert not called.exists() and not said[1:]
     assert [ended(task) for task in srun(arguments, tmp_path)] == [0, 0], lines(tmp_path)
     assert "going on from" in (tmp_path / "task_0.txt").read_text()
-    plain, run = (
-        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("plain", "run")
+    expected, run = (
+        torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (plain[1], tmp_path / "run")
     )
-    for name, value in plain.items():
+    for name, value in expected.items():
         assert torch.equal(value, run[name]), name
-    assert read_metrics(tmp_path / "plain" / "metrics.csv") == read_metrics(tmp_path / "run" / "metrics.csv")
+    assert read_metrics(plain[1] / "metrics.csv") == read_metrics(tmp_path / "run" / "metrics.csv")
 
 
 def test_a_request_to_save_that_comes_before_the_first_step_waits_for_it(tiny_arguments, tmp_path):

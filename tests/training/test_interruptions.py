@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -13,25 +12,37 @@ import torch
 from gpstoken.files.locks import locked
 from gpstoken.training.files import LastCheckpoint, read_metrics
 from gpstoken.training.run import RunCLI
-from tests.faults.forks import command, forked
+from tests.faults import forks
+from tests.faults.forks import forked
+from tests.training.conftest import arguments_of_a_tiny_fit
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+CHANGES = {
+    "model": {"init_args": {"accumulate": 2, "adversarial_start": 4}},
+    "data": {"init_args": {"epoch_length": 8}},
+    "trainer": {"max_steps": 8, "val_check_interval": 3},
+}
 
 
 @pytest.fixture
 def arguments(tiny_arguments, tmp_path):
     """A tiny fit of eight steps with two batches a step, validated after every third, into tmp_path/runs/row."""
-    changes = {
-        "model": {"init_args": {"accumulate": 2, "adversarial_start": 4}},
-        "data": {"init_args": {"epoch_length": 8}},
-        "trainer": {"max_steps": 8, "val_check_interval": 3},
-    }
-    return [*tiny_arguments(**changes), "--output", str(tmp_path / "runs" / "row")]
+    return [*tiny_arguments(**CHANGES), "--output", str(tmp_path / "runs" / "row")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command, tmp_path_factory):
+    """What that fit leaves where nothing ends it before its time."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert command([*arguments_of_a_tiny_fit(folder, **CHANGES), "--output", str(folder / "run")]) == 0
+    return folder / "run"
 
 
 def signalled(arguments, folder, *numbers):
     """A fit that sends signals to itself at a batch, the first of an accumulation: (exit code, output)."""
-    work = partial(fit_and_signal, command(arguments, REPOSITORY, folder / "scratch"), numbers)
+    work = partial(fit_and_signal, forks.command(arguments, REPOSITORY, folder / "scratch"), numbers)
     return forked(work, folder / "log.txt"), (folder / "log.txt").read_text()
 
 
@@ -51,11 +62,9 @@ def fit_and_signal(run, numbers):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_step_under_way_and_the_same_command_ends_as_if_there_had_been_none(
-    arguments, run_cli, tmp_path, number
+    undisturbed, arguments, run_cli, tmp_path, number
 ):
     run, scratch = tmp_path / "runs" / "row", tmp_path / "scratch"
-    assert run_cli(arguments) == 0
-    shutil.move(run, tmp_path / "undisturbed")
     code, output = signalled(arguments, tmp_path, number)
     assert code == 128 + number, output[-2000:]
     (checkpoint,) = scratch.glob("*/last.ckpt")
@@ -64,11 +73,11 @@ def test_a_signal_saves_the_step_under_way_and_the_same_command_ends_as_if_there
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 3
     assert not run.exists()
     assert run_cli(arguments) == 0
-    whole, resumed = (torch.load(folder / "last.ckpt", weights_only=True) for folder in (tmp_path / "undisturbed", run))
+    whole, resumed = (torch.load(folder / "last.ckpt", weights_only=True) for folder in (undisturbed, run))
     assert whole["global_step"] == resumed["global_step"] == 8
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
-    assert read_metrics(run / "metrics.csv") == read_metrics(tmp_path / "undisturbed" / "metrics.csv")
+    assert read_metrics(run / "metrics.csv") == read_metrics(undisturbed / "metrics.csv")
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"row"}
 
 
