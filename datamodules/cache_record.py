@@ -4,15 +4,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gpstoken.files.plain_text import read_json
-from gpstoken.files.records import MAPPING, check_statistics, check_tokenizer
+from gpstoken.files.records import MAPPING, check_code, check_statistics, check_tokenizer
 from gpstoken.limits import Limit, at_least, text
 
-FORMAT, VERSION = "gpstoken.cache", 1
+FORMAT, VERSION = "gpstoken.cache", 2
 LONGEST = 1000  # characters of a shard's name; systems allow 255 to 4096
 
 
 def read_record(root: Path) -> dict[str, Any]:
-    """The cache.json of a token cache: tokenizer, data, statistics, num_classes, shards.
+    """The cache.json of a token cache: tokenizer, code, data, statistics, num_classes, shards.
 
     Args:
         root: folder written by `gpstoken cache`.
@@ -45,6 +45,7 @@ def _check(record: dict[str, Any]) -> None:
     text().check("identity", record["identity"])
     at_least(1).check("num_classes", record["num_classes"])
     check_tokenizer("tokenizer", record["tokenizer"])
+    check_code("code", record["code"])
     MAPPING.check("statistics", record["statistics"])
     for part, statistics in record["statistics"].items():
         check_statistics(f"statistics.{part}", statistics)

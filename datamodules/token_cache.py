@@ -2,6 +2,7 @@
 
 import bisect
 import functools
+from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ class TokenCache(SampleLoaders):
     """The cached tokens of a data set.
 
     A batch is a dict of stacked tensors: {"geometry": float[B, N, 5], "layout": float[B, N, 5],
-    "features": float[B, N, C]} of Gaussian tokens, {"latent": float[B, C, h, w]} of a grid; always
-    {"label": long[B], "index": long[B]}, index = place in the cache.
+    "features": float[B, N, C]} of Gaussian tokens, {"latent": float[B, C, h, w]} of a grid, {"codes": long[B, ...]} of
+    a codebook; always {"label": long[B], "index": long[B]}, index = place in the cache.
 
     Args:
         root: folder written by `gpstoken cache`.
@@ -65,7 +66,7 @@ class TokenCache(SampleLoaders):
 
     @functools.cached_property
     def record(self) -> dict[str, Any]:
-        """The cache's own description, cache.json: tokenizer, data, statistics, num_classes, shards.
+        """The cache's own description, cache.json: tokenizer, code, data, statistics, num_classes, shards.
 
         Raises:
             ValueError: if there is none, it is of another format, or one of its values cannot be.
@@ -86,9 +87,9 @@ class TokenCache(SampleLoaders):
         if split not in self._datasets:
             train = split == "train"
             shards = self.record["splits"].get(split, {"shards": []})["shards"]
-            identity, classes = self.record["identity"], self.record["num_classes"]
+            numbers = {"label": self.record["num_classes"], "codes": self.record["code"]["codebook_size"]}
             length = self.epoch_length if train else None
-            samples = CachedSamples(self.root, shards, identity, self.seed, length, classes)
+            samples = CachedSamples(self.root, shards, self.record["identity"], self.seed, length, numbers)
             if train and len(samples) < self.batch_size:
                 raise ValueError(
                     f"{self.root}: an epoch of {len(samples)} samples is below batch_size {self.batch_size}; lower it"
@@ -115,7 +116,7 @@ class CachedSamples(Dataset):
         identity: that every shard must have.
         seed: of the order in which epochs of another length go through the samples.
         length: samples an epoch; None: all.
-        classes: labels are below it; None: any.
+        numbers: how many labels and codes there are, by the name of the tensor that has them.
 
     Raises:
         ValueError: naming the first shard that is missing, damaged or of another cache.
@@ -126,9 +127,9 @@ class CachedSamples(Dataset):
         root: Path,
         shards: list[dict[str, Any]],
         identity: str,
-        seed: int = 0,
-        length: int | None = None,
-        classes: int | None = None,
+        seed: int,
+        length: int | None,
+        numbers: Mapping[str, int | None],
     ) -> None:
         """See the class."""
         self.paths = [root / shard["file"] for shard in shards]
@@ -136,7 +137,7 @@ class CachedSamples(Dataset):
         self.total = self.starts.pop()
         self.length = length or self.total
         self.seed = seed
-        self.classes = classes
+        self.numbers = numbers
         self._open: dict[int, dict[str, Tensor]] = {}
         names = None
         for path, shard in zip(self.paths, shards, strict=True):
@@ -158,7 +159,7 @@ class CachedSamples(Dataset):
         row = place if self.length == self.total else int(_order(self.seed, lap, self.total)[place])
         shard = bisect.bisect_right(self.starts, row) - 1
         if shard not in self._open:
-            self._open[shard] = _read(self.paths[shard], self.classes)
+            self._open[shard] = _read(self.paths[shard], self.numbers)
         return {name: tensor[row - self.starts[shard]] for name, tensor in self._open[shard].items()}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -171,11 +172,11 @@ def _order(seed: int, lap: int, total: int) -> np.ndarray:
     return np.random.default_rng((seed, lap, total)).permutation(total)
 
 
-def _read(path: Path, classes: int | None) -> dict[str, Tensor]:
+def _read(path: Path, numbers: Mapping[str, int | None]) -> dict[str, Tensor]:
     """The tensors of a shard, as they were written.
 
     Raises:
-        ValueError: for a damaged shard, a number that is not finite, or a label that is no class.
+        ValueError: for a damaged shard, a number that is not finite, or a label or code that there is not.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -185,15 +186,17 @@ def _read(path: Path, classes: int | None) -> dict[str, Tensor]:
         raise ValueError(f"{path}: damaged or no shard ({reason(error)}); {_remedy(path.parents[1])}") from error
     check_digest(path, tensors, described.get(DIGEST))
     for name, tensor in tensors.items():
-        whole = name in ("label", "index")
-        if tensor.dtype not in (WHOLE if whole else FLOATING) or (whole and tensor.dim() != 1):
+        whole = name in ("label", "index", "codes")
+        flat = tensor.dim() == 1
+        if tensor.dtype not in (WHOLE if whole else FLOATING) or (whole and flat == (name == "codes")):
             raise ValueError(f"{path}: {name} is {tensor.dtype}{list(tensor.shape)}, no {name} of a token cache")
         if not whole and not bool(tensor.isfinite().all()):
             raise ValueError(f"{path}: {name} is not finite; {_remedy(path.parents[1])}")
-    label = tensors["label"]
-    if bool((label < 0).any()) or (classes is not None and int(label.max()) >= classes):
-        raise ValueError(f"{path}: expected labels 0 to {(classes or 0) - 1}, got {label.min()} to {label.max()}")
-    return tensors
+    for name, count in numbers.items():
+        low, high = (int(bound) for bound in tensors[name].aminmax()) if name in tensors else (0, 0)
+        if low < 0 or (count is not None and high >= count):
+            raise ValueError(f"{path}: expected {name.rstrip('s')}s 0 to {(count or 0) - 1}, got {low} to {high}")
+    return tensors | ({"codes": tensors["codes"].long()} if "codes" in tensors else {})
 
 
 def _check(path: Path, samples: int, identity: str) -> set[str]:

@@ -1,9 +1,10 @@
-"""What every tokenizer of the suite is."""
+"""The two faces of the suite: what every tokenizer is, and what every generator is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,9 +29,12 @@ class Tokenizer(nn.Module, ABC):
 
     Attributes:
         config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the tokenizer.
+        differences: name -> two of the names of `pack`, whose difference generators model too; a token cache has its
+            statistics.
     """
 
     config: dict[str, Any]
+    differences: ClassVar[dict[str, tuple[str, str]]] = {}
 
     @abstractmethod
     def encode(self, image: Tensor) -> Any:
@@ -56,6 +60,21 @@ class Tokenizer(nn.Module, ABC):
         """Reconstructs float[B, 3, H, W]."""
         return self.decode(self.encode(image))
 
+    def pack(self, image: Tensor) -> dict[str, Tensor]:
+        """What a token cache keeps of float[B, 3, H, W]: its tokens as tensors by name.
+
+        Returns:
+            "codes" long[B, ...] of a tokenizer with a codebook, else "latent" float[B, C, h, w], unless a class says
+            otherwise; each tensor has one row an image.
+        """
+        tokens = self.encode(image)
+        return {"latent" if tokens.is_floating_point() else "codes": tokens}
+
+    def unpack(self, parts: Mapping[str, Tensor]) -> Any:
+        """The tokens that `decode` takes, of what `pack` gave or a generator made."""
+        (tokens,) = parts.values()
+        return tokens
+
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
         """What the latent of the last forward in training adds to the loss; nothing, unless a class says more.
 
@@ -76,3 +95,57 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def last_layer(self) -> Tensor:
         """The weight at which the adversarial loss is balanced against the reconstruction (adaptive weight)."""
+
+
+class Generator(nn.Module, ABC):
+    """What every generator of the suite offers: new tokens of a class, packed as `Tokenizer.pack` packs them.
+
+    Attributes:
+        config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the generator.
+        num_classes: number of classes; labels are 0 to num_classes - 1.
+        options: the options of `sample`, a frozen dataclass of the family's own; its defaults are the published ones.
+    """
+
+    config: dict[str, Any]
+    num_classes: int
+    options: ClassVar[type]
+
+    def prepare(self, record: Mapping[str, Any]) -> None:
+        """Takes from the description of a token cache what the tokens need, such as the statistics of channels.
+
+        Args:
+            record: cache.json of `gpstoken cache`.
+
+        Raises:
+            ValueError: for another number of classes, or tokens that are not of the kind it makes.
+        """
+        if record["num_classes"] != self.num_classes:  # more would be drawn though never trained
+            raise ValueError(f"generator: {self.num_classes} classes, but the cache has {record['num_classes']}")
+
+    @abstractmethod
+    def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
+        """The training loss of each sample, float[B].
+
+        Args:
+            batch: samples of a token cache: packed tokens by name, "label" long[B].
+            chance: all that is random, on the device of the batch.
+        """
+
+    @abstractmethod
+    def sample(self, labels: Tensor, indices: Sequence[int], seed: int, options: Any) -> dict[str, Tensor]:
+        """Draws the packed tokens of one image a label.
+
+        Args:
+            labels: long[B], on the generator's device.
+            indices: number of each sample. What is random in a sample depends on its number and the seed alone, never
+                on the batch.
+            seed: of all that is random.
+            options: of the class `options`.
+
+        Raises:
+            ValueError: for labels or options out of range.
+        """
+
+    @abstractmethod
+    def calls(self, options: Any) -> int:
+        """Evaluations of the network that one sample takes; guidance takes two where it is on."""

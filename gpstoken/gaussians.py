@@ -98,6 +98,10 @@ class Gaussians:
         """The inverse of `to_tensor`: float[B, N, 5] to Gaussians."""
         return cls(geometry[..., 3:5], geometry[..., 0:2], geometry[..., 2])
 
+    def clamped(self) -> "Gaussians":
+        """Generated Gaussians made valid as released: sigma in [1e-5, 1 - 1e-5], |rho| <= 1 - 1e-5, mu as it is."""
+        return Gaussians(self.mu, self.sigma.clamp(MARGIN, 1 - MARGIN), self.rho.clamp(MARGIN - 1, 1 - MARGIN))
+
 
 def offset(gaussians: Gaussians, delta: Tensor) -> Gaussians:
     """Moves Gaussians by `delta` in unconstrained coordinates, so that they stay valid (refinement, paper section 3).

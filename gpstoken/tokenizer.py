@@ -1,7 +1,8 @@
 """START HERE. image -> partition -> Gaussians -> refine -> splat -> decode."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import yaml
@@ -26,9 +27,10 @@ PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("pr
 class GPSToken(Tokenizer):
     """Gaussian-parameterized spatially-adaptive tokenizer.
 
-    The defaults are GPSToken-M128 with torch's own group norm. Where the paper and its release differ, the constructor
-    takes the constant and the presets say which they use.
+    The defaults are GPSToken-M128 with torch's own group norm. Presets say where paper and release differ.
     """
+
+    differences: ClassVar = {"residual": ("geometry", "layout")}
 
     @limits(**LIMITS)
     def __init__(
@@ -148,19 +150,14 @@ class GPSToken(Tokenizer):
         return Code(num_tokens, (num_tokens,), 5 + self.config["feature_channels"], None)
 
     def encode(
-        self,
-        image: Tensor,
-        num_tokens: int | None = None,
-        bias: Tensor | None = None,
-        regions: Tensor | None = None,
+        self, image: Tensor, num_tokens: int | None = None, bias: Tensor | None = None, regions: Tensor | None = None
     ) -> Tokens:
         """Tokenizes images; nothing needs preparing and no argument is changed.
 
         Args:
             image: float[B, 3, H, W] in [-1, 1], of any size: one that does not fit the grid is padded (`canvas`), and
                 `decode` crops to what it was.
-            num_tokens: tokens of the whole image; default `self.num_tokens` per tile, in proportion to the area for
-                sizes that are not tiled. Any number works without retraining.
+            num_tokens: tokens of the whole image, any number; default: those of `code`.
             bias: float[H, W] or [B, H, W], added to a region's complexity as its sum, to draw tokens to places.
             regions: long[B, N, 4] half-open pixel boxes, to supply a layout of one's own instead of the partition; of a
                 tiled image in row-major tile order, equally many in every tile.
@@ -174,7 +171,7 @@ class GPSToken(Tokenizer):
         """
         check_image(image, values=not torch.is_grad_enabled())
         size = (image.shape[-2], image.shape[-1])
-        tiles, canvas = self.tiles(size), self.canvas.size(size)
+        tiles = self.canvas.tiles(canvas := self.canvas.size(size))
         image, bias = self.canvas.pad(image, bias)
         layout, boxes = self._layout_of_tiles(image, num_tokens, bias, regions)
         gaussians, features = self.refine(fold_tiles(image, tiles), layout, boxes)
@@ -182,16 +179,22 @@ class GPSToken(Tokenizer):
         features = features.unflatten(0, (-1, tiles[0] * tiles[1])).flatten(1, 2)
         return Tokens(merge_tiles(gaussians, tiles), features, size, canvas if canvas != size else None)
 
+    def pack(self, image: Tensor) -> dict[str, Tensor]:
+        """{"geometry", "layout": float[B, N, 5] of sigma_x, sigma_y, rho, x, y, "features": float[B, N, C]}."""
+        regions = self._regions(image)  # found once for both
+        tokens, layout = self.encode(image, regions=regions), self.layout(image, regions=regions)
+        return {"geometry": tokens.gaussians.to_tensor(), "layout": layout.to_tensor(), "features": tokens.features}
+
+    def unpack(self, parts: Mapping[str, Tensor]) -> Tokens:
+        """Tokens of "geometry" and "features", whose values a generator may have made; see `Gaussians.clamped`."""
+        return Tokens(Gaussians.from_tensor(parts["geometry"]).clamped(), parts["features"])
+
     def layout(
-        self,
-        image: Tensor,
-        num_tokens: int | None = None,
-        bias: Tensor | None = None,
-        regions: Tensor | None = None,
+        self, image: Tensor, num_tokens: int | None = None, bias: Tensor | None = None, regions: Tensor | None = None
     ) -> Gaussians:
         """The initial Gaussians that `encode` with the same arguments starts from, on the canvas of the whole image."""
         image, bias = self.canvas.pad(image, bias)
-        tiles = self.tiles((image.shape[-2], image.shape[-1]))
+        tiles = self.canvas.tiles((image.shape[-2], image.shape[-1]))
         return merge_tiles(self._layout_of_tiles(image, num_tokens, bias, regions)[0], tiles)
 
     def _layout_of_tiles(
@@ -199,16 +202,17 @@ class GPSToken(Tokenizer):
     ) -> tuple[Gaussians, Tensor]:
         """Initial Gaussians [B * tiles, n] and their RoI boxes [B * tiles, n, 4], each on its tile."""
         size = (image.shape[-2], image.shape[-1])
-        tiles = self.tiles(size)
+        tiles = self.canvas.tiles(size)
         tile_size = (size[0] // tiles[0], size[1] // tiles[1])
-        if regions is None:
-            count, backend = self.code(size, num_tokens).tokens, self.partition_backend
-            regions = partition(image, count, self.lambda_, self.min_region_size, bias, backend, self.image_size)
+        regions = self._regions(image, num_tokens, bias) if regions is None else regions
         regions = split_regions(regions, tiles, tile_size)
         layout = Gaussians.from_regions(regions, tile_size, self.sigma_rule)
         # RoIAlign gets the last pixel, not the one after it, as released (half a pixel up and left, one short).
-        boxes = regions - torch.tensor([0, 0, 1, 1], device=regions.device)
-        return Gaussians.from_tensor(layout.to_tensor().to(image)), boxes
+        return Gaussians.from_tensor(layout.to_tensor().to(image)), regions - regions.new_tensor([0, 0, 1, 1])
+
+    def _regions(self, image: Tensor, num_tokens: int | None = None, bias: Tensor | None = None) -> Tensor:
+        count, backend = self.code((image.shape[-2], image.shape[-1]), num_tokens).tokens, self.partition_backend
+        return partition(image, count, self.lambda_, self.min_region_size, bias, backend, self.image_size)
 
     def render(self, tokens: Tokens, max_pixels: int | None = None) -> Tensor:
         """Tokens to the feature map float[B, C, rows * grid_size, columns * grid_size].
@@ -244,7 +248,3 @@ class GPSToken(Tokenizer):
         else:
             image = self.decoder(self.render(tokens, max_pixels), tiles)
         return image if tokens.canvas is None else image[..., : tokens.size[0], : tokens.size[1]]
-
-    def tiles(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(rows, columns) of tiles an image of `size` (H, W) is cut into, padded; (1, 1) is the image as a whole."""
-        return self.canvas.tiles(self.canvas.size(size))

@@ -48,7 +48,10 @@ def test_any_size_comes_back(narrow, some_image, size, canvas, tiles, count, til
     tokenizer, image = narrow(tile_decoding=tile_decoding), some_image(1, *size)
     tokens = tokenizer.encode(image)
     assert (tokens.size, tokens.canvas) == (size, canvas)
-    assert tokenizer.tiles(size) == tiles and tokenizer.code(size).tokens == len(tokens) == count
+    assert (
+        tokenizer.canvas.tiles(tokenizer.canvas.size(size)) == tiles
+        and tokenizer.code(size).tokens == len(tokens) == count
+    )
     assert (tokens.gaussians.mu.abs() <= 1).all()
     assert tokenizer.layout(image).mu.shape == (1, count, 2)
     decoded = tokenizer.decode(tokens)

@@ -58,7 +58,7 @@ def test_presets_have_the_released_number_of_parameters(preset, parameters, deco
 @pytest.mark.parametrize("tile_decoding", ["merged", "separate"])
 def test_sizes(narrow, some_image, size, tiles, tile_decoding):
     tokenizer = narrow(tile_decoding=tile_decoding)
-    assert tokenizer.tiles(size) == tiles
+    assert tokenizer.canvas.tiles(tokenizer.canvas.size(size)) == tiles
     tokens = tokenizer.encode(some_image(1, *size))
     area = size[0] * size[1] / 256**2
     assert tokens.features.shape == (1, max(1, round(16 * area)), 4) and tokens.size == size

@@ -1,21 +1,20 @@
 """The convolutional autoencoder with a codebook: the VQGAN of taming transformers, the paper's VQVAE-f16."""
 
-import torch
 from diffusers import VQModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from gpstoken.baselines.grid import BLOCKS, GridTokenizer, latent_diffusion_blocks
+from gpstoken.baselines.codebook import CodebookTokenizer
+from gpstoken.baselines.grid import BLOCKS, latent_diffusion_blocks
 from gpstoken.limits import at_least, limits
 
 
-class VQAutoencoder(GridTokenizer):
+class VQAutoencoder(CodebookTokenizer):
     """An image to a grid of indices of a learned codebook, and back (Esser et al. 2021, section 3.1).
 
     The defaults are the 1024 codes of ImageNet: a grid of a sixteenth of the sides, 72.14 M parameters.
 
     Attributes:
         factor: pixels along a side of a grid cell.
-        codebook_loss: float[], of the last forward in training; see `latent_terms`.
     """
 
     @limits(codebook_size=at_least(1), latent_channels=at_least(1), **BLOCKS)
@@ -52,50 +51,23 @@ class VQAutoencoder(GridTokenizer):
             "norm_num_groups": norm_num_groups,
             "attention_levels": attention_levels,
         }
-        self.factor, self.channels, self.codebook_size = 2 ** (len(widths) - 1), 1, codebook_size
+        self.factor, self.codebook_size = 2 ** (len(widths) - 1), codebook_size
         self.autoencoder = VQModel(
             latent_channels=latent_channels, num_vq_embeddings=codebook_size, vq_embed_dim=latent_channels, **blocks
         )
-        self.codebook_loss: Tensor | None = None
 
-    def quantise(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The nearest entries of the codebook.
+    @property
+    def quantize(self) -> nn.Module:
+        """The library's codebook."""
+        return self.autoencoder.quantize
 
-        Args:
-            image: float[B, 3, H, W] in [-1, 1].
+    def latents(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] in [-1, 1] to float[B, latent_channels, h, w]."""
+        return self.autoencoder.encode(image).latents
 
-        Returns:
-            (entries float[B, latent_channels, h, w], whose gradient passes to the encoder as it is; the loss of
-            codebook and commitment float[]; indices long[B, h, w]).
-
-        Raises:
-            ValueError: for sides that are not multiples of `factor`.
-        """
-        shape = self.code((image.shape[-2], image.shape[-1])).shape
-        # The library measures distances in float32, whatever the precision around it.
-        entries, loss, (_, _, indices) = self.autoencoder.quantize(self.autoencoder.encode(image).latents)
-        return entries, loss, indices.unflatten(0, (-1, *shape))
-
-    def encode(self, image: Tensor) -> Tensor:
-        """float[B, 3, H, W] in [-1, 1] to indices long[B, H / factor, W / factor] in [0, codebook_size)."""
-        return self.quantise(image)[2]
-
-    def decode(self, tokens: Tensor) -> Tensor:
-        """Indices long[B, h, w] to float[B, 3, factor h, factor w], about [-1, 1] and not clamped.
-
-        Raises:
-            ValueError: for anything but indices of that shape.
-        """
-        if tokens.dim() != 3 or tokens.dtype != torch.long:
-            raise ValueError(f"indices: expected long[B, h, w], got {tokens.dtype} {list(tokens.shape)}")
-        return self._decode(self.autoencoder.quantize.embedding(tokens).movedim(-1, 1))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W]; in training the decoder's gradient passes straight to the encoder."""
-        if not self.training:
-            return super().forward(image)
-        entries, self.codebook_loss, _ = self.quantise(image)
-        return self._decode(entries)
+    def image_of(self, entries: Tensor) -> Tensor:
+        """float[B, latent_channels, h, w] to float[B, 3, H, W], about [-1, 1] and not clamped."""
+        return self.autoencoder.decode(entries, force_not_quantize=True).sample
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
         """The codebook's and the commitment loss, with weight 1 beside the mean reconstruction, as in taming.
@@ -103,7 +75,4 @@ class VQAutoencoder(GridTokenizer):
         mean (sg[e] - z)^2 + beta mean (e - sg[z])^2 for latents z, their entries e and beta = 0.25: the published model
         was trained with beta on the codebook's term and not, as its paper has it, on the encoder's.
         """
-        return {"codebook": (self.codebook_loss, 1.0)}
-
-    def _decode(self, entries: Tensor) -> Tensor:
-        return self.autoencoder.decode(entries, force_not_quantize=True).sample
+        return super().latent_terms(image)

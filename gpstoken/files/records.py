@@ -1,9 +1,9 @@
-"""What token caches and checkpoints of generators both record: a tokenizer, and statistics of channels."""
+"""What token caches and checkpoints of generators record: a tokenizer, its code, and statistics of channels."""
 
 from math import isfinite
 from typing import Any
 
-from gpstoken.limits import Limit, each, text
+from gpstoken.limits import Limit, at_least, each, optional, text
 
 
 def check_tokenizer(name: str, record: Any) -> None:
@@ -16,6 +16,19 @@ def check_tokenizer(name: str, record: Any) -> None:
     MAPPING.check(name, record)
     for part in ("sha256", "path", "class_path"):
         text().check(f"{name}.{part}", record[part])
+
+
+def check_code(name: str, record: Any) -> None:
+    """Refuses what is not {"tokens", "shape", "channels", "codebook_size"}, see `gpstoken.base.Code`.
+
+    Raises:
+        ValueError: that names the value, what is allowed and what it is.
+        KeyError: for what is missing.
+    """
+    MAPPING.check(name, record)
+    each(at_least(1)).check(f"{name}.shape", record["shape"])
+    for part, limit in (("tokens", at_least(1)), ("channels", at_least(1)), ("codebook_size", optional(at_least(1)))):
+        limit.check(f"{name}.{part}", record[part])
 
 
 def check_statistics(name: str, statistics: Any) -> None:

@@ -28,7 +28,7 @@ from gpstoken.provenance import commit, machine, versions
 from gpstoken.training.real_images import DATA_HELP, class_names, read_data
 from gpstoken.training.shards import FORMAT, Plan, encode, samples_of, summarise
 
-VERSION, CACHE_FILE = 1, "cache.json"
+VERSION, CACHE_FILE = 2, "cache.json"
 
 
 def is_cache(folder: Path) -> bool:
@@ -99,6 +99,7 @@ def make_cache(
             "sha256": tokenizer_hash(tokenizer),
             "path": str(options.tokenizer),
         },
+        "code": tokenizer.code((data.image_size, data.image_size))._asdict(),
         "data": described | {"fingerprints": {plan.split: _fingerprint(data, plan.split) for plan in plans}},
         "views": options.views,
         "mirror": not options.no_mirror,
@@ -116,7 +117,7 @@ def make_cache(
     for plan in plans:
         (work / plan.split).mkdir(parents=True, exist_ok=True)
         encode(tokenizer, plan, work, record["identity"], options.batch_size or data.batch_size, data.num_workers)
-    record |= summarise(work, plans)
+    record |= summarise(work, plans, tokenizer.differences)
     record |= {"classes": class_names(data), "commit": commit(), "versions": versions()}
     record["machine"] = machine(options.device)
     with replacing(work / CACHE_FILE) as part:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,7 @@ from gpstoken.base import Tokenizer
 from gpstoken.files.digests import DIGEST, digest
 from gpstoken.files.plain_text import parse_json
 from gpstoken.files.writing import replacing
-from gpstoken.loading import class_path_of
 from gpstoken.metrics.moments import Moments
-from gpstoken.partition import partition
-from gpstoken.tokenizer import GPSToken
 
 FORMAT = "gpstoken.cache"
 
@@ -93,11 +90,11 @@ def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_
                     label = label.repeat_interleave(2)
                 index = torch.arange(first, first + len(label))
                 first += len(label)
-                tokens = tokenise(tokenizer, image.to(device))
+                tokens = tokenizer.pack(image.to(device))
                 for name, tensor in tokens.items():
                     if not torch.isfinite(tensor).all():
                         raise ValueError(f"{plan.split}: {name} of samples {index[0]} to {index[-1]} is not finite")
-                pieces.append({name: tensor.float().cpu() for name, tensor in tokens.items()})
+                pieces.append({name: _stored(tensor) for name, tensor in tokens.items()})
                 pieces[-1] |= {"label": label, "index": index}
                 progress.update(len(label))
             tensors = {name: torch.cat([piece[name] for piece in pieces]).contiguous() for name in pieces[0]}
@@ -107,30 +104,21 @@ def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_
                 part.write_bytes(save(tensors, {FORMAT: json.dumps(described)}))
 
 
-def tokenise(tokenizer: Tokenizer, image: Tensor) -> dict[str, Tensor]:
-    """The tensors of a cache of float[B, 3, H, W]: geometry, layout and features, or the latent of a grid.
-
-    Raises:
-        ValueError: for a tokenizer with other tokens.
-    """
-    if isinstance(tokenizer, GPSToken):
-        # The regions are found once for both.
-        count = max(1, round(tokenizer.num_tokens * image.shape[-2] * image.shape[-1] / tokenizer.image_size**2))
-        minimum, backend, tile = tokenizer.min_region_size, tokenizer.partition_backend, tokenizer.image_size
-        regions = partition(image, count, tokenizer.lambda_, minimum, None, backend, tile)
-        tokens = tokenizer.encode(image, regions=regions)
-        layout = tokenizer.layout(image, regions=regions).to_tensor()
-        return {"geometry": tokens.gaussians.to_tensor(), "layout": layout, "features": tokens.features}
-    latent = tokenizer.encode(image)
-    if not isinstance(latent, Tensor) or latent.dim() != 4:
-        raise ValueError(f"{class_path_of(tokenizer)}: expected a latent float[B, C, h, w], cannot cache its tokens")
-    return {"latent": latent}
+def _stored(tensor: Tensor) -> Tensor:
+    """As it lies in a shard: float32, or int32 of codes."""
+    return tensor.to("cpu", torch.float32 if tensor.is_floating_point() else torch.int32)
 
 
-def summarise(folder: Path, plans: list[Plan]) -> dict[str, Any]:
+def summarise(folder: Path, plans: list[Plan], differences: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """The splits, the number of classes, and mean and deviation of each channel of "train", over samples and places.
 
-    In float64, in one pass over the shards. A channel that never changes (rho of a layout) has deviation 1.
+    In float64, in one pass over the shards. A channel that never changes (rho of a layout) has deviation 1. Codes are
+    no numbers and have no statistics.
+
+    Args:
+        folder: of the shards.
+        plans: the splits.
+        differences: of the tokenizer, see `Tokenizer.differences`.
     """
     splits, moments = {}, {}
     for plan in plans:
@@ -140,8 +128,9 @@ def summarise(folder: Path, plans: list[Plan]) -> dict[str, Any]:
             tensors = load_file(folder / file)
             labels.update(tensors.pop("label").tolist())
             del tensors["index"]
-            if "layout" in tensors:
-                tensors["residual"] = tensors["geometry"].double() - tensors["layout"].double()
+            tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+            for name, (one, other) in differences.items():
+                tensors[name] = tensors[one].double() - tensors[other].double()
             for name, tensor in tensors.items() if plan.split == "train" else ():
                 vectors = tensor.movedim(1, -1) if name == "latent" else tensor
                 moments.setdefault(name, Moments(vectors.shape[-1])).add(vectors.flatten(0, -2))

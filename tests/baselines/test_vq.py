@@ -57,7 +57,7 @@ def test_training_has_the_losses_of_taming_and_a_straight_gradient(tiny, image, 
     with torch.no_grad():
         weight.copy_(torch.arange(15.0).reshape(5, 3))
     fix_latent(tiny, [6.2, 6.6, 8.4])
-    monkeypatch.setattr(tiny, "_decode", lambda entries: entries)
+    monkeypatch.setattr(tiny, "image_of", lambda entries: entries)
     entries = tiny(image)
     assert torch.equal(entries[0, :, 0, 0], torch.tensor([6.0, 7.0, 8.0]))
     value, factor = tiny.latent_terms(image)["codebook"]

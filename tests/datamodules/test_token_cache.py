@@ -24,6 +24,7 @@ WARNINGS = (
 )
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in WARNINGS]
 IDENTITY = "0123"
+CODE = {"tokens": 4, "shape": [4], "channels": 7, "codebook_size": None}
 SHARDS = {"train": (10, 10, 3), "val": (4, 1)}
 
 
@@ -40,7 +41,7 @@ def tensors(first, count, grid):
 
 def write(root, splits=SHARDS, grid=False, **changes):
     record = {
-        "format": "gpstoken.cache", "version": 1, "identity": IDENTITY, "statistics": {},
+        "format": "gpstoken.cache", "version": 2, "identity": IDENTITY, "statistics": {}, "code": CODE,
         "tokenizer": {"class_path": "gpstoken.tokenizer.GPSToken", "sha256": "00", "path": "last.ckpt"},
         "num_classes": 3, "splits": {},
     }  # fmt: skip
@@ -88,6 +89,40 @@ def test_grid_latents(tmp_path):
     batch = next(iter(data.train_dataloader()))
     assert set(batch) == {"latent", "label", "index"}
     assert torch.equal(batch["latent"][:, 1, 2, 0], batch["index"].float())
+
+
+def with_codes(root, codes, dtype=torch.int32):
+    """A cache of one shard of codes, of a codebook of seven."""
+    content = {"codes": torch.tensor(codes, dtype=dtype), "label": torch.arange(len(codes)) % 3}
+    content["index"] = torch.arange(len(codes))
+    write(root, {"train": ()}, code={"tokens": 4, "shape": [2, 2], "channels": 1, "codebook_size": 7})
+    described = {"identity": IDENTITY, "samples": len(codes), DIGEST: digest(content)}
+    save_file(content, root / "train/shard-00000.safetensors", {"gpstoken.cache": json.dumps(described)})
+    record = json.loads((root / "cache.json").read_text())
+    record["splits"]["train"]["shards"] = [{"file": "train/shard-00000.safetensors", "samples": len(codes)}]
+    (root / "cache.json").write_text(json.dumps(record))
+    return TokenCache(str(root), batch_size=2)
+
+
+def test_codes_are_long_however_they_were_kept(tmp_path):
+    batch = next(iter(with_codes(tmp_path, [[[0, 6], [1, 2]], [[3, 4], [5, 0]]]).train_dataloader()))
+    assert batch["codes"].dtype == torch.long and set(batch) == {"codes", "label", "index"}
+    assert sorted(batch["codes"].tolist()) == [[[0, 6], [1, 2]], [[3, 4], [5, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("codes", "dtype", "said"),
+    [
+        ([[[0, 7], [1, 2]]], torch.int32, "expected codes 0 to 6, got 0 to 7"),
+        ([[[0, -1], [1, 2]]], torch.int64, "expected codes 0 to 6, got -1 to 2"),
+        ([[[0, 1], [1, 2]]], torch.float32, "codes is torch.float32"),
+        ([0], torch.int32, "codes is torch.int32"),
+    ],
+)
+def test_codes_that_are_none(tmp_path, codes, dtype, said):
+    with pytest.raises(ValueError, match=f"shard-00000.safetensors: {said}"):
+        with_codes(tmp_path, codes, dtype).batch_size = 1
+        TokenCache(str(tmp_path), batch_size=1).dataset("train")[0]
 
 
 def test_every_sample_once_an_epoch_in_another_order(root):
@@ -229,15 +264,15 @@ def test_no_cache_says_how_to_make_it(tmp_path, root):
     assert f"-o {root}" in refused(root, "found a folder without cache.json")
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", "null", '{"format": "gpstoken.cache", "version": 1}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "null", '{"format": "gpstoken.cache", "version": 2}', "\x00\xff"])
 def test_a_damaged_description(root, content):
     (root / "cache.json").write_text(content)
     refused(root, "cache.json: damaged, or no description of a token cache")
 
 
-@pytest.mark.parametrize(("name", "value"), [("version", 2), ("format", "other")])
+@pytest.mark.parametrize(("name", "value"), [("version", 1), ("format", "other")])
 def test_another_format(tmp_path, name, value):
-    refused(write(tmp_path, **{name: value}), "this code reads gpstoken.cache 1")
+    refused(write(tmp_path, **{name: value}), "this code reads gpstoken.cache 2")
 
 
 def test_shards_that_are_not_as_the_cache_says(root):

@@ -17,9 +17,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from datamodules import Folder, TokenCache
-from gpstoken.base import Tokenizer
-from gpstoken.loading import tokenizer_hash
-from gpstoken.training import cache, shards
+from gpstoken import GPSToken
+from gpstoken import tokenizer as tokenizer_module
+from gpstoken.base import Code, Tokenizer
+from gpstoken.loading import load_tokenizer, tokenizer_hash
+from gpstoken.training import cache
 from tests.faults.forks import forked
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,22 +30,24 @@ VIEWS = 2
 
 
 class Grid(Tokenizer):
-    """Latents [B, 2, h, w]: means of two channels over cells of 8 pixels."""
+    """Means over cells of 8 pixels: latents [B, 2, 4, 4] of two channels, or codes [B, 4, 4] of the first."""
 
-    def __init__(self, rank: int = 4) -> None:
+    def __init__(self, codes: int | None = None) -> None:
         super().__init__()
-        self.config = {"rank": rank}
+        self.config = {"codes": codes}
         self.weight = torch.nn.Parameter(torch.ones(1))
 
     def encode(self, image):
         latent = torch.nn.functional.avg_pool2d(image, 8)[:, :2] * self.weight
-        return latent if self.config["rank"] == 4 else latent.flatten(1)
+        codes = self.config["codes"]
+        return latent if codes is None else ((latent[:, 0] + 1) / 2 * codes).long().clamp(0, codes - 1)
 
     def decode(self, tokens):
         raise NotImplementedError
 
     def code(self, size, num_tokens=None):
-        raise NotImplementedError
+        codes = self.config["codes"]
+        return Code(16, (4, 4), 2 if codes is None else 1, codes)
 
     @property
     def last_layer(self):
@@ -170,7 +174,7 @@ def test_what_a_cache_says_of_itself(arguments, tokenizer, save, tmp_path):
             "labels": {"0": 2, "1": 1},
         },
     }
-    assert (record["format"], record["version"], record["views"], record["mirror"]) == ("gpstoken.cache", 1, 2, True)
+    assert (record["format"], record["version"], record["views"], record["mirror"]) == ("gpstoken.cache", 2, 2, True)
     assert (record["num_classes"], record["data"]["class_path"]) == (2, "datamodules.Folder")
     assert record["data"]["init_args"]["image_size"] == 32
     assert {"commit", "versions", "machine"} <= record.keys()
@@ -220,15 +224,15 @@ def test_grid_latents(arguments, grid, photos, tmp_path):
 
 def killed_in_its_second_shard(arguments):
     """`gpstoken cache`, whose process kills itself."""
-    tokenise, calls = shards.tokenise, []
+    pack, calls = GPSToken.pack, []
 
-    def tokenise_and_die(*both):
+    def pack_and_die(*both):
         calls.append(1)
         if len(calls) == 4:
             os.kill(os.getpid(), signal.SIGKILL)
-        return tokenise(*both)
+        return pack(*both)
 
-    shards.tokenise = tokenise_and_die
+    GPSToken.pack = pack_and_die
     return cache.main(arguments)
 
 
@@ -241,8 +245,8 @@ def test_killed_and_gone_on_with_gives_the_bytes_of_the_unbroken_call(arguments,
     assert [path for path in parts.rglob("*") if path.is_file()] == [first]
     written = first.stat().st_mtime_ns
     images = []
-    tokenise = shards.tokenise
-    monkeypatch.setattr(shards, "tokenise", lambda *both: images.append(len(both[1])) or tokenise(*both))
+    pack = GPSToken.pack
+    monkeypatch.setattr(GPSToken, "pack", lambda *both: images.append(len(both[1])) or pack(*both))
     cache.main(arguments(killed))
     assert sum(images) == 12 + 3  # all but the eight samples of the first shard
     assert "going on after 8 of 20 samples of train" in capsys.readouterr().out
@@ -317,11 +321,17 @@ def test_regions_are_found_once_a_batch_and_tiles_are_kept(tokenizer, monkeypatc
     image = torch.rand(2, 3, 64, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1  # two tiles
     with torch.no_grad():
         tokens, layout = tokenizer.encode(image), tokenizer.layout(image)
-        monkeypatch.setattr("gpstoken.tokenizer.partition", None)
-        found = shards.tokenise(tokenizer, image)
+        counted = []
+        find = tokenizer_module.partition
+        monkeypatch.setattr(tokenizer_module, "partition", lambda *all: counted.append(1) or find(*all))
+        found = tokenizer.pack(image)
+    assert counted == [1]
     assert torch.equal(found["layout"], layout.to_tensor()) and found["layout"].shape == (2, 16, 5)
     assert torch.equal(found["geometry"], tokens.gaussians.to_tensor())
     assert torch.equal(found["features"], tokens.features)
+    back = tokenizer.unpack(found)
+    assert torch.equal(back.features, tokens.features)
+    assert torch.equal(back.gaussians.to_tensor(), tokens.gaussians.to_tensor())  # they are valid as they are
 
 
 def test_data_without_validation(arguments, photos, tmp_path):
@@ -341,9 +351,20 @@ def test_tokens_that_are_no_numbers(arguments, save, make_module, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_tokens_of_another_form(arguments, grid, tmp_path):
-    with pytest.raises(ValueError, match=r"Grid: expected a latent float\[B, C, h, w\]"):
-        cache.main(arguments(tmp_path / "cache", checkpoint=grid(rank=2)))
+def test_codes_are_whole_numbers_without_statistics(arguments, grid, tmp_path):
+    path = grid(codes=3)
+    cache.main(arguments(tmp_path / "cache", "--no-mirror", checkpoint=path))
+    record = json.loads((tmp_path / "cache" / "cache.json").read_text())
+    assert record["code"] == {"tokens": 16, "shape": [4, 4], "channels": 1, "codebook_size": 3}
+    assert record["statistics"] == {}
+    arrays = whole(tmp_path / "cache")
+    assert arrays["codes"].dtype == np.int32 and arrays["codes"].shape == (10, 4, 4)
+    tokenizer = load_tokenizer(path)
+    samples = TokenCache(str(tmp_path / "cache"), batch_size=5).dataset("val")
+    data = Folder(str(tmp_path / "photos"), image_size=32, batch_size=2, prepared=str(tmp_path / "prepared"))
+    for index in range(3):
+        (expected,) = tokenizer.encode(data.dataset("val")[index]["image"][None])
+        assert samples[index]["codes"].dtype == torch.long and torch.equal(samples[index]["codes"], expected)
 
 
 @pytest.mark.parametrize(

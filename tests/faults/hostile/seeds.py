@@ -22,8 +22,9 @@ from gpstoken.stage_model import AVERAGED
 
 IDENTITY = "0123"
 CACHE = {
-    "format": "gpstoken.cache", "version": 1, "identity": IDENTITY, "num_classes": 3,
+    "format": "gpstoken.cache", "version": 2, "identity": IDENTITY, "num_classes": 3,
     "tokenizer": {"class_path": "gpstoken.tokenizer.GPSToken", "init_args": {}, "sha256": "00", "path": "last.ckpt"},
+    "code": {"tokens": 3, "shape": [3], "channels": 7, "codebook_size": None},
     "statistics": {"layout": {"mean": [0.0] * 5, "std": [1.0] * 5}, "features": {"mean": [0.0, 0.5], "std": [1.0, 2]}},
 }  # fmt: skip
 CONFIG = {

@@ -1,0 +1,72 @@
+"""What the convolutional tokenizers with a learned codebook share: tokens are indices of its entries."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from gpstoken.baselines.grid import GridTokenizer
+
+
+class CodebookTokenizer(GridTokenizer):
+    """Base of the tokenizers whose grid cell is the index of the nearest entry of a codebook (VQ-VAE, 2017).
+
+    Attributes:
+        quantize: diffusers' `VectorQuantizer`, whose `embedding` is the codebook.
+        codebook_loss: float[], of the last forward in training; see `latent_terms`.
+    """
+
+    channels = 1
+    quantize: nn.Module
+    codebook_loss: Tensor | None = None
+
+    @abstractmethod
+    def latents(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] in [-1, 1] to what is quantised, float[B, C, h, w]."""
+
+    @abstractmethod
+    def image_of(self, entries: Tensor) -> Tensor:
+        """Entries of the codebook float[B, C, h, w] to float[B, 3, H, W], about [-1, 1] and not clamped."""
+
+    def quantise(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The nearest entries of the codebook.
+
+        Args:
+            image: float[B, 3, H, W] in [-1, 1].
+
+        Returns:
+            (entries float[B, C, h, w], whose gradient passes to the encoder as it is; the loss of codebook and
+            commitment float[]; indices long[B, h, w]).
+
+        Raises:
+            ValueError: for sides that are not multiples of `factor`.
+        """
+        shape = self.code((image.shape[-2], image.shape[-1])).shape
+        # The library measures distances in float32, whatever the precision around it.
+        entries, loss, (_, _, indices) = self.quantize(self.latents(image))
+        return entries, loss, indices.unflatten(0, (-1, *shape))
+
+    def encode(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] in [-1, 1] to indices long[B, H / factor, W / factor] in [0, codebook_size)."""
+        return self.quantise(image)[2]
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Indices long[B, h, w] to float[B, 3, factor h, factor w], about [-1, 1] and not clamped.
+
+        Raises:
+            ValueError: for anything but indices of that shape.
+        """
+        if tokens.dim() != 3 or tokens.dtype != torch.long:
+            raise ValueError(f"indices: expected long[B, h, w], got {tokens.dtype} {list(tokens.shape)}")
+        return self.image_of(self.quantize.embedding(tokens).movedim(-1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstructs float[B, 3, H, W]; in training the decoder's gradient passes straight to the encoder."""
+        if not self.training:
+            return super().forward(image)
+        entries, self.codebook_loss, _ = self.quantise(image)
+        return self.image_of(entries)
+
+    def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """The codebook's and the commitment loss of the last forward in training, with weight 1."""
+        return {"codebook": (self.codebook_loss, 1.0)}

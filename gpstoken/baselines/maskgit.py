@@ -1,0 +1,132 @@
+"""The convolutional autoencoder of MaskGIT (Chang et al. 2022), whose codes also TiTok and One-D-Piece decode to."""
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from diffusers.models.autoencoders.vae import VectorQuantizer
+from torch import Tensor, nn
+
+from gpstoken.baselines.codebook import CodebookTokenizer
+from gpstoken.baselines.grid import BLOCKS
+from gpstoken.limits import at_least, limits
+
+EPSILON = 1e-6
+COMMITMENT = 0.25  # beta of VQ-VAE, on the encoder's term
+
+
+class MaskGITAutoencoder(CodebookTokenizer):
+    """An image to a grid of indices of a learned codebook, and back, by convolutions alone.
+
+    The defaults are the 1024 codes of ImageNet: a grid of a sixteenth of the sides, 54.51 M parameters.
+
+    Attributes:
+        encoder: images in [0, 1] to latents.
+        decoder: entries of the codebook to images in [0, 1].
+        factor: pixels along a side of a grid cell.
+    """
+
+    @limits(
+        codebook_size=at_least(1),
+        latent_channels=at_least(1),
+        **{name: BLOCKS[name] for name in ("block_out_channels", "layers_per_block", "norm_num_groups")},
+    )
+    def __init__(
+        self,
+        codebook_size: int = 1024,
+        latent_channels: int = 256,
+        block_out_channels: tuple[int, ...] = (128, 128, 256, 256, 512),
+        layers_per_block: int = 2,
+        norm_num_groups: int = 32,
+    ) -> None:
+        """Makes an untrained autoencoder.
+
+        Args:
+            codebook_size: entries of the codebook.
+            latent_channels: numbers of an entry.
+            block_out_channels: width of each level, finest first; each level but the last halves the sides.
+            layers_per_block: residual blocks a level, and between encoder and decoder in each.
+            norm_num_groups: groups of every group norm.
+
+        Raises:
+            ValueError: if the groups do not divide a width.
+        """
+        super().__init__()
+        widths = tuple(block_out_channels)
+        if odd := [width for width in widths if width % norm_num_groups]:
+            raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
+        self.config = {
+            "codebook_size": codebook_size,
+            "latent_channels": latent_channels,
+            "block_out_channels": widths,
+            "layers_per_block": layers_per_block,
+            "norm_num_groups": norm_num_groups,
+        }
+        self.factor, self.codebook_size = 2 ** (len(widths) - 1), codebook_size
+        self.encoder = _encoder(widths, latent_channels, layers_per_block, norm_num_groups)
+        self.quantize = VectorQuantizer(codebook_size, latent_channels, COMMITMENT, legacy=False)
+        self.decoder = _decoder(widths, latent_channels, layers_per_block, norm_num_groups)
+
+    def latents(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] in [-1, 1] to float[B, latent_channels, h, w]."""
+        return self.encoder((image + 1) / 2)
+
+    def image_of(self, entries: Tensor) -> Tensor:
+        """float[B, latent_channels, h, w] to float[B, 3, H, W], about [-1, 1] and not clamped."""
+        return 2 * self.decoder(entries) - 1
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution."""
+        return self.decoder[-1].weight
+
+    def networks(self) -> list[nn.Module]:
+        """Encoder, codebook and decoder."""
+        return list(self.children())
+
+
+class ResidualBlock(nn.Module):
+    """norm, swish, conv 3x3, twice, all without biases.
+
+    Where the width changes, the shortcut is a convolution of what the block has computed, not of its input, so that the
+    block has no path around it: the published weights are of that form.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
+        """Makes the block; `groups` are those of its norms."""
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, in_channels, EPSILON)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(groups, out_channels, EPSILON)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        widens = in_channels != out_channels
+        self.shortcut = nn.Conv2d(out_channels, out_channels, 1, bias=False) if widens else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[B, in_channels, H, W] to float[B, out_channels, H, W]."""
+        hidden = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        return hidden + (x if self.shortcut is None else self.shortcut(hidden))
+
+
+def _encoder(widths: tuple[int, ...], latent_channels: int, blocks: int, groups: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1, bias=False)]
+    for number, (before, width) in enumerate(pairwise((widths[0], *widths))):
+        layers += [nn.AvgPool2d(2)] if number else []
+        layers += _blocks(before, width, blocks, groups)
+    layers += _blocks(widths[-1], widths[-1], blocks, groups)
+    head = nn.Conv2d(widths[-1], latent_channels, 1)
+    return nn.Sequential(*layers, nn.GroupNorm(groups, widths[-1], EPSILON), nn.SiLU(), head)
+
+
+def _decoder(widths: tuple[int, ...], latent_channels: int, blocks: int, groups: int) -> nn.Sequential:
+    widths = widths[::-1]
+    layers: list[nn.Module] = [nn.Conv2d(latent_channels, widths[0], 3, padding=1)]
+    layers += _blocks(widths[0], widths[0], blocks, groups)
+    for number, (before, width) in enumerate(pairwise((widths[0], *widths))):
+        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, before, 3, padding=1)] if number else []
+        layers += _blocks(before, width, blocks, groups)
+    head = nn.Conv2d(widths[-1], 3, 3, padding=1)
+    return nn.Sequential(*layers, nn.GroupNorm(groups, widths[-1], EPSILON), nn.SiLU(), head)
+
+
+def _blocks(before: int, width: int, count: int, groups: int) -> list[nn.Module]:
+    return [ResidualBlock(before if number == 0 else width, width, groups) for number in range(count)]
