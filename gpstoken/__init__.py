@@ -1,11 +1,12 @@
 """GPSToken: images as 2-D Gaussians with texture features, and two-stage generation on top.
 
-Start reading at `gpstoken.tokenizer`, then `gpstoken.generator`.
+Start reading at `gpstoken.tokenizer`, then `gpstoken.generators.two_stage`.
 """
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from gpstoken.base import Generator
 from gpstoken.gaussians import Gaussians
 from gpstoken.images import load_image, save_image
 from gpstoken.partition import partition
@@ -14,9 +15,19 @@ from gpstoken.tokenizer import GPSToken
 from gpstoken.tokens import Tokens
 
 if TYPE_CHECKING:
-    from gpstoken.generator import Generator
+    from gpstoken.generators.loading import load_generator
 
-__all__ = ["GPSToken", "Gaussians", "Generator", "Tokens", "load_image", "partition", "save_image", "splat"]
+__all__ = [
+    "GPSToken",
+    "Gaussians",
+    "Generator",
+    "Tokens",
+    "load_generator",
+    "load_image",
+    "partition",
+    "save_image",
+    "splat",
+]
 
 try:
     __version__ = version("gpstoken")
@@ -26,10 +37,10 @@ except PackageNotFoundError:  # a source tree on the path, not installed
 
 def __getattr__(name: str) -> Any:
     # timm, which the generator's network is made of, takes seven seconds to import: tokenizing does not wait for it.
-    if name == "Generator":
-        from gpstoken.generator import Generator
+    if name == "load_generator":
+        from gpstoken.generators.loading import load_generator
 
-        return Generator
+        return load_generator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

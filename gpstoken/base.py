@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -102,13 +102,43 @@ class Generator(nn.Module, ABC):
 
     Attributes:
         config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the generator.
+        network: what is trained, and called once or many times a sample.
         num_classes: number of classes; labels are 0 to num_classes - 1.
+        name: of the stage that it is, where a generator is made of several.
+        given: names of the packed parts that an earlier stage makes for it.
         options: the options of `sample`, a frozen dataclass of the family's own; its defaults are the published ones.
     """
 
     config: dict[str, Any]
+    network: nn.Module
     num_classes: int
+    name: ClassVar[str] = "generator"
+    given: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A generator without training, of `config`."""
+        return cls(**config)
+
+    @property
+    def stages(self) -> dict[str, "Generator"]:
+        """The generators that are trained apart, in the order in which they sample, by name."""
+        return {self.name: self}
+
+    def complete(self, tokenizer: Tokenizer, layout: Any = None) -> "Generator":
+        """The generator of images that this one is, or is the last stage of.
+
+        Args:
+            tokenizer: of whose tokens it is.
+            layout: what a stage before it makes, for a family that has one.
+
+        Raises:
+            ValueError: if it lacks such a stage, or has none.
+        """
+        if layout is not None:
+            raise ValueError(f"generator: {type(self).__name__} takes no layout")
+        return self
 
     def prepare(self, record: Mapping[str, Any]) -> None:
         """Takes from the description of a token cache what the tokens need, such as the statistics of channels.
@@ -124,7 +154,7 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
-        """The training loss of each sample, float[B].
+        """The training loss of each sample, float[B]; in evaluation mode without what training alone leaves to chance.
 
         Args:
             batch: samples of a token cache: packed tokens by name, "label" long[B].
@@ -143,9 +173,38 @@ class Generator(nn.Module, ABC):
             options: of the class `options`.
 
         Raises:
-            ValueError: for labels or options out of range.
+            ValueError: for labels out of range.
         """
 
     @abstractmethod
-    def calls(self, options: Any) -> int:
-        """Evaluations of the network that one sample takes; guidance takes two where it is on."""
+    def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
+        """What it makes during its training, in few steps.
+
+        Args:
+            labels: long[B].
+            batch: the parts `given`, of real samples of these classes.
+            steps: of the sampler, at most.
+        """
+
+    @abstractmethod
+    def calls(self, options: Any) -> int | None:
+        """Evaluations of the networks that a batch of samples takes; None where the sampler decides on the way."""
+
+    @abstractmethod
+    def inputs(self, batch: int) -> dict[str, Tensor]:
+        """Arguments of one evaluation of `network` by name, for counting and timing."""
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The parts that the network repeats, which a training on many devices shares one by one."""
+        return ()
+
+    def check_labels(self, labels: Tensor, indices: Sequence[int]) -> None:
+        """Refuses labels that are no class, and another number of them than of indices.
+
+        Raises:
+            ValueError: that says which.
+        """
+        if labels.dim() != 1 or bool(((labels < 0) | (labels >= self.num_classes)).any()):
+            raise ValueError(f"labels: expected long[B] of 0 to {self.num_classes - 1}, got {labels.tolist()}")
+        if len(indices) != len(labels):
+            raise ValueError(f"indices: expected one a label, got {len(indices)} for {len(labels)} labels")

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -181,7 +181,13 @@ def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
-def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weights: dict[str, Tensor]) -> Module:
+def build(
+    path: str | Path,
+    kind: type[Module],
+    config: Mapping[str, Any],
+    weights: dict[str, Tensor],
+    make: Callable[[Mapping[str, Any]], Module] | None = None,
+) -> Module:
     """A network out of a file, in evaluation mode; memory is taken when the file is known to fill it.
 
     Args:
@@ -189,6 +195,7 @@ def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weigh
         kind: class of the network.
         config: arguments of its constructor.
         weights: its state dict.
+        make: makes the network of `config`; default: the constructor.
 
     Raises:
         ValueError: if the constructor refuses an argument, such as one that this version does not have, or naming the
@@ -196,16 +203,18 @@ def build(path: str | Path, kind: type[Module], config: Mapping[str, Any], weigh
     """
     if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
         raise ValueError(f"{path}: the arguments of {kind.__name__} must be a mapping, got a {type(config).__name__}")
-    for name, value in config.items():
+    make = make or (lambda config: kind(**config))
+    nested = [part for part in config.values() if isinstance(part, Mapping)]
+    for name, value in (item for part in (config, *nested) for item in part.items()):
         # Every block has tensors: a small file must not have millions of them made.
         blocks = len(value) if isinstance(value, list | tuple) else value if name in LOOPS else 0
         if isinstance(blocks, int) and blocks > max(FEW, len(weights)):
             raise ValueError(f"{path}: {name} is {value!r}, but the file has {len(weights)} tensors alone")
     try:
         with torch.device("meta"):
-            check(path, weights, kind(**config).state_dict())
-        network = kind(**config)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            check(path, weights, make(config).state_dict())
+        network = make(config)
+    except (TypeError, ValueError, RuntimeError, OverflowError, KeyError) as error:
         raise ValueError(f"{path}: {reason(error).removeprefix(f'{path}: ')}") from error
     network.load_state_dict(weights)
     return network.eval()

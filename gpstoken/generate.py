@@ -17,9 +17,10 @@ from tqdm import tqdm
 from gpstoken.devices import peak_memory_mb, to_device
 from gpstoken.files.locks import locked
 from gpstoken.files.writing import check_writable
-from gpstoken.flow import Sampling
 from gpstoken.flow.settings import LAST_STEPS
-from gpstoken.generator import Generator
+from gpstoken.generators.calls import Calls
+from gpstoken.generators.loading import Loaded, load_generator
+from gpstoken.generators.options import NONE, sampling_options
 from gpstoken.metrics import to_uint8
 from gpstoken.provenance import commit, file_hash, machine, versions
 from gpstoken.sample_files import SampleFiles
@@ -46,43 +47,37 @@ def main(arguments: list[str]) -> int:
     for name, number in (("-n", options.n), ("--batch-size", options.batch_size)):
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, got {number}")
-    low, high = options.guidance_interval
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"--guidance-interval: expected 0 <= LOW <= HIGH <= 1, got {low:g} {high:g}")
-    sampling = {"sampler": options.sampler, "method": options.method, "steps": options.steps}
-    sampling |= {"diffusion_limit": options.diffusion_limit, "last_step": options.last_step}
-    guidance = {"guidance": options.guidance, "guidance_interval": (low, high), "seed": options.seed}
-    guidance["layout_guidance"] = options.layout_guidance
-    integration = asdict(Sampling(**sampling))  # refused here, not after the checkpoints are read
-    generator = Generator.from_checkpoint(options.checkpoint, options.layout, options.tokenizer)
-    classes = parse_classes(options.classes, generator.num_classes)
-    generator = to_device(generator, options.device)
+    loaded = load_generator(options.checkpoint, options.layout, options.tokenizer)
+    how = sampling_options(loaded.generator, vars(options))
+    classes = parse_classes(options.classes, loaded.generator.num_classes)
+    for network in (loaded.generator, loaded.tokenizer):
+        to_device(network, options.device)
     if torch.device(options.device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(options.device)  # several commands may share a process
     origin = machine(options.device)
     identity = {
         "samples": options.n,
         "classes": classes,
-        "sampling": integration | guidance,
+        "sampling": asdict(how) | {"seed": options.seed},
         "group": GROUP,
         "device": origin["device"],
         "layout_file_sha256": file_hash(options.layout) if options.layout else None,
-        "generator": generator.record,
+        "generator": loaded.record,
     }
     labels = [classes[number % len(classes)] for number in range(options.n)]
     check_writable(options.output)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with locked(options.output, "gpstoken generate"):
         files = SampleFiles(options.output, identity, labels, GROUP)
-        _write(generator, files, classes, sampling | guidance, origin, options)
+        _write(loaded, files, classes, how, origin, options)
     return 0
 
 
 def _write(
-    generator: Generator,
+    loaded: Loaded,
     files: SampleFiles,
     classes: list[int],
-    how: dict[str, Any],
+    how: Any,
     origin: dict[str, Any],
     options: argparse.Namespace,
 ) -> None:
@@ -93,19 +88,16 @@ def _write(
 
     def images(group: int) -> np.ndarray:
         try:
-            return group_images(generator, classes, group, **how)
+            return group_images(loaded, classes, group, options.seed, how)
         except ValueError as error:
             raise ValueError(f"{options.checkpoint}: {error}") from error
 
-    def calls_so_far() -> int:
-        return sum(stage.calls for stage in generator.stages.values())
-
-    cost = _generate(images, files, -(-options.batch_size // GROUP), calls_so_far)
-    calls = {name: stage.calls for name, stage in generator.stages.items()}
+    calls = Calls(loaded.generator)
+    cost = _generate(images, files, -(-options.batch_size // GROUP), calls)
     files.finish(
         cost
         | {
-            "network_calls": calls,
+            "network_calls": calls.calls,
             "peak_memory_mb": peak_memory_mb(options.device),
             "commit": commit(),
             "versions": versions(),
@@ -113,7 +105,7 @@ def _write(
         }
     )
     made, seconds = cost["samples_in_this_run"], cost["seconds"]
-    images_now = f"{made} of them made now in {seconds:.1f} s by {sum(calls.values())} network calls"
+    images_now = f"{made} of them made now in {seconds:.1f} s by {calls.total} network calls"
     print(f"{options.output}: {options.n} images of {len(set(files.labels))} classes, {images_now}")
 
 
@@ -136,14 +128,15 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
     return classes
 
 
-def group_images(generator: Generator, classes: Sequence[int], group: int, **options: Any) -> np.ndarray:
+def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, how: Any) -> np.ndarray:
     """All images of a group.
 
     Args:
-        generator: makes them.
+        loaded: makes them.
         classes: sample i has class classes[i % len(classes)].
         group: its number; it has the samples from GROUP * group on.
-        **options: of `Generator.sample`.
+        seed: of all that is random.
+        how: options of the generator.
 
     Returns:
         uint8[GROUP, H, W, 3], rounded.
@@ -152,16 +145,17 @@ def group_images(generator: Generator, classes: Sequence[int], group: int, **opt
         ValueError: if a value is not finite.
     """
     indices = range(GROUP * group, GROUP * (group + 1))
-    labels = torch.tensor([classes[index % len(classes)] for index in indices])
-    image = generator.decode(generator.sample(labels, indices, **options))
+    device = next(loaded.tokenizer.parameters()).device
+    labels = torch.tensor([classes[index % len(classes)] for index in indices], device=device)
+    with torch.no_grad():
+        parts = loaded.generator.sample(labels, indices, seed, how)
+        image = loaded.tokenizer.decode(loaded.tokenizer.unpack(parts))
     if not torch.isfinite(image).all():
         raise ValueError(f"samples {indices[0]} to {indices[-1]}: some values are not finite")
     return to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _generate(
-    images: Callable[[int], np.ndarray], files: SampleFiles, together: int, calls: Callable[[], int]
-) -> dict[str, Any]:
+def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together: int, calls: Calls) -> dict[str, Any]:
     """Makes the missing groups, `together` of them between writes; what it took, for the manifest."""
     groups = files.missing()
     made = sum(len(files.samples(group)) for group in groups)
@@ -186,13 +180,13 @@ def _generate(
 
 
 @contextmanager
-def _beating(bar: tqdm, calls: Callable[[], int]) -> Iterator[None]:
+def _beating(bar: tqdm, calls: Calls) -> Iterator[None]:
     """Shows the network calls so far: the images of a group are done all at once, on a CPU after minutes."""
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(PERIOD):
-            bar.set_postfix_str(f"{calls()} network calls")
+            bar.set_postfix_str(f"{calls.total} network calls")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -205,25 +199,24 @@ def _beating(bar: tqdm, calls: Callable[[], int]) -> Iterator[None]:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gpstoken generate", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of the texture, one_stage or grid stage")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of the stage whose tokens are decoded")
     layout = "checkpoint of the layout stage, or a .safetensors file of layouts by class"
     parser.add_argument("--layout", type=Path, metavar="CKPT", help=layout)
     parser.add_argument("--tokenizer", type=Path, metavar="CKPT", help="default: the one the stage was trained with")
     parser.add_argument("--classes", default="all", metavar="LIST", help="such as 0-4,7, taken in turn; default: all")
     parser.add_argument("-n", "--n", type=int, required=True, metavar="N", help="number of samples")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="goes on if killed")
-    parser.add_argument("--sampler", choices=("sde", "ode"), default="sde", help="default: sde")
-    parser.add_argument("--method", default="euler", help="euler (default) or heun; of the ode also midpoint, dopri5")
-    parser.add_argument("--steps", type=int, default=250, metavar="N", help="default: 250")
+    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 of a flow, 12 of a masked generator")
+    parser.add_argument("--sampler", choices=("sde", "ode"), help="of a flow; default: sde")
+    parser.add_argument("--method", help="of a flow: euler (default) or heun; of the ode also midpoint, dopri5")
     limit = "largest D(t) dt of the sde (default: 0.1); none: unstable first steps, as released"
-    parser.add_argument("--diffusion-limit", type=_number_or_none, default=0.1, metavar="X|none", help=limit)
-    parser.add_argument(
-        "--last-step", choices=LAST_STEPS, default="mean", help="of the sde; default: mean, as released"
-    )
-    parser.add_argument("--guidance", type=float, default=1.5, metavar="SCALE", help="default: 1.5; 1 is none")
+    parser.add_argument("--diffusion-limit", type=_number_or_none, metavar="X|none", help=limit)
+    parser.add_argument("--last-step", choices=LAST_STEPS, help="of the sde; default: mean, as released")
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help="of a flow; default: 1.5; 1 is none")
     interval = "times of the guidance, 0 noise and 1 image; default: 0.2 1.0"
-    parser.add_argument("--guidance-interval", type=float, nargs=2, default=(0.2, 1.0), metavar="T", help=interval)
-    parser.add_argument("--layout-guidance", type=float, default=1.0, metavar="SCALE", help="default: 1, none")
+    parser.add_argument("--guidance-interval", type=float, nargs=2, metavar="T", help=interval)
+    parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="of two stages; default: 1, none")
+    parser.add_argument("--temperature", type=float, metavar="T", help="of a masked generator; default: 4.5")
     parser.add_argument("--seed", type=int, default=0, help="of all noise; default: 0")
     batch = f"images held between writes, rounded up to {GROUP}s (default: 64); the files are the same for any"
     parser.add_argument("--batch-size", type=int, default=64, metavar="N", help=batch)
@@ -231,5 +224,5 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _number_or_none(text: str) -> float | None:
-    return None if text == "none" else float(text)
+def _number_or_none(text: str) -> float | str:
+    return NONE if text == NONE else float(text)

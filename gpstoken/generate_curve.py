@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="gpstoken generate-curve", description=__doc__, epilog="Other options are those of gpstoken generate."
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a texture, one_stage or grid stage")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the stage whose tokens are decoded")
     parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--last", action="store_true", help="the last snapshot alone")

@@ -1,14 +1,18 @@
-"""A trained tokenizer of any class of this package from its checkpoint, and what identifies it."""
+"""A trained tokenizer of any class of this package from its checkpoint, and what identifies it and other classes."""
 
 import hashlib
 import importlib
 import json
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from gpstoken import checkpoints
-from gpstoken.base import Tokenizer
+from gpstoken.base import Generator, Tokenizer
+
+Face = TypeVar("Face", Tokenizer, Generator)
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -30,15 +34,15 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise FileNotFoundError(f"{path}: no such checkpoint of a tokenizer; `gpstoken fit --output RUN` makes it")
     class_path, config, weights = checkpoints.read_tokenizer(path)
     try:
-        kind = _tokenizer_class(class_path)
+        kind = class_of(class_path, Tokenizer)
     except (ImportError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return checkpoints.build(path, kind, config, weights)
 
 
-def class_path_of(tokenizer: Tokenizer) -> str:
-    """Module and name of a tokenizer's class, as checkpoints have it."""
-    return f"{type(tokenizer).__module__}.{type(tokenizer).__qualname__}"
+def class_path_of(network: nn.Module) -> str:
+    """Module and name of the class of a tokenizer or a generator, as checkpoints have it."""
+    return f"{type(network).__module__}.{type(network).__qualname__}"
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
@@ -54,8 +58,16 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
     return digest.hexdigest()
 
 
-def _tokenizer_class(class_path: object) -> type[Tokenizer]:
-    # A file from elsewhere must not choose what is imported: modules of this package alone.
+def class_of(class_path: object, face: type[Face]) -> type[Face]:
+    """The class that a file names.
+
+    Args:
+        class_path: module and name. A file from elsewhere must not choose what is imported: of this package alone.
+        face: `Tokenizer` or `Generator`, which it must be.
+
+    Raises:
+        ValueError: for anything else.
+    """
     module, _, name = class_path.rpartition(".") if isinstance(class_path, str) else ("", "", "")
     if module.split(".")[0] != "gpstoken" or not all(part.isidentifier() for part in module.split(".")):
         named = repr(class_path)[:80] if isinstance(class_path, str) else f"a {type(class_path).__name__}"
@@ -64,6 +76,6 @@ def _tokenizer_class(class_path: object) -> type[Tokenizer]:
         found = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
         raise ValueError(f"names {class_path}, which cannot be imported ({error})") from error
-    if not isinstance(found, type) or not issubclass(found, Tokenizer):
-        raise ValueError(f"names {class_path}, which is no tokenizer")
+    if not isinstance(found, type) or not issubclass(found, face):
+        raise ValueError(f"names {class_path}, which is no {face.__name__.lower()}")
     return found

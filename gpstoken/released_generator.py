@@ -13,9 +13,10 @@ import torch
 
 from gpstoken.checkpoints import read_released, write_plain
 from gpstoken.files.plain_text import read_yaml
+from gpstoken.generators.loading import AVERAGED, describe
+from gpstoken.generators.two_stage import GEOMETRY, Texture
 from gpstoken.loading import class_path_of, tokenizer_hash
 from gpstoken.sit import SiT
-from gpstoken.stage_model import AVERAGED
 from gpstoken.tokenizer import GPSToken
 
 
@@ -49,7 +50,7 @@ def convert(
     tokenizer_options: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> None:
-    """Writes texture.ckpt and tokenizer.ckpt, which `Generator.from_checkpoint` reads, into a folder.
+    """Writes texture.ckpt and tokenizer.ckpt, which `load_generator` reads, into a folder.
 
     Args:
         texture: safetensors of the texture generator, averaged weights or raw ones.
@@ -66,26 +67,21 @@ def convert(
     with torch.device("meta"):  # to draw weights that the file replaces takes longer than all the rest
         network = SiT.from_preset("gpstoken_texture", **overrides)
     weights = read_released(texture, network.state_dict())
-    network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    generator = Texture(network)
     trained_on = GPSToken.from_pretrained(tokenizer, tokenizer_preset, **tokenizer_options or {})
     mean, std = read_statistics(statistics, network.config["channels"])
     output.mkdir(parents=True, exist_ok=True)
     described = {"class_path": class_path_of(trained_on), "init_args": trained_on.config}
     place = output / "tokenizer.ckpt"
-    weights = {f"tokenizer.{name}": tensor for name, tensor in trained_on.state_dict().items()}
-    write_plain(place, {"tokenizer": described, "state_dict": weights, "global_step": 0})
-    generator = {
-        "stage": "texture",
-        "network": network.config,
-        "path": "linear",
-        "prediction": "velocity",
-        "statistics": {"mean": mean, "std": std},
-        "tokenizer": described | {"sha256": tokenizer_hash(trained_on), "path": str(place)},
-        "training": {},
-    }
-    weights = {f"{AVERAGED}{name}": tensor for name, tensor in network.state_dict().items()}
+    tokenizer_weights = {f"tokenizer.{name}": tensor for name, tensor in trained_on.state_dict().items()}
+    write_plain(place, {"tokenizer": described, "state_dict": tokenizer_weights, "global_step": 0})
+    entry = describe(generator, described | {"sha256": tokenizer_hash(trained_on), "path": str(place)}, None)
+    weights = {f"network.{name}": tensor.float() for name, tensor in weights.items()}
+    weights |= {"mean": torch.tensor(mean), "std": torch.tensor(std)}
+    weights["widths"] = torch.tensor([GEOMETRY, len(mean) - GEOMETRY])
     # The release does not say for how many steps it was trained.
-    write_plain(output / "texture.ckpt", {"generator": generator, "state_dict": weights, "global_step": 0})
+    content = {f"{AVERAGED}{name}": tensor for name, tensor in weights.items()}
+    write_plain(output / "texture.ckpt", {"generator": entry, "state_dict": content, "global_step": 0})
 
 
 def read_statistics(path: Path, channels: int) -> tuple[list[float], list[float]]:

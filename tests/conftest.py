@@ -13,9 +13,9 @@ if not torch.cuda.is_available():
 
 # Tests whose results another instruction set, number of threads or batch may round otherwise: `make test-numeric`.
 NUMERIC = (
-    "baselines", "calibrate", "flow", "metrics", "partition", "splat",
-    "test_gaussians.py", "test_generator.py", "test_losses.py", "test_perceptual.py", "test_released_generator.py",
-    "test_rewrites.py", "test_sit.py", "test_stages.py", "test_tokenizer.py", "test_tokenizer_golden.py",
+    "baselines", "calibrate", "flow", "generators", "metrics", "partition", "splat",
+    "test_gaussians.py", "test_losses.py", "test_perceptual.py", "test_released_generator.py",
+    "test_rewrites.py", "test_sit.py", "test_tokenizer.py", "test_tokenizer_golden.py",
     "training/test_averaging.py", "training/test_cache.py", "training/test_evaluate.py", "training/test_loss_terms.py",
     "training/test_latent_terms.py", "training/test_precision.py", "training/test_training_resume.py",
 )  # fmt: skip
@@ -100,12 +100,15 @@ def some_image():
     return make
 
 
+# Class, parts and their channels, network.
 NARROW_STAGES = {
-    "layout": {"channels": 5, "shape": [8]},
-    "texture": {"channels": 9, "shape": [8], "layout_channels": 5},
-    "one_stage": {"channels": 9, "shape": [8]},
-    "grid": {"channels": 4, "shape": [4, 4], "patch_size": 2},
-}
+    "layout": ("two_stage.Layout", {"layout": 5}, {"channels": 5, "shape": [8]}),
+    "texture": (
+        "two_stage.Texture", {"residual": 5, "features": 4}, {"channels": 9, "shape": [8], "layout_channels": 5},
+    ),
+    "one_stage": ("flow.Flow", {"geometry": 5, "features": 4}, {"channels": 9, "shape": [8]}),
+    "grid": ("flow.Flow", {"latent": 4}, {"channels": 4, "shape": [4, 4], "patch_size": 2}),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -115,8 +118,10 @@ def narrow_generator(tmp_path_factory):
     "tokenizer" is a GPSToken, "autoencoder" a KLAutoencoder, the stages as `gpstoken.training.snapshots` writes them.
     """
     from gpstoken import GPSToken
+    from gpstoken.base import Generator
     from gpstoken.baselines.kl import KLAutoencoder
-    from gpstoken.loading import class_path_of, tokenizer_hash
+    from gpstoken.generators.loading import AVERAGED, describe
+    from gpstoken.loading import class_of, class_path_of, tokenizer_hash
     from gpstoken.sit import SiT
 
     folder = tmp_path_factory.mktemp("generator")
@@ -132,7 +137,7 @@ def narrow_generator(tmp_path_factory):
             paths[name] = folder / f"{name}.ckpt"
             torch.save({"tokenizer": entry, "state_dict": weights, "global_step": 3}, paths[name])
             described[name] = entry | {"sha256": tokenizer_hash(tokenizer), "path": str(paths[name])}
-        for stage, config in NARROW_STAGES.items():
+        for stage, (kind, parts, config) in NARROW_STAGES.items():
             network = SiT(**config, width=16, depth=1, heads=2, num_classes=3)
             for parameter in network.parameters():  # as made it predicts zero
                 parameter.data += 0.1 * torch.randn_like(parameter)
@@ -140,16 +145,14 @@ def narrow_generator(tmp_path_factory):
             # sigma about .3, |rho| small, centres all over the canvas
             mean = [0.3, 0.3, 0.0, 0.0, 0.0] if stage in ("layout", "one_stage") else [0.0] * 5
             std = [0.1, 0.1, 1.0, 0.5, 0.5] if stage == "layout" else [0.05] * 5
-            statistics = {
-                "mean": (mean + [0.1] * channels)[:channels] if stage != "grid" else [0.1] * channels,
-                "std": (std + [0.8] * channels)[:channels] if stage != "grid" else [0.8] * channels,
-            }
-            entry = {
-                "stage": stage, "network": network.config, "path": "linear", "prediction": "velocity",
-                "statistics": statistics, "tokenizer": described["autoencoder" if stage == "grid" else "tokenizer"],
-                "training": {"batch_size": 4},
-            }  # fmt: skip
-            weights = {f"averaged.module.{key}": value for key, value in network.state_dict().items()}
+            mean = (mean + [0.1] * channels)[:channels] if stage != "grid" else [0.1] * channels
+            std = (std + [0.8] * channels)[:channels] if stage != "grid" else [0.8] * channels
+            generator = class_of(f"gpstoken.generators.{kind}", Generator)(network, tuple(parts))
+            generator.mean.copy_(torch.tensor(mean))
+            generator.std.copy_(torch.tensor(std))
+            generator.widths.copy_(torch.tensor(list(parts.values())))
+            entry = describe(generator, described["autoencoder" if stage == "grid" else "tokenizer"], 4)
+            weights = {f"{AVERAGED}{key}": value for key, value in generator.state_dict().items()}
             paths[stage] = folder / f"{stage}.ckpt"
             torch.save({"generator": entry, "state_dict": weights, "global_step": 7}, paths[stage])
     return paths

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ import torch
 from PIL import Image
 
 from gpstoken import cli, generate
+from gpstoken.base import Generator
+from gpstoken.generators.loading import Loaded
+from gpstoken.generators.two_stage import TwoStageSampling
 from gpstoken.metrics.samples import count, read_batches
 
 # What differs between two runs of one command
@@ -28,35 +30,48 @@ def levels(label, index, place, rows=16, seed=0):
     return np.random.default_rng((label, index, place, rows, seed)).random((8, 6, 3)) * 255
 
 
-class Fake:
-    """In the place of `Generator`, with the same interface."""
+class Fake(Generator):
+    """A generator whose tokens are images of known levels; `Same` makes them images."""
 
+    name = "grid"
     num_classes = 5
+    options = TwoStageSampling
     pause = 0.0
 
-    def __init__(self, checkpoint="a"):
-        self.record = {"kind": "grid", "stages": {"grid": {"sha256": Path(checkpoint).read_text(), "heads": 2}}}
-        self.stages = {"grid": SimpleNamespace(calls=0)}
+    def __init__(self):
+        super().__init__()
+        self.network = torch.nn.Identity()
         self.drawn = []
 
     @classmethod
-    def from_checkpoint(cls, checkpoint, layout=None, tokenizer=None):
+    def load(cls, checkpoint, layout=None, tokenizer=None):
         if not Path(checkpoint).exists():
             raise FileNotFoundError(f"{checkpoint}: no such checkpoint")
-        cls.last, cls.given = cls(checkpoint), (layout, tokenizer)
-        return cls.last
+        cls.last, cls.given = cls(), (layout, tokenizer)
+        record = {"class_path": "fake", "stages": {"grid": {"sha256": Path(checkpoint).read_text(), "heads": 2}}}
+        return Loaded(cls.last, Same(), record)
 
-    def to(self, device):
-        torch.zeros(1, device=device)
-        return self
-
-    def sample(self, labels, indices, seed, steps, **options):
+    def sample(self, labels, indices, seed, options):
         time.sleep(self.pause)
-        self.stages["grid"].calls += steps
+        for _ in range(options.steps):
+            self.network(labels)
         self.drawn += list(indices)
         pairs = enumerate(zip(labels.tolist(), indices, strict=True))
         values = [levels(label, index, place, len(labels), seed) for place, (label, index) in pairs]
-        return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2) / 127.5 - 1
+        return {"image": torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2) / 127.5 - 1}
+
+    loss = preview = calls = inputs = None
+
+
+class Same(torch.nn.Module):
+    """A tokenizer whose tokens are the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def unpack(self, parts):
+        return parts["image"]
 
     def decode(self, tokens):
         return tokens
@@ -64,7 +79,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    monkeypatch.setattr(generate, "Generator", Fake)
+    monkeypatch.setattr(generate, "load_generator", Fake.load)
     monkeypatch.chdir(tmp_path)
     Path("a.ckpt").write_text("abc")
     Path("b.ckpt").write_text("def")
@@ -297,7 +312,11 @@ def test_what_is_not_ours_is_left_alone(fake, capsys):
         (["a.ckpt", "-n", 1, "--method", "dopri5"], "sampling: method must be one of euler, heun, got 'dopri5'"),
         (
             ["a.ckpt", "-n", 1, "--guidance-interval", 0.5, 0.2],
-            "--guidance-interval: expected 0 <= LOW <= HIGH <= 1, got 0.5 0.2",
+            "sampling: guidance_interval must be 0 <= LOW <= HIGH <= 1, got 0.5 0.2",
+        ),
+        (
+            ["a.ckpt", "-n", 1, "--temperature", 2],
+            "--temperature: Fake has no such option, it has --steps, --sampler, --method, ",
         ),
         (["a.ckpt", "-n", 1, "--device", "abacus"], "--device abacus: "),
     ],
@@ -309,7 +328,7 @@ def test_bad_input_is_one_line_and_exit_code_2(fake, arguments, said, capsys):
 
 
 def test_values_that_are_no_colours_are_refused(fake, monkeypatch, capsys):
-    monkeypatch.setattr(Fake, "decode", lambda self, tokens: tokens / 0)
+    monkeypatch.setattr(Same, "decode", lambda self, tokens: tokens / 0)
     assert run("a.ckpt", "-n", 3, "-o", "out") == 2
     assert capsys.readouterr().err.splitlines()[-1] == "gpstoken: a.ckpt: samples 0 to 15: some values are not finite"
     # Nothing is kept that would stand in the way of better options.
@@ -328,7 +347,7 @@ def test_lists_of_classes(text, expected):
 @pytest.mark.parametrize(
     ("stage", "calls"),
     # two groups of four SDE steps in each stage
-    [("texture", {"layout": 8, "texture": 8}), ("one_stage", {"one_stage": 8}), ("grid", {"grid": 8})],
+    [("texture", {"layout": 8, "texture": 8}), ("one_stage", {"generator": 8}), ("grid", {"generator": 8})],
 )
 def test_a_real_generator(narrow_generator, tmp_path, stage, calls):
     common = [narrow_generator[stage], "-n", 20, "--steps", 4, "--classes", "0,2"]
@@ -345,6 +364,6 @@ def test_a_real_generator(narrow_generator, tmp_path, stage, calls):
 
 if __name__ == "__main__":  # what test_killed_in_the_middle kills
     Fake.pause = 0.3
-    generate.Generator = Fake
+    generate.load_generator = Fake.load
     for output in sys.argv[1:]:
         threading.Thread(target=generate.main, args=[[*MANY, "-o", output]]).start()

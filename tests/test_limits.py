@@ -10,7 +10,10 @@ import datamodules
 from gpstoken import GPSToken, cli
 from gpstoken.baselines.dc import DCAutoencoder
 from gpstoken.baselines.kl import KLAutoencoder
+from gpstoken.baselines.maskgit import MaskGITAutoencoder
 from gpstoken.baselines.vq import VQAutoencoder
+from gpstoken.generators.flow import Flow
+from gpstoken.generators.masked import MaskedGenerator
 from gpstoken.sit import SiT
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, TokenizerModule
 from gpstoken.training.generator_module import GeneratorModule
@@ -19,12 +22,13 @@ from gpstoken.training.sample_pictures import SamplePictures
 from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
-    GPSToken, SiT, KLAutoencoder, VQAutoencoder, DCAutoencoder, TokenizerModule, GeneratorModule, AveragedWeights,
-    LastCheckpoint, MetricsFile, ReconstructionPictures, SamplePictures, Snapshots,
+    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, DCAutoencoder, MaskedGenerator, Flow,
+    TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures,
+    SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
-NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "network": nn.Identity(), "channels": 5, "shape": (8,)}
-NEEDED["stage"] = "layout"
+NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}
+NEEDED |= {"network": SiT(5, (8,), width=8, depth=1, heads=1), "parts": ("layout",)}
 
 
 def arguments_of(kind):
@@ -72,7 +76,7 @@ def test_what_no_argument_can_be_is_refused_in_one_line(kind, name, value):
         (GPSToken, "width", 100), (TokenizerModule, "accumulate", -1), (TokenizerModule, "accumulate", 0),
         (TokenizerModule, "adversarial_start", -1), (TokenizerModule, "discriminator_channels", 0),
         (TokenizerModule, "perceptual_weight", -1.0), (TokenizerModule, "adversarial_weight", math.nan),
-        (AveragedWeights, "decay", math.nan), (GeneratorModule, "class_dropout", 2.0), (datamodules.Folder, "root", ""),
+        (AveragedWeights, "decay", math.nan), (Flow, "class_dropout", 2.0), (datamodules.Folder, "root", ""),
     ],
 )  # fmt: skip
 def test_what_was_accepted_once_is_refused(kind, name, value):

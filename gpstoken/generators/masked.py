@@ -1,13 +1,13 @@
 """MaskGIT (Chang et al. 2022): a bidirectional transformer fills in masked codes, the surest first, in a few steps."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 
 from gpstoken.base import Generator
@@ -27,6 +27,14 @@ class MaskedSampling:
 
     steps: int = 12
     temperature: float = 4.5
+
+
+class Transformer(BertForMaskedLM):
+    """BERT, from words to what it gives every word at every place."""
+
+    def forward(self, words: Tensor) -> Tensor:
+        """long[B, N] to float[B, N, words]."""
+        return super().forward(input_ids=words).logits
 
 
 class MaskedGenerator(Generator):
@@ -95,7 +103,7 @@ class MaskedGenerator(Generator):
         )
         self.label_smoothing, self.least_masked = label_smoothing, least_masked
         self.mask = codebook_size + num_classes
-        self.network = BertForMaskedLM(
+        self.network = Transformer(
             BertConfig(
                 vocab_size=self.mask + 1,
                 hidden_size=width,
@@ -150,6 +158,7 @@ class MaskedGenerator(Generator):
         In each step every masked code is drawn from what the network gives it; the codes whose probability, with
         noise, is least are masked again, as many as the cosine of the progress says, and at least one until the last.
         """
+        self.check_labels(labels, indices)
         noise = SampleNoise(seed, indices, (2, self.length), labels.device)
         words = torch.full((len(labels), self.length), self.mask, device=labels.device)
         for step in range(options.steps):
@@ -177,7 +186,20 @@ class MaskedGenerator(Generator):
         """One a step."""
         return options.steps
 
+    def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
+        """As `sample`, in as many steps as published at most."""
+        how = MaskedSampling(steps=min(steps, MaskedSampling.steps))
+        return self.sample(labels, range(len(labels)), 0, how)
+
+    def inputs(self, batch: int) -> dict[str, Tensor]:
+        """All codes masked."""
+        return {"words": torch.full((batch, 1 + self.length), self.mask)}
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """BERT's layers."""
+        return self.network.bert.encoder.layer
+
     def _logits(self, words: Tensor, labels: Tensor) -> Tensor:
         """Of every word at the places of the codes, float[B, length, words]; the class is the word before them."""
         words = torch.cat([labels[:, None] + self.codebook_size, words], dim=1)
-        return self.network(input_ids=words).logits[:, 1:].float()
+        return self.network(words)[:, 1:].float()

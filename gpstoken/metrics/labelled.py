@@ -174,7 +174,7 @@ def _facts(samples: LabelledImages) -> dict[str, Any]:
     if "tokenizer" not in generator:
         raise ValueError(f"{samples.path.with_suffix('.json')}: names no tokenizer")
     tokenizer = generator["tokenizer"]
-    facts = {"number of samples": len(samples.labels), "kind": generator.get("kind")}
+    facts = {"number of samples": len(samples.labels), "family": generator.get("class_path")}
     facts["tokenizer"] = tokenizer.get("sha256", tokenizer) if isinstance(tokenizer, dict) else tokenizer
     for part, entries in {"sampling": sampling, **generator.get("stages", {})}.items():
         facts |= {

@@ -19,7 +19,7 @@ from gpstoken.base import Tokenizer
 from gpstoken.devices import to_device
 from gpstoken.files.writing import replacing
 from gpstoken.profiling.counting import Counts, count, network_counts, parameter_counts
-from gpstoken.profiling.inputs import network_arguments, photographs, picture
+from gpstoken.profiling.inputs import photographs, picture
 from gpstoken.profiling.memory import inference_bytes, training_bytes
 from gpstoken.profiling.rows import Row, read_row
 from gpstoken.profiling.shapes import without_weights
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     row = read_row(options.experiment)
     device = _device(options.device)
     try:
-        record = count_tokenizer(row, options) if row.kind == "tokenizer" else count_network(row, options)
+        record = count_tokenizer(row, options) if row.kind == "tokenizer" else count_generator(row, options)
         measured = None if options.count_only else measure_row(row, options, device)
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(str(row.path)) else f"{row.path}: {error}") from error
@@ -66,7 +66,7 @@ def count_tokenizer(row: Row, options: argparse.Namespace) -> dict[str, Any]:
     tokenizer.train()
     training = training_bytes(tokenizer, lambda: F.mse_loss(tokenizer(batch), batch))
     return {
-        **_head(row, options),
+        **_head(row, options, row.arguments()),
         "parameters": {**parameters, "as_paper": _as_paper(options.row, parameters["total"])},
         "counts": {"encoder": _counts(encoder), "decoder": _counts(decoder)},
         "paper_convention": paper_convention(options.row, encoder, decoder),
@@ -86,18 +86,18 @@ def count_directions(tokenizer: Tokenizer, size: int) -> tuple[dict[str, int], C
     return parameter_counts(tokenizer, encoding, decoding), encoder, decoder
 
 
-def count_network(row: Row, options: argparse.Namespace) -> dict[str, Any]:
-    """The record of one network of a generator, but for what is measured."""
-    network = without_weights(row.build, row.arguments())
-    counts = network_counts(network)
+def count_generator(row: Row, options: argparse.Namespace) -> dict[str, Any]:
+    """The record of one stage of a generator, but for what is measured."""
+    generator = without_weights(row.build, ())
+    counts, network = network_counts(generator), generator.network
     total = sum(parameter.numel() for parameter in network.parameters())
 
-    given = network_arguments(network, INFERENCE_BATCH)
-    inference = inference_bytes(network, lambda: network(*given), *given)
-    batch = network_arguments(network.train(), options.train_batch_size)
-    training = training_bytes(network, lambda: F.mse_loss(network(*batch), batch[0]))
+    given = generator.inputs(INFERENCE_BATCH)
+    inference = inference_bytes(network, lambda: network(**given), *given.values())
+    batch = generator.train().inputs(options.train_batch_size)
+    training = training_bytes(network, lambda: network(**batch).float().square().mean())
     return {
-        **_head(row, options),
+        **_head(row, options, generator.config),
         "parameters": {"total": total, "encoder": None, "decoder": None, "other": None, "as_paper": None},
         "counts": {"network": _counts(counts), "calls": facts(options.row).get("network_evaluations")},
         "paper_convention": None,
@@ -122,24 +122,24 @@ def measure_row(row: Row, options: argparse.Namespace, device: torch.device) -> 
     """Times the row with random weights, and on a CUDA device takes the peaks of memory."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = to_device(row.build().eval(), str(device))
+        built = to_device(row.build().eval(), str(device))
     precision = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
     if options.compile:
-        called = network.networks() if row.kind == "tokenizer" else [network]
+        called = built.networks() if row.kind == "tokenizer" else [built.network]
         for one in called:
             one.compile()
 
     if row.kind == "tokenizer":
         start = photographs(options.batch_size, options.image_size).to(device)
-        parts = {"encode": network.encode, "decode": network.decode}
+        parts = {"encode": built.encode, "decode": built.decode}
     else:
-        start, *more = (value.to(device) for value in network_arguments(network, options.batch_size))
-        parts = {"network": lambda x: network(x, *more)}
+        (first, start), *more = ((name, value.to(device)) for name, value in built.inputs(options.batch_size).items())
+        parts = {"network": lambda value: built.network(**{first: value}, **dict(more))}
     with precision:
         measured = measure(parts, start, options.repeats, device)
         peak = None
         if device.type == "cuda":
-            peak = _training_peak(row, network.train(), options, device)
+            peak = _training_peak(row, built.train(), options, device)
     return {
         "device": machine(device)["device"],
         "precision": options.precision,
@@ -162,22 +162,22 @@ def facts(row: str) -> dict[str, Any]:
     return _all_facts().get(row, {})
 
 
-def _training_peak(row: Row, network: nn.Module, options: argparse.Namespace, device: torch.device) -> float | None:
+def _training_peak(row: Row, built: nn.Module, options: argparse.Namespace, device: torch.device) -> float | None:
     if row.kind == "tokenizer":
         images = photographs(options.train_batch_size, options.image_size).to(device)
-        return training_peak_mb(network, lambda: network(images), images)
-    given = [value.to(device) for value in network_arguments(network, options.train_batch_size)]
-    return training_peak_mb(network, lambda: network(*given), given[0])
+        return training_peak_mb(built, lambda: F.mse_loss(built(images).float(), images), device)
+    given = {name: value.to(device) for name, value in built.inputs(options.train_batch_size).items()}
+    return training_peak_mb(built.network, lambda: built.network(**given).float().square().mean(), device)
 
 
-def _head(row: Row, options: argparse.Namespace) -> dict[str, Any]:
+def _head(row: Row, options: argparse.Namespace, arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "row": options.row,
         "group": "efficiency",
         "scale": options.scale,
         "kind": row.kind,
         "experiment": str(row.path),
-        "config": {"class_path": row.class_path, "init_args": row.arguments()},
+        "config": {"class_path": row.class_path, "init_args": arguments},
         "image_size": options.image_size if row.kind == "tokenizer" else None,
     }
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpstoken.profiling.inputs import network_arguments
+from gpstoken.base import Generator
 from gpstoken.profiling.shapes import counting
 
 
@@ -72,9 +72,9 @@ def parameter_counts(network: nn.Module, encoding: set[int], decoding: set[int])
     return {name: sum(sizes.get(one, 0) for one in part) for name, part in parts.items()}
 
 
-def network_counts(network: nn.Module) -> Counts:
-    """Multiply-adds of one evaluation of a generator's network without weights (see `shapes`), for one sample."""
-    return count(partial(network, *network_arguments(network, 1)))[1]
+def network_counts(generator: Generator) -> Counts:
+    """Multiply-adds of one evaluation of the network of a generator without weights (see `shapes`), for one sample."""
+    return count(partial(generator.network, **generator.inputs(1)))[1]
 
 
 class _Watch(TorchFunctionMode):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpstoken.images import centre_square
 from gpstoken.photos import read_photo
@@ -48,19 +48,3 @@ def picture(batch: int, size: int) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return torch.rand(1, 3, size, size).mul_(2).sub_(1).expand(batch, -1, -1, -1).contiguous()
-
-
-def network_arguments(network: nn.Module, batch: int) -> tuple[Tensor, ...]:
-    """Arguments of one call of a generator's network: x, t, label, and a layout where it takes one.
-
-    Raises:
-        ValueError: if the network does not say the shape of its samples.
-    """
-    if not hasattr(network, "sample_shape"):
-        raise ValueError(f"{type(network).__name__}: has no sample_shape, so that no input can be made for it")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        x, t = torch.randn(batch, *network.sample_shape), torch.rand(batch)
-        label = torch.zeros(batch, dtype=torch.long)
-        channels = getattr(network, "layout_channels", 0)
-        return (x, t, label, torch.rand(batch, *network.shape, channels)) if channels else (x, t, label)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from gpstoken.base import Tokenizer
+from gpstoken.base import Generator, Tokenizer
 from gpstoken.files.plain_text import read_yaml
 
-KINDS = {"tokenizer": "tokenizer", "network": "generator"}  # argument of the row's module -> kind of the row
+KINDS = {"tokenizer": Tokenizer, "generator": Generator}  # argument of the row's module, and what it is
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Row:
     Attributes:
         path: the YAML.
         kind: "tokenizer" or "generator".
-        class_path: of the tokenizer or of the generator's network, as the YAML has it.
-        init_args: its arguments, as the YAML has them.
+        class_path: of the tokenizer or the generator, as the YAML has it.
+        init_args: its arguments, as the YAML has them; of a part within it the arguments alone.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class Row:
     init_args: dict[str, Any]
 
     def build(self, **overrides: Any) -> nn.Module:
-        """An untrained tokenizer or network.
+        """An untrained tokenizer or generator.
 
         Args:
             overrides: arguments that differ from the row's.
@@ -40,8 +40,9 @@ class Row:
             ValueError: if the class is not one of this package and of that kind, or refuses the arguments.
         """
         try:
-            return self.class_()(**self.init_args | overrides)
-        except (TypeError, ValueError) as error:
+            kind, arguments = self.class_(), self.init_args | overrides
+            return kind.from_config(arguments) if issubclass(kind, Generator) else kind(**arguments)
+        except (TypeError, ValueError, KeyError) as error:
             raise ValueError(f"{self.path}: {self.class_path}: {' '.join(str(error).split())}") from error
 
     def arguments(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Row:
             found = getattr(importlib.import_module(module), name, None)
         except ModuleNotFoundError as error:
             raise ValueError(f"names {self.class_path}, which cannot be imported ({error})") from error
-        wanted = Tokenizer if self.kind == "tokenizer" else nn.Module
+        wanted = KINDS[self.kind]
         if not isinstance(found, type) or not issubclass(found, wanted):
             raise ValueError(f"names {self.class_path}, which is no {wanted.__name__}")
         return found
@@ -76,7 +77,7 @@ def read_row(path: Path) -> Row:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no YAML, or names neither a tokenizer nor a network.
+        ValueError: if it is no YAML, or names neither a tokenizer nor a generator.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such row; those there are lie in experiments/tokenizers and /generators")
@@ -85,6 +86,13 @@ def read_row(path: Path) -> Row:
         arguments = content["model"]["init_args"]
         kind = next(kind for kind in KINDS if kind in arguments)
         part = arguments[kind]
-        return Row(path, KINDS[kind], str(part["class_path"]), dict(part.get("init_args") or {}))
+        given = {name: _plain(value) for name, value in (part.get("init_args") or {}).items()}
+        return Row(path, kind, str(part["class_path"]), given)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise ValueError(f"{path}: no row: expected model.init_args.tokenizer or .network with a class_path") from error
+        raise ValueError(
+            f"{path}: no row: expected model.init_args.tokenizer or .generator with a class_path"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    return dict(value.get("init_args") or {}) if isinstance(value, dict) and "class_path" in value else value

@@ -6,7 +6,6 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpstoken.devices import peak_memory_mb
@@ -79,15 +78,15 @@ def summary(rounds: dict[str, list[float]], batch_size: int) -> dict[str, float 
     }
 
 
-def training_peak_mb(network: nn.Module, forward: Callable[[], Tensor], target: Tensor) -> float | None:
-    """Peak in MiB of two training steps (squared error, Adam) on a CUDA device; None where its memory is too small."""
+def training_peak_mb(network: nn.Module, loss: Callable[[], Tensor], device: torch.device) -> float | None:
+    """Peak in MiB of two training steps by Adam on a CUDA device; None where its memory is too small."""
     optimiser = torch.optim.Adam([parameter for parameter in network.parameters() if parameter.requires_grad])
-    torch.cuda.reset_peak_memory_stats(target.device)
+    torch.cuda.reset_peak_memory_stats(device)
     try:
         for _ in range(2):  # the moments come with the first
             optimiser.zero_grad()
-            F.mse_loss(forward().float(), target).backward()
+            loss().backward()
             optimiser.step()
     except torch.cuda.OutOfMemoryError:
         return None
-    return peak_memory_mb(target.device)
+    return peak_memory_mb(device)

@@ -18,11 +18,15 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from gpstoken.base import Generator
 from gpstoken.devices import peak_memory_mb
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.writing import replacing
 from gpstoken.generate import GROUP, group_images
-from gpstoken.generator import Generator
+from gpstoken.generators.calls import Calls
+from gpstoken.generators.loading import load_generator
+from gpstoken.generators.options import sampling_options
+from gpstoken.loading import class_of
 from gpstoken.profiling.counting import network_counts
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.provenance import check_named, commit, machine, versions
@@ -41,15 +45,15 @@ def main(arguments: list[str]) -> int:
         ValueError: if a run is unfinished, or a measurement fails; says which.
     """
     parser = argparse.ArgumentParser(prog="gpstoken cost", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a texture, one_stage or grid stage")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the stage whose tokens are decoded")
     parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="JSON", help="result file, ROW.json")
     parser.add_argument("--row", required=True, help="name of the row")
     parser.add_argument("--scale", required=True, help="scale of the runs, printed beside every number")
     parser.add_argument("--iterations", type=int, default=20, help="of training that are timed (default: 20)")
     parser.add_argument("--groups", type=int, default=2, help=f"of {GROUP} samples that are timed (default: 2)")
-    parser.add_argument("--steps", type=int, default=250, help="of the sampler (default: 250)")
-    parser.add_argument("--guidance", type=float, default=1.5, help="scale (default: 1.5)")
+    parser.add_argument("--steps", type=int, help="of the sampler (default: the generator's own)")
+    parser.add_argument("--guidance", type=float, help="scale (default: the generator's own)")
     options = parser.parse_args(arguments)
     for name in ("iterations", "groups"):
         if getattr(options, name) < 1:
@@ -103,7 +107,7 @@ def _training(run: Path, iterations: int) -> dict[str, Any]:
     )  # fmt: skip
     trainer.fit(cli.model, cli.datamodule)
     seconds = [after - before for before, after in zip(watch.ends[WARM_UP - 1 :], watch.ends[WARM_UP:], strict=False)]
-    network = cli.model.network
+    generator = cli.model.generator
     return {
         "iterations_per_second": 1 / median(seconds),
         "slowest_iterations_per_second": 1 / max(seconds),
@@ -111,33 +115,35 @@ def _training(run: Path, iterations: int) -> dict[str, Any]:
         "iterations": len(seconds),
         "batch_size": cli.datamodule.batch_size,
         "peak_memory_mb": peak_memory_mb(cli.model.device),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "gmacs": network_counts(without_weights(partial(type(network), **network.config), ())).total / 1e9,
+        "parameters": sum(parameter.numel() for parameter in generator.network.parameters()),
+        "gmacs": network_counts(without_weights(partial(generator.from_config, generator.config), ())).total / 1e9,
         "device": machine(cli.model.device)["device"],
     }
 
 
-def _inference(run: Path, layout: Path | None, groups: int, steps: int, guidance: float) -> dict[str, Any]:
-    generator = Generator.from_checkpoint(run / "last.ckpt", None if layout is None else layout / "last.ckpt")
+def _inference(
+    run: Path, layout: Path | None, groups: int, steps: int | None, guidance: float | None
+) -> dict[str, Any]:
+    loaded = load_generator(run / "last.ckpt", None if layout is None else layout / "last.ckpt")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator = generator.to(device)
-
-    classes = range(generator.num_classes)
-    group_images(generator, classes, 0, steps=3, guidance=guidance)
-    for stage in generator.stages.values():
-        stage.calls = stage.rows = 0
+    for network in (loaded.generator, loaded.tokenizer):
+        network.to(device)
+    classes = range(loaded.generator.num_classes)
+    first, how = (sampling_options(loaded.generator, {"guidance": guidance, "steps": number}) for number in (3, steps))
+    group_images(loaded, classes, 0, 0, first)
+    calls = Calls(loaded.generator)
     start = time.perf_counter()
     for number in range(groups):
-        group_images(generator, classes, number, steps=steps, guidance=guidance)
+        group_images(loaded, classes, number, 0, how)
     seconds = time.perf_counter() - start
     return {
         "samples_per_second": groups * GROUP / seconds,
         "samples": groups * GROUP,
         "group": GROUP,
-        "steps": steps,
-        "guidance": guidance,
-        "network_calls": {name: stage.calls // groups for name, stage in generator.stages.items()},
-        "network_rows_a_sample": {name: stage.rows / (groups * GROUP) for name, stage in generator.stages.items()},
+        "steps": how.steps,
+        "guidance": getattr(how, "guidance", None),
+        "network_calls": {name: number // groups for name, number in calls.calls.items()},
+        "network_rows_a_sample": {name: number / (groups * GROUP) for name, number in calls.rows.items()},
         "peak_memory_mb": peak_memory_mb(device),
     }
 
@@ -145,9 +151,9 @@ def _inference(run: Path, layout: Path | None, groups: int, steps: int, guidance
 def _stage(run: Path) -> str:
     path = run / "config.yaml"
     try:
-        return str(read_yaml(path)["model"]["init_args"]["stage"])
+        return class_of(read_yaml(path)["model"]["init_args"]["generator"]["class_path"], Generator).name
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not of a generator's stage, there is no model.init_args.stage in it") from error
+        raise ValueError(f"{path}: not of a generator, there is no model.init_args.generator in it") from error
 
 
 def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a stage of the generator is trained: flow matching on cached tokens, with an average of the weights."""
+"""How a generator is trained: its own loss on cached tokens, with an average of the weights."""
 
 from pathlib import Path
 from typing import Any
@@ -9,67 +9,48 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gpstoken.flow import flow_loss, training_interval
+from gpstoken.base import Generator
+from gpstoken.generators.loading import check_stage, describe
 from gpstoken.limits import limits
-from gpstoken.sit import SiT
-from gpstoken.stage_model import check_stage
-from gpstoken.stages import GEOMETRY, channel_statistics, condition_of, data_of, normalise
 from gpstoken.training.module_limits import GENERATOR_MODULE
 from gpstoken.training.sharding import keep_whole, shard
 
 
 class GeneratorModule(LightningModule):
-    """Trains one stage on the batches of `datamodules.TokenCache`.
+    """Trains a generator, or one stage of it, on the batches of `datamodules.TokenCache`.
 
-    Batches are {"geometry": float[B, N, 5], "layout": float[B, N, 5], "features": float[B, N, C], "label": long[B],
-    "index": long[B]}, of a grid {"latent": float[B, C, h, w], "label", "index"}.
+    Batches are {"label": long[B], "index": long[B]} with the packed tokens by name, such as "geometry", "layout":
+    float[B, N, 5] and "features": float[B, N, C], "latent": float[B, C, h, w] of a grid, or "codes": long[B, ...].
 
-    The average is a part of the module, not a callback's copy, so that it is sharded and saved as the network is.
+    The average is a part of the module, not a callback's copy, so that it is sharded and saved as the generator is.
     """
 
     @limits(**GENERATOR_MODULE)
     def __init__(
         self,
-        network: SiT,
-        stage: str,
+        generator: Generator,
         learning_rate: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
-        class_dropout: float = 0.1,
         decay: float = 0.9999,
-        path: str = "linear",
-        prediction: str = "velocity",
         compile: bool = False,
     ) -> None:
-        """Makes the module; the statistics of the latents come with the token cache when training starts.
+        """Makes the module; what the generator must know of the tokens comes with their cache when training starts.
 
         Args:
-            network: the SiT of the stage.
-            stage: "layout", "texture", "one_stage" or "grid", see `gpstoken.stages`.
+            generator: of any family.
             learning_rate: AdamW's, constant (SiT 1e-4).
             betas: AdamW's.
             weight_decay: AdamW's (SiT 0).
-            class_dropout: share of samples whose class is hidden, for classifier-free guidance.
             decay: of the averaged weights (SiT 0.9999).
-            path: "linear", "gvp" or "vp".
-            prediction: what the network predicts, "velocity", "score" or "noise".
             compile: compile the network with torch.compile.
         """
         super().__init__()
-        wanted, dimensions = (GEOMETRY if stage == "texture" else 0), (2 if stage == "grid" else 1)
-        if network.layout_channels != wanted:
-            raise ValueError(f"layout_channels: expected {wanted} for stage {stage}, got {network.layout_channels}")
-        if len(network.shape) != dimensions:
-            raise ValueError(f"shape: expected {dimensions} numbers for stage {stage}, got {list(network.shape)}")
-        self.network, self.stage = network, stage
+        self.generator = generator
         self.learning_rate, self.betas, self.weight_decay = learning_rate, betas, weight_decay
-        self.class_dropout, self.path, self.prediction = class_dropout, path, prediction
         self.compile_network = compile
-        self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay)).requires_grad_(False)
+        self.averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay)).requires_grad_(False)
         self.described: dict[str, Any] | None = None
-        # Buffers: they must be where the latents are, and the same in a run that goes on.
-        self.register_buffer("mean", torch.zeros(network.config["channels"]))
-        self.register_buffer("std", torch.ones(network.config["channels"]))
 
     @property
     def accumulate(self) -> int:
@@ -77,47 +58,34 @@ class GeneratorModule(LightningModule):
         return self.trainer.accumulate_grad_batches
 
     def setup(self, stage: str) -> None:
-        """Takes the statistics and the tokenizer's identity from the token cache.
+        """Tells the generator of the tokens, and notes whose they are.
 
         Raises:
-            ValueError: if the cache is of another kind of tokens than the stage and its network.
+            ValueError: if the cache is of another kind of tokens than the generator.
         """
         record = self.trainer.datamodule.record
-        mean, std = channel_statistics(self.stage, record["statistics"])
-        config = self.network.config
-        if len(mean) != config["channels"]:
-            raise ValueError(f"network: {config['channels']} channels, but {self.stage} latents have {len(mean)}")
-        if record["num_classes"] != config["num_classes"]:  # more would be drawn though never trained
-            raise ValueError(f"network: {config['num_classes']} classes, but the cache has {record['num_classes']}")
-        self.mean.copy_(mean)
-        self.std.copy_(std)
-        self.described = {
-            "stage": self.stage,
-            "network": config,
-            "path": self.path,
-            "prediction": self.prediction,
-            "statistics": {"mean": mean.tolist(), "std": std.tolist()},
-            "tokenizer": record["tokenizer"],
-            "training": {"batch_size": self.trainer.datamodule.batch_size * self.accumulate * self.trainer.world_size},
-        }
+        for generator in (self.generator, self.averaged.module):
+            generator.prepare(record)
+        batch_size = self.trainer.datamodule.batch_size * self.accumulate * self.trainer.world_size
+        self.described = describe(self.generator, record["tokenizer"], batch_size)
         if self.compile_network and stage == "fit":
-            self.network.compile()
+            self.generator.network.compile()
 
     def configure_model(self) -> None:
         """Shares both networks among the processes where the strategy is to shard."""
         if self.device_mesh is not None:
-            for network in (self.network, self.averaged.module):
-                shard(network, self.device_mesh["data_parallel"])
+            for generator in (self.generator, self.averaged.module):
+                shard(generator, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW at a constant rate."""
-        trained = (parameter for parameter in self.network.parameters() if parameter.requires_grad)
+        trained = (parameter for parameter in self.generator.parameters() if parameter.requires_grad)
         return torch.optim.AdamW(trained, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """Flow-matching loss of one batch."""
+        """The generator's loss of one batch."""
         chance = self._chance("train", int(batch["index"][0]))
-        loss = self._losses(self.network, batch, chance, self.class_dropout).mean()
+        loss = self.generator.loss(batch, chance).mean()
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"loss is {loss.item()} at step {self.global_step}; batch indices {batch['index'].tolist()}"
@@ -128,7 +96,7 @@ class GeneratorModule(LightningModule):
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Averages the weights after every step; in no later hook, for callbacks that save come before the module's."""
         super().optimizer_step(*arguments, **options)
-        self.averaged.update_parameters(self.network)
+        self.averaged.update_parameters(self.generator)
 
     def on_validation_epoch_start(self) -> None:
         """A process may have one batch more than another, which must not wait for it."""
@@ -141,12 +109,12 @@ class GeneratorModule(LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """The same loss of the averaged weights on held-out images, with the same noise every time."""
         chance = self._chance("validation", int(batch["index"][0]))
-        loss = self._losses(self.averaged.module, batch, chance, 0.0).mean()
+        loss = self.averaged.module.loss(batch, chance).mean()
         count = len(batch["index"])
         self.log("validation/loss", loss, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what `Generator.from_checkpoint` needs beside the weights."""
+        """Adds what `load_generator` needs beside the weights."""
         checkpoint["generator"] = self.described
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -159,22 +127,6 @@ class GeneratorModule(LightningModule):
         theirs, ours = (each["tokenizer"]["sha256"] for each in (described, self.described))
         if theirs != ours:
             raise ValueError(f"resume: trained on the tokens of tokenizer {theirs[:12]}, the cache is of {ours[:12]}")
-
-    def _losses(
-        self, network: torch.nn.Module, batch: dict[str, Tensor], chance: torch.Generator, drop: float
-    ) -> Tensor:
-        data = normalise(self.stage, data_of(self.stage, batch), self.mean, self.std)
-        noise = torch.randn(data.shape, generator=chance, device=data.device)
-        low, high = training_interval(self.path, self.prediction)
-        t = low + (high - low) * torch.rand(len(data), generator=chance, device=data.device)
-        given = condition_of(self.stage, batch)
-        hidden = torch.rand(len(data), generator=chance, device=data.device) < drop
-        given["label"] = torch.where(hidden, self.network.config["num_classes"], given["label"])
-
-        def predict(x: Tensor, t: Tensor) -> Tensor:
-            return network(x, t, **given).float()
-
-        return flow_loss(predict, data, noise, t, self.path, self.prediction)
 
     def _chance(self, purpose: str, first_index: int) -> torch.Generator:
         """Noise of a batch: of seed, epoch and the batch's first sample alone, so that a resumed run has it too."""

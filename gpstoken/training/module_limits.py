@@ -1,7 +1,5 @@
 """What the arguments of the two Lightning modules may be."""
 
-from gpstoken.flow.fields import PREDICTIONS
-from gpstoken.flow.paths import PATHS
 from gpstoken.limits import (
     Limit,
     above,
@@ -16,7 +14,6 @@ from gpstoken.limits import (
     text,
     texts_by_name,
 )
-from gpstoken.stages import PARTS
 
 ADAM: dict[str, Limit] = {"learning_rate": above(0), "betas": each(below_one(), 2)}
 
@@ -38,11 +35,7 @@ TOKENIZER_MODULE: dict[str, Limit] = {
 
 GENERATOR_MODULE: dict[str, Limit] = {
     **ADAM,
-    "stage": one_of(*PARTS),
     "weight_decay": number(0),
-    "class_dropout": between(0, 1),
     "decay": between(0, 1),
-    "path": one_of(*PATHS),
-    "prediction": one_of(*PREDICTIONS),
     "compile": flag(),
 }

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gpstoken.base import Tokenizer
+from gpstoken.base import Generator
 from gpstoken.losses import PatchDiscriminator, generator_loss
 from gpstoken.perceptual import untrained_lpips
 from gpstoken.profiling.counting import count
-from gpstoken.profiling.inputs import network_arguments, picture
+from gpstoken.profiling.inputs import picture
 from gpstoken.profiling.memory import training_bytes
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.profiling.timing import timed
@@ -44,12 +44,13 @@ def needs(module: Any, data: Any, shares: int = 1) -> Needs:
         data: its data module.
         shares: among how many devices weights, gradients, moments and averages are divided.
     """
-    network = getattr(module, "tokenizer", None) or module.network
-    copy = without_weights(partial(type(network), **network.config), ()).train()
-    networks, loss = _tokenizer_loss(module, copy, data.image_size) if isinstance(network, Tokenizer) else (copy, None)
-    if loss is None:
-        given = network_arguments(copy, 1)
-        loss = lambda: F.mse_loss(copy(*given), given[0])  # noqa: E731
+    tokenizer = getattr(module, "tokenizer", None)
+    if tokenizer is not None:
+        copy = without_weights(partial(type(tokenizer), **tokenizer.config), ()).train()
+        networks, loss = _tokenizer_loss(module, copy, data.image_size)
+    else:
+        networks, loss = _generator_loss(module.generator)
+        copy = networks
     counted = training_bytes(networks, loss)
     states = counted["parameters"] + _bytes(copy) + counted["gradients"] + counted["moments"]
     products = count(loss)[1].total
@@ -91,6 +92,13 @@ def _tokenizer_loss(module: Any, tokenizer: nn.Module, size: int) -> tuple[nn.Mo
         return total
 
     return networks, loss
+
+
+def _generator_loss(generator: Generator) -> tuple[nn.Module, Any]:
+    """The network without weights, and a loss of one sample, of the size that the generator's own has."""
+    copy = without_weights(partial(generator.from_config, generator.config), ()).train()
+    given = copy.inputs(1)
+    return copy.network, lambda: copy.network(**given).float().square().mean()
 
 
 def _bytes(network: nn.Module) -> int:

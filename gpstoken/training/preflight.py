@@ -27,7 +27,7 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
     Raises:
         ValueError: for such images, too little memory or a network of the loss that is not there; says what to do.
     """
-    network = getattr(module, "tokenizer", None) or getattr(module, "network", None)
+    network = getattr(module, "tokenizer", None) or getattr(module, "generator", None)
     if network is None or not hasattr(network, "config"):
         return
     if isinstance(network, Tokenizer) and hasattr(data, "image_size"):

@@ -1,5 +1,6 @@
 """Pictures of samples during the training of a generator's stage."""
 
+from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
 
@@ -8,24 +9,21 @@ from lightning import LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
+from gpstoken.base import Generator
 from gpstoken.drawing import contact_sheet, draw_gaussians, to_picture
 from gpstoken.files.writing import naming
-from gpstoken.flow import Sampling
 from gpstoken.gaussians import Gaussians
 from gpstoken.limits import at_least, limits, optional, text
 from gpstoken.loading import load_tokenizer, tokenizer_hash
-from gpstoken.sit import SiT
-from gpstoken.stage_model import StageModel
-from gpstoken.tokens import Tokens
 from gpstoken.training.occasions import Occasions
-from gpstoken.training.sharding import whole_network
+from gpstoken.training.sharding import whole_generator
 
 
 class SamplePictures(Occasions):
     """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training, a class a row.
 
-    The layout stage is drawn as it generates, before calibration; the texture stage gets layouts of real images, so
-    that its pictures show the progress of this stage alone.
+    Layouts are drawn as they are generated, before calibration; a texture stage gets layouts of real images, so that
+    its pictures show the progress of this stage alone.
     """
 
     @limits(tokenizer=optional(text()), times=at_least(1), samples=at_least(1), steps=at_least(2))
@@ -57,49 +55,51 @@ class SamplePictures(Occasions):
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Draws, on the first process."""
-        network = whole_network(pl_module.averaged.module)
+        generator = whole_generator(pl_module.averaged.module)
         if trainer.is_global_zero:
             path = self.file(trainer, "pictures", step, "png")
             with naming(path):
-                self._sheet(trainer, pl_module, network).save(path)
+                self._sheet(trainer, generator.to(pl_module.device)).save(path)
 
-    def _sheet(self, trainer: Trainer, pl_module: LightningModule, network: SiT) -> Image.Image:
-        model = StageModel(pl_module.described, network, {}).to(pl_module.device)
-        classes = range(min(10, trainer.datamodule.record["num_classes"]))
-        labels = torch.tensor([label for label in classes for _ in range(self.samples)], device=pl_module.device)
-        layout = _layouts_of(trainer.datamodule, labels) if model.stage == "texture" else None
-        tokens = model.sample(labels, range(len(labels)), 0, Sampling("ode", "euler", self.steps), layout=layout)
-        if model.stage == "layout":
-            side = self.tokenizer.config["image_size"]
-            blank = to_picture(-0.5 * torch.ones(3, side, side), max(1, 256 // side))
-            gaussians = Gaussians.from_tensor(tokens.double().nan_to_num())
-            pictures = [draw_gaussians(blank, gaussians, row) for row in range(len(labels))]
-        else:
-            self.tokenizer.to(tokens.device)
-            tokens = tokens if model.stage == "grid" else Tokens.from_tensor(tokens)
-            with torch.no_grad():
-                images = self.tokenizer.decode(tokens)
-            pictures = [to_picture(image, max(1, 128 // image.shape[-1])) for image in images]
+    def _sheet(self, trainer: Trainer, generator: Generator) -> Image.Image:
+        classes = range(min(10, generator.num_classes))
+        labels = torch.tensor([label for label in classes for _ in range(self.samples)])
+        batch = _samples_of(trainer.datamodule, labels, generator.given) if generator.given else {}
+        with torch.no_grad():
+            parts = generator.preview(labels.to(trainer.strategy.root_device), batch, self.steps)
+            pictures = self._layouts(parts["layout"]) if set(parts) == {"layout"} else self._images(parts)
         return contact_sheet([pictures[row : row + self.samples] for row in range(0, len(pictures), self.samples)])
 
+    def _layouts(self, layout: Tensor) -> list[Image.Image]:
+        side = self.tokenizer.config["image_size"]
+        blank = to_picture(-0.5 * torch.ones(3, side, side), max(1, 256 // side))
+        gaussians = Gaussians.from_tensor(layout.double().nan_to_num())
+        return [draw_gaussians(blank, gaussians, row) for row in range(len(layout))]
 
-def _layouts_of(cache: Any, labels: Tensor) -> Tensor:
-    """Layouts of real images of the classes, the first of each in the training set.
+    def _images(self, parts: Mapping[str, Tensor]) -> list[Image.Image]:
+        self.tokenizer.to(next(iter(parts.values())).device)
+        images = self.tokenizer.decode(self.tokenizer.unpack(parts))
+        return [to_picture(image, max(1, 128 // image.shape[-1])) for image in images]
+
+
+def _samples_of(cache: Any, labels: Tensor, parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """Parts of the packed tokens of real images of the classes, the first of each in the training set.
 
     Raises:
         ValueError: for a class without a training image.
     """
     samples, wanted = cache.dataset("train"), labels.tolist()
-    found: dict[int, list[Tensor]] = {label: [] for label in wanted}
+    found: dict[int, list[dict[str, Tensor]]] = {label: [] for label in wanted}
     for index in range(len(samples)):
         sample = samples[index]
         if (label := int(sample["label"])) in found and len(found[label]) < wanted.count(label):
-            found[label].append(sample["layout"])
+            found[label].append(sample)
         if sum(map(len, found.values())) == len(wanted):
             break
-    for label, layouts in found.items():
-        if not layouts:
-            raise ValueError(f"token cache: no training image of class {label} to take a layout from")
+    for label, of_class in found.items():
+        if not of_class:
+            raise ValueError(f"token cache: no training image of class {label} to take {parts[0]} from")
     # A class with fewer images than pictures begins anew.
-    turns = {label: cycle(layouts) for label, layouts in found.items()}
-    return torch.stack([next(turns[label]) for label in wanted]).to(labels.device)
+    turns = {label: cycle(of_class) for label, of_class in found.items()}
+    chosen = [next(turns[label]) for label in wanted]
+    return {name: torch.stack([sample[name] for sample in chosen]) for name in parts}

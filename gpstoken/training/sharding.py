@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from gpstoken.sit import SiT
+from gpstoken.base import Generator
 
 NAME = "sharded"
 
@@ -65,11 +65,11 @@ class Sharded(ModelParallelStrategy):
 StrategyRegistry.register(NAME, Sharded, description="FSDP over all processes, whole checkpoints")
 
 
-def shard(network: SiT, mesh: DeviceMesh) -> None:
-    """Has every process keep its share of a network, block by block, in place."""
-    if isinstance(network, FSDPModule):
+def shard(generator: Generator, mesh: DeviceMesh) -> None:
+    """Has every process keep its share of a generator's network, block by block, in place."""
+    if isinstance(generator.network, FSDPModule):
         return
-    for part in (*network.blocks, network):
+    for part in (*generator.blocks(), generator.network):
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
 
 
@@ -81,18 +81,18 @@ def keep_whole(network: nn.Module, whole: bool) -> None:
             part.unshard() if whole else part.reshard()
 
 
-def whole_network(network: SiT) -> SiT | None:
-    """A shared network with all its weights on the first process, None on the others; every process must ask.
+def whole_generator(generator: Generator) -> Generator | None:
+    """A shared generator with all its weights on the first process, None on the others; every process must ask.
 
     One that is not shared is given back as it is.
     """
-    if not isinstance(network, FSDPModule):
-        return network
-    weights = _whole(network.state_dict())
+    if not isinstance(generator.network, FSDPModule):
+        return generator
+    weights = _whole(generator.state_dict())
     if distributed.get_rank() != 0:
         return None
     with torch.device("meta"):
-        copy = SiT(**network.config)
+        copy = generator.from_config(generator.config)
     copy.load_state_dict(weights, assign=True)
     return copy
 

@@ -3,16 +3,16 @@
 from lightning import LightningModule, Trainer
 
 from gpstoken.checkpoints import write_plain
+from gpstoken.generators.loading import AVERAGED
 from gpstoken.limits import at_least, limits
-from gpstoken.stage_model import AVERAGED
 from gpstoken.training.occasions import Occasions
-from gpstoken.training.sharding import whole_network
+from gpstoken.training.sharding import whole_generator
 
 
 class Snapshots(Occasions):
     """Writes snapshots/step_NNNNNNN.ckpt into the run's folder, the last one at the end of training.
 
-    They hold the averaged weights alone, a fifth of last.ckpt, and `Generator.from_checkpoint` reads them.
+    They hold the averaged weights alone, a fifth of last.ckpt, and `load_generator` reads them.
     """
 
     @limits(times=at_least(1))
@@ -22,9 +22,9 @@ class Snapshots(Occasions):
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Writes, on the first process."""
-        network = whole_network(pl_module.averaged.module)
+        generator = whole_generator(pl_module.averaged.module)
         if not trainer.is_global_zero:
             return
-        weights = {f"{AVERAGED}{name}": tensor for name, tensor in network.state_dict().items()}
+        weights = {f"{AVERAGED}{name}": tensor for name, tensor in generator.state_dict().items()}
         checkpoint = {"generator": pl_module.described, "state_dict": weights, "global_step": step}
         write_plain(self.file(trainer, "snapshots", step, "ckpt"), checkpoint)

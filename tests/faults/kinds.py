@@ -30,7 +30,7 @@ def fit(made, place, generators):
 def fit_generator(made, place, generators):
     network = {"channels": 5, "shape": [8], "width": 16, "depth": 1, "heads": 2, "num_classes": 40}
     changes = {
-        "model": {"init_args": {"network": {"init_args": network}}},
+        "model": {"init_args": {"generator": {"init_args": {"network": {"init_args": network}}}}},
         "data": {"init_args": {"root": str(made / "cache"), "batch_size": 4}},
         "trainer": {"max_steps": 3, "val_check_interval": 2, "limit_val_batches": 1},
     }

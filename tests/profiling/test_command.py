@@ -25,7 +25,12 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, part in {
         "coder": {"tokenizer": {"class_path": "gpstoken.GPSToken", "init_args": TOKENIZER}},
-        "texture": {"stage": "texture", "network": {"class_path": "gpstoken.sit.SiT", "init_args": NETWORK}},
+        "texture": {
+            "generator": {
+                "class_path": "gpstoken.generators.two_stage.Texture",
+                "init_args": {"network": {"class_path": "gpstoken.sit.SiT", "init_args": NETWORK}},
+            }
+        },
     }.items():
         model = {"class_path": "gpstoken.training.Anything", "init_args": part}
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"model": model, "data": "elsewhere.yaml"}))
@@ -163,12 +168,12 @@ def wrong(here, part):
         ({"tokenizer": {"class_path": "gpstoken.nowhere.Coder"}}, "names gpstoken.nowhere.Coder, which cannot be"),
         ({"tokenizer": {"class_path": "gpstoken.Tokens"}}, "names gpstoken.Tokens, which is no Tokenizer"),
         ({"tokenizer": {"class_path": "gpstoken.sit.SiT"}}, "names gpstoken.sit.SiT, which is no Tokenizer"),
-        ({"network": {"class_path": "gpstoken.sit.PRESETS"}}, "names gpstoken.sit.PRESETS, which is no Module"),
-        ({"network": {"class_path": "gpstoken.decoder.Decoder", "init_args": {"feature_channels": 4}}}, "sample_shape"),
+        ({"generator": {"class_path": "gpstoken.sit.SiT"}}, "names gpstoken.sit.SiT, which is no Generator"),
+        ({"generator": {"class_path": "gpstoken.generators.flow.Flow", "init_args": {}}}, "'network'"),
         ({"tokenizer": {"class_path": "gpstoken.GPSToken", "init_args": {"tokens": 1}}}, "keyword argument 'tokens'"),
         ({"tokenizer": {"class_path": "gpstoken.GPSToken", "init_args": {"norm": "odd"}}}, "got 'odd'"),
-        ({"tokenizer": "../elsewhere.yaml"}, "no row: expected model.init_args.tokenizer or .network"),
-        ({"stage": "grid"}, "no row: expected model.init_args.tokenizer or .network"),
+        ({"tokenizer": "../elsewhere.yaml"}, "no row: expected model.init_args.tokenizer or .generator"),
+        ({"stage": "grid"}, "no row: expected model.init_args.tokenizer or .generator"),
     ],
 )
 def test_a_row_that_cannot_be_built_is_one_line(here, capsys, part, message):

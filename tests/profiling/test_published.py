@@ -7,6 +7,8 @@ import pytest
 from diffusers import VQModel
 
 from gpstoken.base import Tokenizer
+from gpstoken.generators.flow import Flow
+from gpstoken.generators.two_stage import Texture
 from gpstoken.profiling.command import count_directions, facts, paper_convention
 from gpstoken.profiling.counting import network_counts
 from gpstoken.profiling.rows import read_row
@@ -101,15 +103,16 @@ def test_vqvae_f16_as_the_paper_counts():
     ],
 )  # fmt: skip
 def test_networks_of_generators(preset, parameters, gflops):
-    network = without_weights(partial(SiT.from_preset, preset), ())
-    found = sum(parameter.numel() for parameter in network.parameters())
+    kind = Texture if PRESETS[preset].get("layout_channels") else partial(Flow, parts=("latent",))
+    generator = without_weights(lambda: kind(SiT.from_preset(preset)), ())
+    found = sum(parameter.numel() for parameter in generator.parameters())
     assert found / 1e6 == pytest.approx(parameters, abs=0.06 if parameters in (458.1, 130.5) else 0.006)
-    assert 2 * network_counts(network).total / 1e9 == pytest.approx(gflops, abs=0.06)
+    assert 2 * network_counts(generator).total / 1e9 == pytest.approx(gflops, abs=0.06)
 
 
 @pytest.mark.parametrize(("row", "preset"), [("texture", "gpstoken_texture"), ("grid", "sit_xl_2")])
 def test_rows_of_generators_are_those_networks(row, preset):
-    arguments = read_row(EXPERIMENTS / f"generators/{row}.yaml").arguments()
+    arguments = without_weights(read_row(EXPERIMENTS / f"generators/{row}.yaml").build, ()).network.config
     arguments["shape"] = list(arguments["shape"])
     assert arguments | PRESETS[preset] == arguments
     assert facts(row)["network_evaluations"] == 500

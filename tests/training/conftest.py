@@ -241,12 +241,9 @@ def stage_arguments(tmp_path, caches):
     """Of `gpstoken fit` for a stage: its row at laptop scale cut down to seconds."""
 
     def make(stage: str, cache: Path | None = None, **trainer) -> list[str]:
+        network = STAGES[stage] | {"width": 16, "depth": 1, "heads": 2, "num_classes": 5}
         tiny = {
-            "model": {
-                "init_args": {
-                    "network": {"init_args": STAGES[stage] | {"width": 16, "depth": 1, "heads": 2, "num_classes": 5}},
-                }
-            },
+            "model": {"init_args": {"generator": {"init_args": {"network": {"init_args": network}}}}},
             "data": {
                 "init_args": {
                     "root": str(cache or caches / ("autoencoder" if stage == "grid" else "tokenizer")),

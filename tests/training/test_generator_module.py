@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from gpstoken import Generator
+from gpstoken import load_generator
 from gpstoken.files.digests import DIGEST
 from gpstoken.generate import parse_classes
 from gpstoken.training.cost import alone
@@ -42,10 +42,12 @@ def test_every_stage_trains_and_leaves_what_a_generator_is_made_of(stage, argume
     for name, tensor in snapshot["state_dict"].items():
         assert torch.equal(tensor, last["state_dict"][name])
     if stage in ("one_stage", "grid"):
-        generator = Generator.from_checkpoint(run / "last.ckpt")
-        assert generator.record["stages"][stage]["steps"] == 20
-        assert generator.record["stages"][stage]["batch_size"] == 4
-        assert generator.decode(generator.sample(torch.tensor([0, 4]), steps=3)).shape == (2, 3, 32, 32)
+        generator, tokenizer, record = load_generator(run / "last.ckpt")
+        assert record["stages"]["generator"]["steps"] == 20
+        assert record["stages"]["generator"]["batch_size"] == 4
+        parts = generator.sample(torch.tensor([0, 4]), range(2), 0, generator.options(steps=3))
+        with torch.no_grad():
+            assert tokenizer.decode(tokenizer.unpack(parts)).shape == (2, 3, 32, 32)
 
 
 def test_the_average_is_that_of_the_weights_after_every_step(arguments, run_cli, tmp_path):
@@ -56,8 +58,8 @@ def test_the_average_is_that_of_the_weights_after_every_step(arguments, run_cli,
         run = tmp_path / str(steps)
         assert run_cli([*arguments("layout", max_steps=steps), "--output", str(run)]) == 0
         weights = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
-        raw.append(weights["network.x_embedder.proj.weight"].double())
-        averaged = weights["averaged.module.x_embedder.proj.weight"].double()
+        raw.append(weights["generator.network.x_embedder.proj.weight"].double())
+        averaged = weights["averaged.module.network.x_embedder.proj.weight"].double()
     expected = raw[0]
     for weights in raw[1:]:
         expected = 0.99 * expected + 0.01 * weights
@@ -128,8 +130,8 @@ def test_the_tokens_of_another_tokenizer_are_refused(arguments, run_cli, tmp_pat
 @pytest.mark.parametrize(
     "stage, cache, message",
     [
-        ("texture", "autoencoder", "stage texture: needs residual, features, but the cache holds latent"),
-        ("grid", "tokenizer", "stage grid: needs latent, but the cache holds"),
+        ("texture", "autoencoder", "generator: needs residual, features, but the cache holds latent"),
+        ("grid", "tokenizer", "generator: needs latent, but the cache holds"),
     ],
 )
 def test_a_cache_of_another_kind_is_refused(stage, cache, message, arguments, run_cli, caches, capsys):
@@ -138,32 +140,35 @@ def test_a_cache_of_another_kind_is_refused(stage, cache, message, arguments, ru
 
 
 def test_a_network_of_another_width_is_refused(arguments, run_cli, capsys):
-    wrong = ["--model.init_args.network.init_args.channels", "7"]
+    wrong = ["--model.init_args.generator.init_args.network.init_args.channels", "7"]
     assert run_cli([*arguments("one_stage", callbacks=[]), *wrong]) == 2
-    assert "gpstoken: network: 7 channels, but one_stage latents have 9" in capsys.readouterr().err
+    assert "gpstoken: network: 7 channels, but geometry and features have 9" in capsys.readouterr().err
 
 
 def test_a_generator_has_the_classes_of_its_cache(arguments, run_cli, tmp_path, capsys):
     states = {}
     for count in (1000, 5):
-        run, flag = tmp_path / str(count), ["--model.init_args.network.init_args.num_classes", str(count)]
+        run, flag = (
+            tmp_path / str(count),
+            ["--model.init_args.generator.init_args.network.init_args.num_classes", str(count)],
+        )
         assert run_cli([*arguments("one_stage", max_steps=1, callbacks=SAVER), *flag, "--output", str(run)]) == 0
-        said = "the network has 5 classes, those of "
+        said = "the generator has 5 classes, those of "
         assert (said in capsys.readouterr().err) == (count == 1000)
-        generator = Generator.from_checkpoint(run / "last.ckpt")
+        generator = load_generator(run / "last.ckpt").generator
         assert generator.num_classes == 5 and parse_classes("all", generator.num_classes) == [0, 1, 2, 3, 4]
         assert (
-            yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["network"]["init_args"][
-                "num_classes"
-            ]
+            yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["generator"]["init_args"][
+                "network"
+            ]["init_args"]["num_classes"]
             == generator.num_classes
         )
         states[count] = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
     for name, value in states[5].items():
         assert torch.equal(value, states[1000][name]), name
-    flag = ["--model.init_args.network.init_args.num_classes", "4"]
+    flag = ["--model.init_args.generator.init_args.network.init_args.num_classes", "4"]
     assert run_cli([*arguments("one_stage", callbacks=[]), *flag]) == 2
-    assert "gpstoken: network: 4 classes, but the cache has 5" in capsys.readouterr().err
+    assert "gpstoken: generator: 4 classes, but the cache has 5" in capsys.readouterr().err
 
 
 def test_two_processes_train_one_network(arguments, repository, tmp_path):

@@ -31,7 +31,10 @@ RELEASED = "python -m gpstoken.released_generator"  # of 676 M parameters; here 
 FIT = "--trainer.max_steps 2 --trainer.val_check_interval 2 --trainer.limit_val_batches 1 --data.init_args.batch_size 2"
 # Not VGG, whose 138 M weights torchvision draws at random before ours are read.
 ALEXNET = " --model.init_args.evaluation_networks '{alexnet: data/networks/lpips_alexnet.safetensors}'"
-STAGE = "".join(f" --model.init_args.network.init_args.{option}" for option in ("width 16", "depth 1", "heads 2"))
+STAGE = "".join(
+    f" --model.init_args.generator.init_args.network.init_args.{option}"
+    for option in ("width 16", "depth 1", "heads 2")
+)
 SMALLER = {
     "gpstoken encode": "",
     "gpstoken decode": "",
@@ -142,7 +145,7 @@ def generators_from_python(runs: Path) -> None:
     """The README's lines that sample from Python, of the stages that its commands have trained."""
     for stage in ("layout", "texture"):
         shutil.copytree(runs / stage, runs / "laptop/generators" / stage / "seed0")
-    (block,) = [each for each in re.findall("(?:^    .*\n|\n)+", README, re.MULTILINE) if "import Generator" in each]
+    (block,) = [each for each in re.findall("(?:^    .*\n|\n)+", README, re.MULTILINE) if "load_generator" in each]
     names = {"torch": torch}
     exec("\n".join(line[4:] for line in block.splitlines()), names)
     assert names["images"].shape == (5, 3, 64, 64)

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import torch
 
-from gpstoken import Generator
+from gpstoken import load_generator
 from gpstoken.checkpoints import read_plain
 from gpstoken.files.digests import DIGEST
+from gpstoken.generators.flow import Flow
 from gpstoken.sit import SiT
 from gpstoken.training.files import read_metrics
 from gpstoken.training.generator_module import GeneratorModule
@@ -59,9 +60,9 @@ def test_a_sharded_training_has_the_weights_of_one_process_and_goes_on(
     assert len(list((tmp_path / "sharded" / "pictures").glob("*.png"))) == 4
     rows = [read_metrics(tmp_path / name / "metrics.csv") for name in ("sharded", "alone")]
     assert [row[:2] for row in rows[0]] == [row[:2] for row in rows[1]]
-    generator = Generator.from_checkpoint(tmp_path / "sharded" / "last.ckpt", narrow_generator["layout"])
-    assert generator.record["stages"]["texture"]["steps"] == 12
-    assert generator.record["stages"]["texture"]["batch_size"] == 2
+    record = load_generator(tmp_path / "sharded" / "last.ckpt", narrow_generator["layout"]).record
+    assert record["stages"]["texture"]["steps"] == 12
+    assert record["stages"]["texture"]["batch_size"] == 2
 
     shared(6, "resumed", "sharded")
     shutil.copytree(tmp_path / "resumed", tmp_path / "copies")
@@ -82,7 +83,7 @@ def test_a_share_of_the_states_is_a_share_of_the_memory():
     with torch.device("meta"):
         network = SiT(channels=9, shape=(8,), width=64, depth=2, heads=2, num_classes=5)
     data = SimpleNamespace(batch_size=4)
-    module = SimpleNamespace(network=network)
+    module = SimpleNamespace(generator=Flow(network, ("geometry", "features")))
     whole, half = (needs(module, data, shares).memory for shares in (1, 2))
     # by hand, in float32: weights, their average, gradients and two moments; the positions are trained here
     states = 5 * 4 * sum(parameter.numel() for parameter in network.parameters())

@@ -19,7 +19,7 @@ from gpstoken.checkpoints import read_plain, read_safetensors, read_tokenizer
 from gpstoken.files.digests import DIGEST, digest
 from gpstoken.files.pictures import pixel_limit, read_picture
 from gpstoken.files.plain_text import read_json, read_yaml
-from gpstoken.flow import Sampling
+from gpstoken.generators.loading import read_stage
 from gpstoken.loading import load_tokenizer
 from gpstoken.metrics.frechet import read_statistics as read_reference
 from gpstoken.metrics.labelled import read_images
@@ -27,7 +27,6 @@ from gpstoken.metrics.samples import contents, count, read_batches
 from gpstoken.profiling.rows import read_row
 from gpstoken.released_generator import read_statistics
 from gpstoken.released_layouts import read_layouts
-from gpstoken.stage_model import StageModel
 from gpstoken.training.cost import _stage
 from gpstoken.training.fit_help import _classes
 from gpstoken.training.origins import read_data_of, read_origin
@@ -213,9 +212,10 @@ def _images(folder: Path) -> None:
 
 
 def _stage_model(folder: Path) -> None:
-    stage = StageModel.from_checkpoint(folder / "file")
-    assert Path(stage.described["tokenizer"]["path"])
-    assert len(stage.sample(torch.zeros(1, dtype=torch.long), [0], 0, Sampling("ode", "euler", 2))) == 1
+    generator, described, _ = read_stage(folder / "file")
+    assert Path(described["tokenizer"]["path"])
+    options = generator.options(sampler="ode", steps=2)
+    assert generator.sample(torch.zeros(1, dtype=torch.long), [0], 0, options)
 
 
 def _statistics(folder: Path) -> None:

@@ -16,9 +16,10 @@ from safetensors.torch import save
 
 from gpstoken import Gaussians, GPSToken, Tokens
 from gpstoken.files.digests import DIGEST, digest
+from gpstoken.generators.loading import AVERAGED, describe
+from gpstoken.generators.two_stage import Layout
 from gpstoken.loading import class_path_of
 from gpstoken.sit import SiT
-from gpstoken.stage_model import AVERAGED
 
 IDENTITY = "0123"
 CACHE = {
@@ -91,13 +92,10 @@ def checkpoint() -> dict[str, Any]:
 def stage_checkpoint() -> dict[str, Any]:
     """What the checkpoint of a generator's layout stage holds."""
     torch.manual_seed(0)
-    network = SiT(channels=5, shape=(4,), width=8, depth=1, heads=1, num_classes=3)
-    described = {
-        "stage": "layout", "network": network.config, "path": "linear", "prediction": "velocity",
-        "statistics": CACHE["statistics"]["layout"], "tokenizer": CACHE["tokenizer"], "training": {"batch_size": 4},
-    }  # fmt: skip
-    weights = {f"{AVERAGED}{name}": tensor for name, tensor in network.state_dict().items()}
-    return {"generator": described, "state_dict": weights, "global_step": 3}
+    generator = Layout(SiT(channels=5, shape=(4,), width=8, depth=1, heads=1, num_classes=3))
+    generator.prepare(CACHE)
+    weights = {f"{AVERAGED}{name}": tensor for name, tensor in generator.state_dict().items()}
+    return {"generator": describe(generator, CACHE["tokenizer"], 4), "state_dict": weights, "global_step": 3}
 
 
 @cache

@@ -68,9 +68,12 @@ def test_a_shard_outside_through_a_name_is_not_read(tmp_path):
 @pytest.mark.parametrize("text", ['"ten"', "[]", "nothing", DEEP_LIST, "NaN"])
 def test_classes_of_a_damaged_cache_are_left_to_the_reader_of_caches(tmp_path, text):
     (tmp_path / "cache.json").write_text(f'{{"num_classes": {text}}}')
-    config = {"model.init_args.network.init_args.num_classes": 10, "data.init_args.root": str(tmp_path)}
+    config = {
+        "model.init_args.generator.init_args.network.init_args.num_classes": 10,
+        "data.init_args.root": str(tmp_path),
+    }
     take_classes(config)
-    assert config["model.init_args.network.init_args.num_classes"] == 10
+    assert config["model.init_args.generator.init_args.network.init_args.num_classes"] == 10
 
 
 def shard_with(root, **tensors):

@@ -1,0 +1,210 @@
+"""Flow matching (SiT, Ma et al. 2024) on the real numbers of any tokenizer: a field that carries noise to tokens."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from gpstoken.base import Generator
+from gpstoken.flow import SampleNoise, Sampling, flow_loss, guided, sample, training_interval
+from gpstoken.flow.fields import PREDICTIONS
+from gpstoken.flow.paths import PATHS
+from gpstoken.limits import between, each, limits, one_of, text
+from gpstoken.sit import SiT
+
+STREAMS = 2  # of noise, so that two stages of one sample may have different ones
+
+
+@dataclass(frozen=True)
+class FlowSampling(Sampling):
+    """How to integrate (see `Sampling`), and classifier-free guidance.
+
+    Attributes:
+        guidance: its scale (release 1.5); 1 is none.
+        guidance_interval: times at which there is guidance (release 0.2 to 1; 0 is noise, 1 data).
+    """
+
+    guidance: float = 1.5
+    guidance_interval: tuple[float, float] = (0.2, 1.0)
+
+    def __post_init__(self) -> None:
+        """Checks every value.
+
+        Raises:
+            ValueError: that names the first one that cannot be.
+        """
+        super().__post_init__()
+        low, high = self.guidance_interval
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"sampling: guidance_interval must be 0 <= LOW <= HIGH <= 1, got {low:g} {high:g}")
+
+
+class Flow(Generator):
+    """Some parts of packed tokens, their channels one after the other, each of mean 0 and deviation 1.
+
+    With the parts geometry and features it is the paper's baseline without a layout, with the latent of a grid
+    autoencoder the baseline of SiT.
+
+    Attributes:
+        parts: names of the parts, in order.
+        mean: float[C] of the channels over the training set (release: `means` of its configuration).
+        std: float[C], their deviation.
+        widths: long[parts], channels of each part.
+        layout_channels: channels of the layout that the network is given.
+    """
+
+    options = FlowSampling
+    layout_channels: ClassVar[int] = 0
+
+    @limits(parts=each(text()), class_dropout=between(0, 1), path=one_of(*PATHS), prediction=one_of(*PREDICTIONS))
+    def __init__(
+        self,
+        network: SiT,
+        parts: tuple[str, ...],
+        class_dropout: float = 0.1,
+        path: str = "linear",
+        prediction: str = "velocity",
+    ) -> None:
+        """Makes an untrained generator.
+
+        Args:
+            network: predicts the field; of a sequence or a grid, as the tokens are.
+            parts: what it models, of the names of a token cache.
+            class_dropout: share of samples whose class is hidden in training, for classifier-free guidance.
+            path: "linear", "gvp" or "vp".
+            prediction: what the network predicts, "velocity", "score" or "noise".
+
+        Raises:
+            ValueError: if the network takes a layout and should not, or the other way about.
+        """
+        super().__init__()
+        if network.layout_channels != self.layout_channels:
+            kind = type(self).__name__
+            raise ValueError(f"layout_channels: {kind} expects {self.layout_channels}, got {network.layout_channels}")
+        self.network, self.parts, self.num_classes = network, tuple(parts), network.num_classes
+        self.class_dropout, self.path, self.prediction = class_dropout, path, prediction
+        self.config = {
+            "network": network.config,
+            "parts": list(parts),
+            "class_dropout": class_dropout,
+            "path": path,
+            "prediction": prediction,
+        }
+        # Buffers: they must be where the tokens are, and the same in a run that goes on.
+        self.register_buffer("mean", torch.zeros(network.channels))
+        self.register_buffer("std", torch.ones(network.channels))
+        self.register_buffer("widths", torch.zeros(len(self.parts), dtype=torch.long))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A generator without training, of `config`."""
+        return cls(**{**config, "network": SiT(**config["network"])})
+
+    def prepare(self, record: Mapping[str, Any]) -> None:
+        """Takes mean and deviation of the channels.
+
+        Raises:
+            ValueError: if the cache has other parts, channels or classes.
+        """
+        super().prepare(record)
+        statistics, channels = record["statistics"], self.network.channels
+        if missing := [part for part in self.parts if part not in statistics]:
+            raise ValueError(f"generator: needs {', '.join(missing)}, but the cache holds {', '.join(statistics)}")
+        widths = [len(statistics[part]["mean"]) for part in self.parts]
+        if sum(widths) != channels:
+            raise ValueError(f"network: {channels} channels, but {' and '.join(self.parts)} have {sum(widths)}")
+        for name in ("mean", "std"):
+            values = [value for part in self.parts for value in statistics[part][name]]
+            getattr(self, name).copy_(torch.tensor(values))
+        self.widths.copy_(torch.tensor(widths))
+
+    def data(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """What is modelled, in the units of the tokens: float[B, N, C], of a grid float[B, C, h, w]."""
+        return torch.cat([batch[part] for part in self.parts], dim=self._axis)
+
+    def condition(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the network is given beside the class, as its arguments by name."""
+        return {}
+
+    def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
+        """Flow matching, float[B]; in training some classes are hidden."""
+        data = (self.data(batch) - self._broadcast(self.mean)) / self._broadcast(self.std)
+        noise = torch.randn(data.shape, generator=chance, device=data.device)
+        low, high = training_interval(self.path, self.prediction)
+        t = low + (high - low) * torch.rand(len(data), generator=chance, device=data.device)
+        drop = self.class_dropout if self.training else 0.0
+        hidden = torch.rand(len(data), generator=chance, device=data.device) < drop
+        given = {"label": torch.where(hidden, self.num_classes, batch["label"]), **self.condition(batch)}
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            return self.network(x, t, **given).float()
+
+        return flow_loss(predict, data, noise, t, self.path, self.prediction)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        labels: Tensor,
+        indices: Sequence[int],
+        seed: int,
+        options: FlowSampling,
+        stream: int = 0,
+        **condition: Tensor,
+    ) -> dict[str, Tensor]:
+        """The parts by name; see `Generator.sample`.
+
+        Args:
+            labels: long[B].
+            indices: number of each sample.
+            seed: of the noise.
+            options: the sampler and its guidance.
+            stream: of noise, 0 or 1; two stages of one sample need different ones.
+            **condition: what the network is given beside the class.
+        """
+        self.check_labels(labels, indices)
+        if int(self.widths.sum()) != self.network.channels or not bool((self.std > 0).all()):
+            raise ValueError("generator: not trained, or of damaged statistics: its channels have no mean or deviation")
+        conditions = {"label": labels, **condition}
+        null = {"label": torch.full_like(labels, self.num_classes)}
+        field = guided(self.network, conditions, null, options.guidance, options.guidance_interval)
+        noise = SampleNoise(STREAMS * seed + stream, indices, self.network.sample_shape, labels.device)
+        latent = sample(field, noise, options, self.path, self.prediction)
+        data = latent * self._broadcast(self.std) + self._broadcast(self.mean)
+        return dict(zip(self.parts, data.split(self.widths.tolist(), dim=self._axis), strict=True))
+
+    def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
+        """By the ODE without guidance."""
+        how = FlowSampling("ode", "euler", steps, guidance=1.0)
+        given = {name: value.to(labels.device) for name, value in self.condition(batch).items()}
+        return self.sample(labels, range(len(labels)), 0, how, **given)
+
+    def calls(self, options: FlowSampling) -> int | None:
+        """One a step, two of "heun" and "midpoint"; the last step of an SDE takes one."""
+        if options.method == "dopri5":
+            return None
+        last = options.sampler == "sde" and options.last_step != "none"
+        return (options.steps - 1) * (1 if options.method == "euler" else 2) + last
+
+    def inputs(self, batch: int) -> dict[str, Tensor]:
+        """Noise at some times, of the first class."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            x, t = torch.randn(batch, *self.network.sample_shape), torch.rand(batch)
+            given = {"x": x, "t": t, "label": torch.zeros(batch, dtype=torch.long)}
+            if self.layout_channels:
+                given["layout"] = torch.rand(batch, *self.network.shape, self.layout_channels)
+            return given
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """The transformer's blocks."""
+        return self.network.blocks
+
+    @property
+    def _axis(self) -> int:
+        """Of the channels: the last of a sequence, the second of a grid."""
+        return -1 if len(self.network.shape) == 1 else 1
+
+    def _broadcast(self, values: Tensor) -> Tensor:
+        return values if self._axis == -1 else values[:, None, None]

@@ -1,0 +1,40 @@
+"""How to sample, as a command line says it, in the words of a generator's family."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from gpstoken.base import Generator
+
+# Options of commands, each of some families.
+SAMPLING = (
+    "steps", "sampler", "method", "diffusion_limit", "last_step", "guidance", "guidance_interval", "layout_guidance",
+    "temperature",
+)  # fmt: skip
+NONE = "none"  # what an option is given as to be null, which one that is not given is not
+
+
+def sampling_options(generator: Generator, given: Mapping[str, Any]) -> Any:
+    """The options of `Generator.sample`; what is not given is as the family has it.
+
+    Args:
+        generator: whose family has them.
+        given: by name, None for what is not given; other names than those of `SAMPLING` say nothing of it.
+
+    Raises:
+        ValueError: for an option that the family does not have, or a value out of range.
+    """
+    chosen = {name: given[name] for name in SAMPLING if given.get(name) is not None}
+    known = [name for name in SAMPLING if name in {field.name for field in fields(generator.options)}]
+    if unknown := [name for name in chosen if name not in known]:
+        kind, flags = type(generator).__name__, ", ".join(map(_flag, known))
+        raise ValueError(f"{_flag(unknown[0])}: {kind} has no such option, it has {flags}")
+    if chosen.get("diffusion_limit") == NONE:
+        chosen["diffusion_limit"] = None
+    if "guidance_interval" in chosen:
+        chosen["guidance_interval"] = tuple(chosen["guidance_interval"])
+    return generator.options(**chosen)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
