@@ -2,12 +2,15 @@
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lpips
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 HOW_TO_GET = (
     "run `python -m datamodules.prepare -o data/embedded` (it writes data/networks), or give torchvision's file"
@@ -53,7 +56,8 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
     if network not in ("alexnet", "vgg16"):
         raise ValueError(f"perceptual network: expected 'alexnet' or 'vgg16', got {network!r}")
     weights = read_weights(path)
-    distance = untrained_lpips(network, heads=True)
+    with _AsAllocated():
+        distance = untrained_lpips(network, heads=True)
     with torch.no_grad():
         for name, parameter in distance.net.named_parameters():
             # "slice2.4.weight" of lpips is "features.4.weight" of torchvision
@@ -63,6 +67,16 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
             parameter.copy_(weights[source])
     # Convolutions of a CPU are an eighth to a third faster so.
     return distance.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+
+class _AsAllocated(TorchFunctionMode):
+    """Within it no weight is drawn: of VGG16, whose 138 M the file then replaces, that takes more than a second."""
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def untrained_lpips(network: str, heads: bool = False) -> lpips.LPIPS:

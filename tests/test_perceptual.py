@@ -141,3 +141,11 @@ def test_another_network_is_no_inception(tmp_path):
     with pytest.raises(ValueError, match=r"other\.safetensors: not the FID Inception"):
         InceptionPool(tmp_path / "other.safetensors")
     assert torch.load is reader
+
+
+def test_no_weight_is_drawn_that_the_file_replaces():
+    # To draw those of VGG16 takes longer than to read them, and would change what is drawn after it.
+    state = torch.random.get_rng_state()
+    distance = load_lpips("alexnet", prepared("alexnet"))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(bool(parameter.isfinite().all()) for parameter in distance.parameters())
