@@ -68,5 +68,5 @@ class CodebookTokenizer(GridTokenizer):
         return self.image_of(entries)
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
-        """The codebook's and the commitment loss of the last forward in training, with weight 1."""
+        """The losses of codebook and commitment of the last forward in training, with weight 1, as in taming."""
         return {"codebook": (self.codebook_loss, 1.0)}

@@ -66,6 +66,16 @@ class GridTokenizer(Tokenizer):
         return list(self.autoencoder.children())
 
 
+def check_groups(widths: tuple[int, ...], norm_num_groups: int) -> None:
+    """Refuses channels that the groups of a norm do not divide.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    if odd := [width for width in widths if width % norm_num_groups]:
+        raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
+
+
 def latent_diffusion_blocks(
     widths: tuple[int, ...], layers_per_block: int, norm_num_groups: int, attention_levels: int
 ) -> dict[str, Any]:
@@ -80,8 +90,7 @@ def latent_diffusion_blocks(
     Raises:
         ValueError: if the groups do not divide a width, or there are not as many levels.
     """
-    if odd := [width for width in widths if width % norm_num_groups]:
-        raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
+    check_groups(widths, norm_num_groups)
     plain = len(widths) - attention_levels
     if plain < 0:
         raise ValueError(f"attention_levels: expected 0 to {len(widths)}, got {attention_levels}")

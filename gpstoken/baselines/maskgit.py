@@ -7,7 +7,7 @@ from diffusers.models.autoencoders.vae import VectorQuantizer
 from torch import Tensor, nn
 
 from gpstoken.baselines.codebook import CodebookTokenizer
-from gpstoken.baselines.grid import BLOCKS
+from gpstoken.baselines.grid import BLOCKS, check_groups
 from gpstoken.limits import at_least, limits
 
 EPSILON = 1e-6
@@ -52,8 +52,7 @@ class MaskGITAutoencoder(CodebookTokenizer):
         """
         super().__init__()
         widths = tuple(block_out_channels)
-        if odd := [width for width in widths if width % norm_num_groups]:
-            raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
+        check_groups(widths, norm_num_groups)
         self.config = {
             "codebook_size": codebook_size,
             "latent_channels": latent_channels,

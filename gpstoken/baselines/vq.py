@@ -11,7 +11,9 @@ from gpstoken.limits import at_least, limits
 class VQAutoencoder(CodebookTokenizer):
     """An image to a grid of indices of a learned codebook, and back (Esser et al. 2021, section 3.1).
 
-    The defaults are the 1024 codes of ImageNet: a grid of a sixteenth of the sides, 72.14 M parameters.
+    The defaults are the 1024 codes of ImageNet: a grid of a sixteenth of the sides, 72.14 M parameters. The
+    loss has mean (sg[e] - z)^2 + beta mean (e - sg[z])^2 for latents z, their entries e and beta = 0.25: the published
+    model was trained with beta on the codebook's term and not, as its paper has it, on the encoder's.
 
     Attributes:
         factor: pixels along a side of a grid cell.
@@ -68,11 +70,3 @@ class VQAutoencoder(CodebookTokenizer):
     def image_of(self, entries: Tensor) -> Tensor:
         """float[B, latent_channels, h, w] to float[B, 3, H, W], about [-1, 1] and not clamped."""
         return self.autoencoder.decode(entries, force_not_quantize=True).sample
-
-    def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
-        """The codebook's and the commitment loss, with weight 1 beside the mean reconstruction, as in taming.
-
-        mean (sg[e] - z)^2 + beta mean (e - sg[z])^2 for latents z, their entries e and beta = 0.25: the published model
-        was trained with beta on the codebook's term and not, as its paper has it, on the encoder's.
-        """
-        return super().latent_terms(image)

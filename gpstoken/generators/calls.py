@@ -8,7 +8,7 @@ from gpstoken.base import Generator
 
 
 class Calls:
-    """Counts while it exists.
+    """Counts from when it is made.
 
     Attributes:
         calls: evaluations of the network so far, by stage.

@@ -11,7 +11,7 @@ from gpstoken.base import Generator
 from gpstoken.flow import SampleNoise, Sampling, flow_loss, guided, sample, training_interval
 from gpstoken.flow.fields import PREDICTIONS
 from gpstoken.flow.paths import PATHS
-from gpstoken.limits import between, each, limits, one_of, text
+from gpstoken.limits import between, each, limits, one_of, optional, text
 from gpstoken.sit import SiT
 
 STREAMS = 2  # of noise, so that two stages of one sample may have different ones
@@ -53,16 +53,20 @@ class Flow(Generator):
         std: float[C], their deviation.
         widths: long[parts], channels of each part.
         layout_channels: channels of the layout that the network is given.
+        own_parts: what a stage models that has no choice.
     """
 
     options = FlowSampling
+    own_parts: ClassVar[tuple[str, ...]] = ()
     layout_channels: ClassVar[int] = 0
 
-    @limits(parts=each(text()), class_dropout=between(0, 1), path=one_of(*PATHS), prediction=one_of(*PREDICTIONS))
+    @limits(
+        parts=optional(each(text())), class_dropout=between(0, 1), path=one_of(*PATHS), prediction=one_of(*PREDICTIONS)
+    )
     def __init__(
         self,
         network: SiT,
-        parts: tuple[str, ...],
+        parts: tuple[str, ...] | None = None,
         class_dropout: float = 0.1,
         path: str = "linear",
         prediction: str = "velocity",
@@ -71,23 +75,26 @@ class Flow(Generator):
 
         Args:
             network: predicts the field; of a sequence or a grid, as the tokens are.
-            parts: what it models, of the names of a token cache.
+            parts: what it models, of the names of a token cache; None: the class's own.
             class_dropout: share of samples whose class is hidden in training, for classifier-free guidance.
             path: "linear", "gvp" or "vp".
             prediction: what the network predicts, "velocity", "score" or "noise".
 
         Raises:
-            ValueError: if the network takes a layout and should not, or the other way about.
+            ValueError: without parts, or if the network takes a layout and should not, or the other way about.
         """
         super().__init__()
+        self.parts = self.own_parts if parts is None else tuple(parts)
+        if not self.parts:
+            raise ValueError("parts: expected a list of names of a token cache, such as [latent], got null")
         if network.layout_channels != self.layout_channels:
             kind = type(self).__name__
             raise ValueError(f"layout_channels: {kind} expects {self.layout_channels}, got {network.layout_channels}")
-        self.network, self.parts, self.num_classes = network, tuple(parts), network.num_classes
+        self.network, self.num_classes = network, network.num_classes
         self.class_dropout, self.path, self.prediction = class_dropout, path, prediction
         self.config = {
             "network": network.config,
-            "parts": list(parts),
+            "parts": list(self.parts),
             "class_dropout": class_dropout,
             "path": path,
             "prediction": prediction,
@@ -123,6 +130,10 @@ class Flow(Generator):
     def data(self, batch: Mapping[str, Tensor]) -> Tensor:
         """What is modelled, in the units of the tokens: float[B, N, C], of a grid float[B, C, h, w]."""
         return torch.cat([batch[part] for part in self.parts], dim=self._axis)
+
+    def packed(self, data: Tensor, condition: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `data`: the parts by name, of what was generated under a condition."""
+        return dict(zip(self.parts, data.split(self.widths.tolist(), dim=self._axis), strict=True))
 
     def condition(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the network is given beside the class, as its arguments by name."""
@@ -171,8 +182,7 @@ class Flow(Generator):
         field = guided(self.network, conditions, null, options.guidance, options.guidance_interval)
         noise = SampleNoise(STREAMS * seed + stream, indices, self.network.sample_shape, labels.device)
         latent = sample(field, noise, options, self.path, self.prediction)
-        data = latent * self._broadcast(self.std) + self._broadcast(self.mean)
-        return dict(zip(self.parts, data.split(self.widths.tolist(), dim=self._axis), strict=True))
+        return self.packed(latent * self._broadcast(self.std) + self._broadcast(self.mean), condition)
 
     def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """By the ODE without guidance."""

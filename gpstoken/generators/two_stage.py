@@ -12,7 +12,6 @@ from gpstoken.base import Generator, Tokenizer
 from gpstoken.calibrate import calibrate
 from gpstoken.gaussians import Gaussians
 from gpstoken.generators.flow import Flow, FlowSampling
-from gpstoken.sit import SiT
 
 GEOMETRY = 5  # sigma_x, sigma_y, rho, x, y
 
@@ -32,17 +31,7 @@ class Layout(Flow):
     """The first stage: the initial Gaussians g_init of a class."""
 
     name = "layout"
-
-    def __init__(
-        self,
-        network: SiT,
-        parts: tuple[str, ...] = ("layout",),
-        class_dropout: float = 0.1,
-        path: str = "linear",
-        prediction: str = "velocity",
-    ) -> None:
-        """See `Flow`."""
-        super().__init__(network, parts, class_dropout, path, prediction)
+    own_parts = ("layout",)
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> Generator:
         """Refuses: layouts are no images.
@@ -58,18 +47,8 @@ class Texture(Flow):
 
     name = "texture"
     given = ("layout",)
+    own_parts = ("residual", "features")
     layout_channels: ClassVar[int] = GEOMETRY
-
-    def __init__(
-        self,
-        network: SiT,
-        parts: tuple[str, ...] = ("residual", "features"),
-        class_dropout: float = 0.1,
-        path: str = "linear",
-        prediction: str = "velocity",
-    ) -> None:
-        """See `Flow`."""
-        super().__init__(network, parts, class_dropout, path, prediction)
 
     def data(self, batch: Mapping[str, Tensor]) -> Tensor:
         """float[B, N, 5 + C]: what is added to the layout, and the features."""
@@ -79,17 +58,9 @@ class Texture(Flow):
         """The layout."""
         return {"layout": batch["layout"]}
 
-    def sample(
-        self,
-        labels: Tensor,
-        indices: Sequence[int],
-        seed: int,
-        options: FlowSampling,
-        stream: int = 0,
-        **condition: Tensor,
-    ) -> dict[str, Tensor]:
-        """{"geometry", "features"} on given layouts."""
-        parts = super().sample(labels, indices, seed, options, stream, **condition)
+    def packed(self, data: Tensor, condition: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{"geometry", "features"}, what was generated added to the layout."""
+        parts = super().packed(data, condition)
         return {"geometry": parts.pop("residual") + condition["layout"], **parts}
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> "TwoStage":

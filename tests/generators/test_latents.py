@@ -166,3 +166,10 @@ def test_classes_are_hidden_in_training_alone():
     # a tenth of 400, by four standard deviations of .015
     assert hidden == pytest.approx(0.1, abs=0.06)
     assert torch.equal(seen[1], samples["label"])
+
+
+def test_a_flow_says_what_it_models():
+    with pytest.raises(ValueError, match="parts: expected a list of names of a token cache"):
+        Flow(network(5))
+    assert Layout(network(5)).parts == ("layout",)
+    assert Texture(network(7, layout_channels=5)).parts == ("residual", "features")
