@@ -1,4 +1,6 @@
-# make repro | repro-quick | test | test-numeric | lint | ui | bench | clean. Every target makes .venv itself.
+# make repro [SCALE=quick|laptop|workstation|paper] | test | test-numeric | lint | ui | bench | clean. Every target makes
+# .venv itself.
+SCALE ?= quick
 SHELL := /bin/bash
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
@@ -12,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONDONTWRITEBYTECODE :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlruns.db
 
-.PHONY: install repro repro-quick test test-numeric lint ui bench clean
+.PHONY: install repro test test-numeric lint ui bench clean
 install: $(STAMP)
 
 # uv installs in a fifth of pip's time; pip does it where uv cannot. Both are told of the same indexes.
@@ -23,13 +25,10 @@ $(STAMP): pyproject.toml constraints.txt tools/install.py
 # What was downloaded without its history works too: dvc only has to be told that there is no Git.
 	@[ -e .git ] || $(VENV)/bin/dvc config -q --local core.no_scm true
 
+# Every stage, table and figure at a scale: quick in minutes and without touching what is committed, laptop (that of
+# params.yaml, as `dvc repro`) for the committed tables.
 repro: install
-	python tools/warm.py tools/lanes
-	@echo "tables and figures: reports/generated   runs: make ui"
-
-# Every stage and every table once, by one seed and a few steps, in a copy: nothing here changes.
-repro-quick: install
-	tools/quick scratch/quick
+	python tools/repro.py $(SCALE)
 
 # Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
 # Beside it Python and numba compile what every worker would compile for itself.

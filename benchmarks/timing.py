@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-from gpstoken import provenance
+from gpstoken.files import provenance
 
 CLOCKS = {"cpu": time.thread_time_ns, "wall": time.perf_counter_ns}
 

@@ -17,7 +17,7 @@ from gpstoken import GPSToken, partition
 from gpstoken.flow import flow_loss
 from gpstoken.sit import PRESETS, SiT
 
-LAPTOP = Path(__file__).parent.parent / "experiments" / "_scale" / "laptop.yaml"
+LAPTOP = Path(__file__).parent.parent / "experiments" / "laptop" / "gpstoken.yaml"
 STEPS = 8  # of the tokenizer, a timed call
 
 
@@ -87,7 +87,7 @@ def _tokenizer_of(device: str) -> GPSToken:
     if device == "cuda":
         return GPSToken.from_preset("gpstoken_m128").to(device)
     small = yaml.safe_load(LAPTOP.read_text())["model"]["init_args"]["tokenizer"]["init_args"]
-    return GPSToken(num_tokens=16, **small)
+    return GPSToken(**small)
 
 
 def _l2(tokenizer: GPSToken, images: Tensor, regions: Tensor | None = None) -> Tensor:

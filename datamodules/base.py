@@ -181,21 +181,25 @@ class ImageDataModule(SampleLoaders):
     def evaluation_loader(self, split: str, done: Collection[int] = ()) -> DataLoader:
         """The views of a split in groups that never change (`GroupSampler`), each on one of the trainer's devices.
 
+        A device for which no group is left gets one of another device: Lightning has all devices wait for each other,
+        and one without a batch would not. Its images are not to be recorded; see `is_company`.
+
         Args:
             split: "val" or "test".
             done: see `evaluation_groups`; a group is left out when all its images are done.
 
         Raises:
-            ValueError: if `done` is of another set, or there are fewer groups than devices: one without a batch would
-                keep the others waiting for ever.
+            ValueError: if `done` is of another set.
         """
         samples, groups = self.dataset(split), self.evaluation_groups(split, done)
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if 0 < len(groups) < devices:
-            kind = f"groups of {self.evaluation_group} images of {split}"
-            raise ValueError(f"{type(self).__name__}: {len(groups)} {kind} for {devices} devices; use {len(groups)}")
-        sampler = GroupSampler(len(samples), self.evaluation_group, groups[rank::devices])
+        own = groups[rank::devices] or groups[rank % max(1, len(groups)) :][:1]
+        sampler = GroupSampler(len(samples), self.evaluation_group, own)
         return DataLoader(samples, batch_sampler=sampler, **self._loading() | {"batch_size": 1})
+
+    def is_company(self, split: str, done: Collection[int] = ()) -> bool:
+        """Whether the group that this device gets of `evaluation_loader` is that of another device."""
+        return self.trainer is not None and self.trainer.global_rank >= len(self.evaluation_groups(split, done))
 
     def val_dataloader(self) -> DataLoader | list:
         """The views of "val" in order; an empty list, which Lightning takes for no validation, where there are none."""

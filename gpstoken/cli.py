@@ -6,34 +6,41 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from gpstoken import early_signals
+from gpstoken.commands import by_row
 from gpstoken.limits import did_you_mean
 
-LIGHTNING = "gpstoken.training.run"
+LIGHTNING = "gpstoken.commands.fit"
 # Group -> command -> (module whose `main` runs it, what it does). A module is imported when it is called: photo
 # commands answer in a second or two and do not wait for Lightning, and only the generator's wait for timm.
 GROUPS = {
     "your photographs": {
-        "encode": ("gpstoken.photos", "photographs to files of tokens"),
-        "decode": ("gpstoken.photos", "files of tokens to pictures"),
+        "encode": ("gpstoken.commands.photos", "photographs to files of tokens"),
+        "decode": ("gpstoken.commands.photos", "files of tokens to pictures"),
     },
     "tokenizers": {
+        "rows": ("gpstoken.commands.rows", "every row of experiments/rows.yaml, and the commands it goes through"),
         "fit": (LIGHTNING, "train one row of a table, or a generator's stage; goes on where it was if killed"),
-        "evaluate": ("gpstoken.training.evaluate", "PSNR, SSIM, LPIPS, rec. FID of finished runs, one a seed"),
-        "profile": ("gpstoken.profiling.command", "parameters, multiply-adds, memory and latency of a row"),
-        "published": ("gpstoken.training.published", "published weights of another system as a run"),
-        "seeds": ("gpstoken.seeds", "one command for several seeds, side by side"),
+        "evaluate": ("gpstoken.commands.evaluate", "PSNR, SSIM, LPIPS, rec. FID of finished runs, one a seed"),
+        "profile": ("gpstoken.commands.profile", "parameters, multiply-adds, memory and latency of a row"),
+        "published": ("gpstoken.commands.published", "published weights of another system as a run"),
+        "study": ("gpstoken.commands.evaluate", "trained rows on other images, with other tokens, at other sizes"),
     },
     "generators": {
-        "cache": ("gpstoken.training.cache", "the tokens of a data set, to train generators on"),
-        "generate": ("gpstoken.generate", "new images"),
-        "evaluate-generator": ("gpstoken.evaluate_generator", "FID and its relatives of the samples of a generator"),
-        "generate-curve": ("gpstoken.generate_curve", "samples of every snapshot of a training"),
-        "cost": ("gpstoken.training.cost", "what training and sampling of a generator take"),
+        "cache": ("gpstoken.commands.cache", "the tokens of a data set, to train generators on"),
+        "generate": ("gpstoken.commands.generate", "new images"),
+        "evaluate-generator": (
+            "gpstoken.commands.evaluate_generator",
+            "FID and its relatives of the samples of a generator",
+        ),
+        "generate-curve": ("gpstoken.commands.generate_curve", "samples of every snapshot of a training"),
+        "cost": ("gpstoken.commands.cost", "what training and sampling of a generator take"),
+        "released-generator": ("gpstoken.commands.released_generator", "the paper's texture generator as a checkpoint"),
+        "released-layouts": ("gpstoken.commands.released_layouts", "the paper's layouts by class, out of their pickle"),
     },
     "sets of images": {
-        "score": ("gpstoken.score", "FID, sFID, IS, precision, recall, KID of a folder or an npz"),
-        "images": ("gpstoken.training.real_images", "the images of a data set as an archive"),
-        "features": ("gpstoken.features", "features of an archive, which scores are made of"),
+        "score": ("gpstoken.commands.score", "FID, sFID, IS, precision, recall, KID of a folder or an npz"),
+        "images": ("gpstoken.commands.images", "the images of a data set as an archive"),
+        "features": ("gpstoken.commands.features", "features of an archive, which scores are made of"),
     },
     "Lightning's own": {
         "validate": (LIGHTNING, "the validation metrics of a checkpoint"),
@@ -70,6 +77,8 @@ def help_text() -> str:
     lines = ["usage: gpstoken COMMAND [options]", "", "GPSToken: images as 2-D Gaussians."]
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:", *(f"  {name:<20}{words}" for name, (_, words) in commands.items())]
+    lines += ["", "gpstoken COMMAND ROW --scale SCALE stands for the same with the files and options of a row of"]
+    lines += ["experiments/rows.yaml, as in gpstoken fit gpstoken_m128 --scale laptop --seeds 0 1 2."]
     return "\n".join([*lines, "", "gpstoken COMMAND --help shows its options, gpstoken --version the version."])
 
 
@@ -84,18 +93,31 @@ def _run(arguments: list[str]) -> int:
     module = COMMANDS.get(command)
     if module is None and command.split("=")[0] not in OPTIONS_FIRST:
         raise ValueError(f"{command}: no such command{did_you_mean(command, COMMANDS)}; gpstoken --help lists them")
+    if by_row.is_row_form(arguments):
+        return _run_row(arguments, module)
     if command == "fit":
         early_signals.note()
     if module in (None, LIGHTNING):
-        from gpstoken.training.fit_help import show
-        from gpstoken.training.run import RunCLI
+        from gpstoken.commands.fit import RunCLI
+        from gpstoken.commands.fit_help import show
 
         if module and {"--help", "-h"} & set(arguments):
             return show(arguments)
         RunCLI(args=arguments)
         return 0
     # encode and decode share a parser that reads which of them it is
-    return importlib.import_module(module).main(arguments if module == "gpstoken.photos" else arguments[1:])
+    return importlib.import_module(module).main(arguments if module == "gpstoken.commands.photos" else arguments[1:])
+
+
+def _run_row(arguments: list[str], module: str) -> int:
+    """Runs what a row stands for: several seeds side by side, several evaluations of a study one after the other."""
+    lines, side_by_side = by_row.parse(arguments)
+    if side_by_side and len(lines) > 1:
+        importlib.import_module(module)  # once, before the processes are made
+        from gpstoken.commands.side_by_side import run_all
+
+        return run_all(main, lines)
+    return max(map(_run, lines))
 
 
 def _line(error: Exception) -> str | None:

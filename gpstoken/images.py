@@ -101,3 +101,12 @@ def _checked(array: np.ndarray) -> np.ndarray:
         found = f"{array.dtype}{list(array.shape)}"
         raise ValueError(f"load_image: expected a file, a PIL image or an array uint8[H, W, 3], got {found}")
     return array[..., 0] if array.ndim == 3 and channels == 1 else array
+
+
+def read_photo(path: str | Path) -> Image.Image:
+    """A photograph upright as EXIF says, in RGB; see `gpstoken.files.pictures`, which reads it.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    return Image.fromarray(read_picture(path))

@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from gpstoken import checkpoints
 from gpstoken.base import Generator, Tokenizer
+from gpstoken.files import checkpoints
 
 Face = TypeVar("Face", Tokenizer, Generator)
 

@@ -10,7 +10,7 @@ import yaml
 from timm.layers import Attention, Mlp, PatchEmbed
 from torch import Tensor, nn
 
-from gpstoken import checkpoints
+from gpstoken.files import checkpoints
 from gpstoken.limits import at_least, each, flag, limits
 
 PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("sit_presets.yaml").read_text())

@@ -8,11 +8,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from gpstoken import checkpoints
 from gpstoken.base import Code, Tokenizer
 from gpstoken.blocks import fold_tiles, unfold_tiles
 from gpstoken.canvas import Canvas, check_image
 from gpstoken.decoder import Decoder
+from gpstoken.files import checkpoints
 from gpstoken.gaussians import Gaussians, merge_tiles, split_regions, split_tiles
 from gpstoken.limits import limits
 from gpstoken.partition import partition

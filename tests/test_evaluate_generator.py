@@ -9,14 +9,14 @@ from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from gpstoken import evaluate_generator, features
+from gpstoken.commands import evaluate_generator, features
 from gpstoken.metrics import inception_score, load_features, neighbour_images
 from gpstoken.metrics.generation import FeatureSet, Statistics, compare
 from gpstoken.metrics.labelled import read_images, read_sets
+from reports.declared import every_table
 from reports.figures.generation import samples_page
 from reports.tables.generation_table import generation_table
 from reports.tables.render_markdown import markdown
-from reports.tables.rows import every_table
 
 SIDE, CLASSES = 32, 3
 # Wrong samples of each seed after 100 steps and after 20, of twelve.

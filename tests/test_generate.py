@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gpstoken import cli, generate
+from gpstoken import cli
 from gpstoken.base import Generator
+from gpstoken.commands import generate
 from gpstoken.generators.loading import Loaded
 from gpstoken.generators.two_stage import TwoStageSampling
 from gpstoken.metrics.samples import count, read_batches
@@ -297,7 +298,7 @@ def test_what_is_not_ours_is_left_alone(fake, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a.ckpt", "-n", 0], "-n: expected at least 1, got 0"),
+        (["a.ckpt", "-n", 0], "-n/--n: expected at least 1, got 0"),
         (["a.ckpt", "-n", 1, "--batch-size", 0], "--batch-size: expected at least 1, got 0"),
         (["none.ckpt", "-n", 1], "none.ckpt: no such checkpoint"),
         (["a.ckpt", "-n", 1, "--classes", "3-5"], "--classes: this generator has 0 to 4, got 5"),

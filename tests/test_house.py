@@ -34,7 +34,7 @@ sys.modules["numba"] = sys.modules["triton"] = None
 import torch
 import gpstoken.cli
 assert gpstoken.cli.main(["encode", "none.jpg", "-o", "none", "--checkpoint", "none.ckpt"]) == 2
-assert "gpstoken.photos" in sys.modules
+assert "gpstoken.commands.photos" in sys.modules
 tokenizer = gpstoken.GPSToken(
     4, image_size=32, grid_size=8, width=8, depth=1, stem_channels=4, decoder_channels=4, norm_groups=2
 )

@@ -12,12 +12,12 @@ from gpstoken.baselines.dc import DCAutoencoder
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.maskgit import MaskGITAutoencoder
 from gpstoken.baselines.vq import VQAutoencoder
+from gpstoken.commands.messages import one_line
 from gpstoken.generators.flow import Flow
 from gpstoken.generators.masked import MaskedGenerator
 from gpstoken.sit import SiT
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, TokenizerModule
 from gpstoken.training.generator_module import GeneratorModule
-from gpstoken.training.messages import one_line
 from gpstoken.training.sample_pictures import SamplePictures
 from gpstoken.training.snapshots import Snapshots
 
@@ -105,7 +105,7 @@ def test_a_nested_complaint_becomes_one_line():
 def test_help_lists_every_command_and_a_mistyped_one_is_named(capsys):
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert len(cli.COMMANDS) == 18 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
+    assert len(cli.COMMANDS) == 21 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
     assert cli.main(["fitt"]) == 2
     assert "did you mean fit?" in capsys.readouterr().err
     assert cli.main(["--version"]) == 0

@@ -3,9 +3,11 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,9 +62,13 @@ def test_install_tells_dvc_where_there_is_no_git(project):
 
 
 @pytest.mark.parametrize("with_git", [True, False])
-def test_quick_copies_the_working_tree(with_git, project):
+def test_another_scale_is_made_in_a_copy_and_brought_here(with_git, project):
     # Up to where Python would start; the pipeline itself is run by .ci/run.
-    (project / ".gitignore").write_text(".venv\n/data/\n/scratch/\n")
+    (project / ".gitignore").write_text(".venv\n/data/\n/scratch/\n/results/quick/\n/reports/generated/quick/\n")
+    (project / "params.yaml").write_text("scale: laptop\nseeds: 0 1\nsweeps: [a=1]\n")
+    (project / "experiments/quick").mkdir(parents=True)
+    (project / "experiments/quick/scale.yaml").write_text("like: laptop\nparams: {seeds: 0}\n")
+    (project / "gone later").write_text("")
     if with_git:
         for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm1"]):
             subprocess.run(["git", *command], cwd=project, check=True)
@@ -70,13 +76,45 @@ def test_quick_copies_the_working_tree(with_git, project):
     (project / "a new file").write_text("new")
     (project / "data").mkdir()
     (project / "data" / "large").write_text("left out")
-    (project / ".venv" / "bin").mkdir(parents=True)
-    python = project / ".venv" / "bin" / "python"
-    python.write_text('#!/bin/sh\npwd >>"$PYTHONPATH/started in"\n')
-    python.chmod(0o755)
-    run = subprocess.run(["tools/quick", "scratch/a quick one"], cwd=project, capture_output=True, text=True)
+    # In the place of the pipeline: what it would leave behind.
+    (project / "tools/warm.py").write_text("""import pathlib, sys
+scale = sys.argv[-1]
+for part in ("results", "reports/generated"):
+    folder = pathlib.Path(part, scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"made {len(list(folder.iterdir()))}").write_text(str(pathlib.Path.cwd()))
+pathlib.Path("runs").mkdir(exist_ok=True)
+""")
+    command = [sys.executable, "tools/repro.py", "quick"]
+    run = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    copy = project / "scratch" / "a quick one"
+    assert run.stdout.startswith("open reports/generated/quick/site/index.html")
+    copy = project / "scratch" / "quick"
     assert (copy / "constraints.txt").read_text() == "changed" and (copy / "a new file").read_text() == "new"
-    assert not (copy / "data").exists() and not (copy / "scratch").exists()
-    assert (copy / "started in").read_text().splitlines() == [str(copy)] * 3
+    assert not (copy / "data").exists() and not (copy / "scratch" / "quick").exists()
+    assert yaml.safe_load((copy / "params.yaml").read_text()) == {"scale": "quick", "seeds": 0, "sweeps": ["a=1"]}
+    assert (project / "params.yaml").read_text().startswith("scale: laptop")
+    assert (project / "results/quick/made 0").read_text() == str(copy)
+
+    # Once more, after a change: what the copy made itself is still there, what has gone here is not.
+    (project / "gone later").unlink()
+    (project / "constraints.txt").write_text("changed again")
+    (project / "results/quick/mine").write_text("of a reader")
+    assert subprocess.run(command, cwd=project, capture_output=True).returncode == 0
+    assert (copy / "constraints.txt").read_text() == "changed again" and not (copy / "gone later").exists()
+    assert (copy / "runs").is_dir()
+    assert {path.name for path in (project / "reports/generated/quick").iterdir()} == {"made 0", "made 1"}
+    assert (project / "results/quick/mine").read_text() == "of a reader"
+    if with_git:
+        status = subprocess.run(["git", "status", "--short"], cwd=project, capture_output=True, text=True).stdout
+        assert sorted(line.split(maxsplit=1)[1] for line in status.splitlines()) == [
+            '"a new file"', '"gone later"', "constraints.txt", "tools/warm.py",
+        ]  # fmt: skip
+
+
+def test_a_scale_that_there_is_not_is_told(project):
+    (project / "params.yaml").write_text("scale: laptop\n")
+    (project / "experiments/laptop").mkdir(parents=True)
+    (project / "experiments/laptop/scale.yaml").write_text("{}")
+    run = subprocess.run([sys.executable, "tools/repro.py", "tiny"], cwd=project, capture_output=True, text=True)
+    assert run.returncode == 2 and "there is no experiments/tiny/scale.yaml; scales: laptop" in run.stdout

@@ -20,19 +20,7 @@ def test_the_row_of_the_same_name_is_the_same_network(preset):
     assert row(preset) == {"class_path": "gpstoken.GPSToken", "init_args": PRESETS[preset]}
 
 
-@pytest.mark.parametrize(
-    ("name", "difference"),
-    [
-        ("init_only", {"refine_geometry": False}),
-        ("uniform", {"lambda_": 0.0, "refine_geometry": False}),
-        ("uniform_refined", {"lambda_": 0.0, "refine_geometry": True}),
-    ],
-)
-def test_an_ablation_differs_by_what_it_ablates(name, difference):
-    assert row(name)["init_args"] == PRESETS["gpstoken_m128"] | difference
-
-
 @pytest.mark.parametrize("scale", ["laptop", "workstation"])
 def test_a_scale_names_the_norm_that_it_changes(scale):
-    path = TOKENIZERS.parent / "_scale" / f"{scale}.yaml"
+    path = TOKENIZERS.parent / scale / "gpstoken.yaml"
     assert yaml.safe_load(path.read_text())["model"]["init_args"]["tokenizer"]["init_args"]["norm"] == "plain"

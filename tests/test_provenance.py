@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpstoken import provenance
+from gpstoken.files import provenance
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ def git(folder, *arguments):
 
 def commit_of(folder):
     """What `commit` says where the package lies in this folder."""
-    spec = importlib.util.spec_from_file_location("provenance_there", folder / "gpstoken" / "provenance.py")
+    spec = importlib.util.spec_from_file_location("provenance_there", folder / "gpstoken" / "files" / "provenance.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.commit()
@@ -32,12 +32,12 @@ def commit_of(folder):
 def checkout(tmp_path):
     """A repository of the files that count, in a folder with a blank."""
     folder = tmp_path / "my project"
-    for name in ("gpstoken", "experiments"):
+    for name in ("gpstoken/files", "experiments"):
         (folder / name).mkdir(parents=True)
     source = Path(provenance.__file__).read_text()
     # Where the tests run in an archive, Git has written its commit into the file.
     source = re.sub(r'ARCHIVED_COMMIT = ".*"', 'ARCHIVED_COMMIT = "$Format:%H$"', source)
-    (folder / "gpstoken" / "provenance.py").write_text(source)
+    (folder / "gpstoken" / "files" / "provenance.py").write_text(source)
     for name in (".gitignore", ".gitattributes", ".dvc/config"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gpstoken import GPSToken, load_generator, released_generator
-from gpstoken.checkpoints import RELEASED_NAMES, rename_released
-from gpstoken.released_generator import convert, read_statistics
+from gpstoken import GPSToken, cli, load_generator
+from gpstoken.commands.released_generator import convert, read_statistics
+from gpstoken.files.checkpoints import RELEASED_NAMES, rename_released
 from gpstoken.sit import SiT
 
 TOKENIZER = {
@@ -113,7 +113,7 @@ def test_statistics_that_do_not_fit_are_refused(tmp_path, text, message):
 def test_the_command_says_what_is_wrong_in_one_line(files, capsys):
     folder, *_ = files
     paths = [str(folder / name) for name in ("texture.safetensors", "tokenizer.safetensors", "generator.yaml")]
-    assert released_generator.main([*paths, "-o", str(folder / "out")]) == 2
+    assert cli.main(["released-generator", *paths, "-o", str(folder / "out")]) == 2
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     assert "has shape" in error  # the narrow network is not the paper's

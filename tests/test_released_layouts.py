@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gpstoken.released_layouts import convert, main, read_layouts
+from gpstoken import cli
+from gpstoken.commands.released_layouts import main
+from gpstoken.files.released_layouts import convert, read_layouts
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -378,7 +380,7 @@ def test_the_command_answers_bad_input_in_one_line(tmp_path, monkeypatch, capsys
     (tmp_path / "bad.pickle").write_bytes(pickle.dumps(Calls(os.system, "touch executed")))
     (tmp_path / "good.pickle").write_bytes(pickle.dumps([some()]))
     monkeypatch.chdir(tmp_path)
-    assert main([source, target]) == 2
+    assert cli.main(["released-layouts", source, target]) == 2
     out, error = capsys.readouterr()
     assert out == "" and error.startswith(f"gpstoken: {message}") and error.count("\n") == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["bad.pickle", "good.pickle"]

@@ -9,8 +9,8 @@ import torch
 
 from gpstoken import Gaussians, GPSToken, Tokens
 from gpstoken.blocks import TiledGroupNorm, fold_tiles, unfold_tiles
-from gpstoken.checkpoints import read_released
 from gpstoken.decoder import SpatialAttention
+from gpstoken.files.checkpoints import read_released
 from gpstoken.gaussians import merge_tiles
 from gpstoken.refine import Refine
 

@@ -7,7 +7,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from gpstoken.baselines.ldm_names import to_diffusers
-from gpstoken.checkpoints import below, check, read_safetensors, read_state_dict
+from gpstoken.files.checkpoints import below, check, read_safetensors, read_state_dict
 from gpstoken.files.plain_text import read_json
 
 # Beside the autoencoder: its losses, and VAVAE's alignment with DINOv2.

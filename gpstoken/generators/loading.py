@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpstoken.base import Generator, Tokenizer
-from gpstoken.checkpoints import below, build, read_plain
+from gpstoken.files.checkpoints import below, build, read_plain
+from gpstoken.files.provenance import file_hash
 from gpstoken.files.records import MAPPING, check_tokenizer
+from gpstoken.files.released_layouts import read_layouts
 from gpstoken.limits import at_least, text
 from gpstoken.loading import class_of, class_path_of, load_tokenizer, tokenizer_hash
-from gpstoken.provenance import file_hash
-from gpstoken.released_layouts import read_layouts
 
 AVERAGED = "averaged.module."
 
@@ -117,7 +117,7 @@ def check_stage(path: Path, checkpoint: Any) -> dict[str, Any]:
 
     Args:
         path: of the file, for errors.
-        checkpoint: what it holds, of `gpstoken.checkpoints.read_plain`.
+        checkpoint: what it holds, of `gpstoken.files.checkpoints.read_plain`.
 
     Returns:
         {"class_path", "init_args", "tokenizer", "training"}.

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from gpstoken.files.arrays import read_arrays
 from gpstoken.files.plain_text import read_json
+from gpstoken.files.provenance import file_hash
 from gpstoken.files.reasons import reason
 from gpstoken.metrics.samples import archive_shape, count
-from gpstoken.provenance import file_hash
 
 VARYING = ("seed", "sha256", "steps")  # between the files of one generator; their names tell seed and steps
 

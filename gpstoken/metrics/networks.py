@@ -63,9 +63,7 @@ class Features(nn.Module):
 
 
 def _efficientnet_lite0(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
-    network = EfficientNetLite0()
-    network.load_state_dict(weights)
-    return network, 1280
+    return EfficientNetLite0(weights), 1280
 
 
 def _vgg16(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from gpstoken.provenance import file_hash
+from gpstoken.files.provenance import file_hash
 
 _PREPARE = "run `python -m datamodules.prepare -o data/embedded`, which writes data/networks"
 # Network -> its files and the sha256, or the first eight digits of it that torch's names carry; None: not known to us.

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpstoken.images import centre_square
-from gpstoken.photos import read_photo
+from gpstoken.images import centre_square, read_photo
 
 PHOTOS = Path("data/embedded")
 

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from gpstoken import early_signals
-from gpstoken.checkpoints import write_plain
+from gpstoken.files.checkpoints import write_plain
 from gpstoken.files.writing import naming, replacing
 from gpstoken.limits import at_least, limits
 from gpstoken.training.processes import mean_over_processes

@@ -8,8 +8,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from gpstoken.files.parts import Parts
 from gpstoken.metrics import to_uint8
-from gpstoken.training.parts import Parts
 
 SIDES = ("image", "reconstruction")
 IMAGES_A_FILE = 256  # at most 8 MB of Inception features of both sides
@@ -33,6 +33,7 @@ class Recorder(Callback):
     def __init__(self, parts: Parts, networks: dict[str, nn.Module], sides: tuple[str, ...], codes: bool) -> None:
         """See the class."""
         self.parts, self.networks, self.sides, self.codes = parts, networks, sides, codes
+        self.company = False  # whether the images are another process's, and this one only keeps it company
         self._pending: list[dict[str, np.ndarray]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,7 +65,7 @@ class Recorder(Callback):
         self._write()
 
     def _write(self) -> None:
-        if self._pending:
+        if self._pending and not self.company:
             self.parts.write(
                 {name: np.concatenate([each[name] for each in self._pending]) for name in self._pending[0]}
             )

@@ -2,7 +2,7 @@
 
 from lightning import LightningModule, Trainer
 
-from gpstoken.checkpoints import write_plain
+from gpstoken.files.checkpoints import write_plain
 from gpstoken.generators.loading import AVERAGED
 from gpstoken.limits import at_least, limits
 from gpstoken.training.occasions import Occasions

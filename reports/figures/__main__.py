@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from gpstoken import GPSToken
 from gpstoken.training.files import CHECKPOINT_FILE
+from reports.declared import main_row
 from reports.figures.domains import domains
 from reports.figures.generation import curves, samples_page
 from reports.figures.intervals import arms, tokens
@@ -27,7 +28,6 @@ from reports.tables.results import Result
 from reports.tables.rows import declarations, read_table
 
 Draw = Callable[[], Figure | None]
-PICTURED = "gpstoken_m128"  # the row that figures of pictures show
 FOCUS = "focus_centre"  # the study whose map the figure of the focus map has
 
 
@@ -76,11 +76,11 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Draw]:
     papers = {label["paper"]: styles[row] for row, label in listed.items() if label.get("paper")}
     generators = read_generators(results)
 
-    whose = f"{labels[PICTURED]['name']}, {results.name} scale, seed 0"
+    whose = f"{labels[main_row()]['name']}, {results.name} scale, seed 0"
 
     @cache
     def pictured() -> GPSToken | None:
-        path = runs / "tokenizers" / PICTURED / "seed0" / CHECKPOINT_FILE
+        path = runs / "tokenizers" / main_row() / "seed0" / CHECKPOINT_FILE
         return GPSToken.from_checkpoint(path) if path.is_file() else None
 
     def picture(draw: Callable[..., Figure | None], count: int, *more: float) -> Figure | None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from reports.declared import generators, name_of, papers_row_of
 from reports.figures.style import STYLE, WIDTH, looks, page
 from reports.tables.generation_cells import SCORES
-from reports.tables.generation_results import COMPARED, ROWS, Record, read_published
+from reports.tables.generation_results import Record, read_published
 
 CURVES = ("fid", "kid_efficientnet_lite0")  # the first that every point has is drawn
 MOST_CLASSES, MOST_SAMPLES = 10, 8
@@ -28,14 +29,14 @@ def curves(ours: dict[str, Record | None]) -> Figure | None:
         return None
     figure = page(3.2)
     left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
-    styles = looks(COMPARED)
+    styles = looks(generators())
     for row, record in found.items():
         points = sorted(record["curve"], key=lambda point: point["step"])
         seeds = np.array([point["scores"][metric]["per_seed"] for point in points]) * SCORES[metric].factor
         steps = [point["step"] for point in points]
         colour, dash, marker = styles[row]
         left.plot(
-            steps, seeds.mean(1), dash, label=ROWS[row][0], color=colour, marker=marker, markersize=4, linewidth=1.3
+            steps, seeds.mean(1), dash, label=name_of(row), color=colour, marker=marker, markersize=4, linewidth=1.3
         )
         left.fill_between(steps, seeds.min(1), seeds.max(1), color=colour, alpha=0.15, linewidth=0)
     label = SCORES[metric].heading + ("" if metric == "fid" else " (no FID)")
@@ -43,7 +44,8 @@ def curves(ours: dict[str, Record | None]) -> Figure | None:
     record = next(iter(found.values()))
     left.set_title(f"ours, {record['scale']} scale, {len(record['seeds'])} seeds: mean, lowest to highest")
     papers = read_published("generator_training_sit_xl.csv")
-    for method, row in {"SiT-XL/2 baseline": "grid", "GPSToken two-stage": "two_stage"}.items():
+    methods = dict.fromkeys(printed["method"] for printed in papers)
+    for method, row in ((method, row) for method in methods for row in generators() if _is_of(method, row)):
         points = [(int(p["iterations"]) / 1e6, float(p["fid"])) for p in papers if p["method"] == method]
         colour, dash, marker = styles[row]
         right.plot(*zip(*points, strict=True), dash, color=colour, marker=marker, markersize=4, linewidth=1.3)
@@ -107,7 +109,7 @@ def samples_page(path: Path, record: Record) -> Figure | None:
     some = f", {min(len(classes), MOST_CLASSES)} of {len(names)} classes" if len(classes) < len(names) else ""
     unit = "Euclidean, levels 0 to 255" if in_pixels else "1 - cosine of features"
     text = (
-        f"{ROWS[record['row']][0]}, {record['scale']} scale{some}: {sampling['sampler'].upper()}, {sampling['steps']} "
+        f"{name_of(record['row'])}, {record['scale']} scale{some}: {sampling['sampler'].upper()}, {sampling['steps']} "
         f"steps, guidance {sampling['guidance']:g}. Number: distance ({unit})"
     )
     figure.text(0.5, 1 - 4 / (height + TITLE), textwrap.fill(text, 110), ha="center", va="top")
@@ -139,3 +141,8 @@ def _line(images: np.ndarray, zoom: int) -> np.ndarray:
     large = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     gap = np.full((large.shape[1], GAP, 3), 255, np.uint8)
     return np.concatenate([part for image in large for part in (image, gap)][:-1], axis=1)
+
+
+def _is_of(method: str, row: str) -> bool:
+    """Whether the paper's method is that of a row of ours, as "SiT-XL/2 baseline" is that of SiT-XL/2."""
+    return bool(papers_row_of(row)) and method.startswith(papers_row_of(row))

@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpstoken.metrics import summarise
+from reports.declared import main_row
 from reports.figures.intervals import title
 from reports.figures.style import INK, PAPER, headline, page
 from reports.tables.columns import COLUMNS
 from reports.tables.generation_results import read_published
 from reports.tables.results import Result
 
-BASE = "gpstoken_m128"  # the row of the defaults
 METRICS = ("psnr", "lpips_alexnet")
 PAPERS = {"psnr": "psnr", "lpips_alexnet": "lpips"}  # the paper does not say which network its LPIPS is of
 # Argument of GPSToken -> (its letter, as the paper's table calls it, its default there).
@@ -29,10 +29,10 @@ def curves_of(results: dict[str, Result]) -> dict[str, Curve]:
 
     A result stands on the curve of the one argument in which it differs from the base row, and the base row on all.
     """
-    if BASE not in results:
+    if main_row() not in results:
         return {}
-    base = _arguments(results[BASE])
-    curves: dict[str, Curve] = {knob: {base[knob]: results[BASE]} for knob in KNOBS}
+    base = _arguments(results[main_row()])
+    curves: dict[str, Curve] = {knob: {base[knob]: results[main_row()]} for knob in KNOBS}
     for result in results.values():
         own = _arguments(result)
         changed = [name for name in own.keys() | base.keys() if own.get(name) != base.get(name)]
@@ -80,7 +80,7 @@ def _ours(axes: Axes, curve: Curve, metric: str) -> None:
     axes.plot(values.keys(), [value.mean for value in values.values()], "-", color=INK, marker="o", markersize=4)
     axes.fill_between(list(values), low, high, color=INK, alpha=0.15, linewidth=0)
     for place, result in curve.items():
-        if result.record["row"] == BASE:
+        if result.record["row"] == main_row():
             _ring(axes, place, values[place].mean)
     _ticks(axes, list(values))
 

@@ -10,13 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from gpstoken.metrics import summarise
+from reports.declared import generators, networks_of, papers_row_of
 from reports.figures.intervals import title
 from reports.figures.style import Look, grey_looks, headline, legend_below, page
-from reports.tables.generation_results import ROWS, read_published
+from reports.tables.generation_results import read_published
 from reports.tables.results import Result
-
-# A generator of the paper's table -> the networks that a sample runs through, as experiments/generators names them.
-NETWORKS = {"two_stage": ("layout", "texture"), "one_stage": ("one_stage",), "grid": ("grid",)}
 
 
 class Point(NamedTuple):
@@ -92,9 +90,9 @@ def panels(
     # The paper tells the calls of one sampler of its generator; the others are taken to make as many.
     calls = records.get("texture", {}).get("counts", {}).get("calls")
     sampled = [
-        Point(ROWS[row][1], sum(_operations(records[name], calls) for name in networks) / 1000, fid[ROWS[row][1]])
-        for row, networks in NETWORKS.items()
-        if all(name in records and (records[name]["counts"]["calls"] or calls) for name in networks)
+        Point(method, sum(_operations(records[name], calls) for name in networks) / 1000, fid[method])
+        for method, networks in ((papers_row_of(row), networks_of(row)) for row in generators())
+        if method in fid and all(name in records and (records[name]["counts"]["calls"] or calls) for name in networks)
     ]
     scale = next((result.record["scale"] for result in results.values()), "")
     assumed = "counted by us" + (f"; {calls} calls a\nnetwork where the paper tells none" if calls else "")

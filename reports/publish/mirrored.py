@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpstoken.files.plain_text import read_yaml
-from gpstoken.provenance import file_hash
+from gpstoken.files.provenance import file_hash
 from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, ORIGIN_FILE, read_metrics
 from gpstoken.training.origins import read_origin
 from reports.names import KINDS, Named, named_result, sweep_tags

@@ -9,7 +9,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from gpstoken.provenance import file_hash
+from gpstoken.files.provenance import file_hash
 from reports.publish.mirrored import Published
 
 FOLDER = "checkpoint"  # of the run's artifacts

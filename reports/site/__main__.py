@@ -11,8 +11,9 @@ from reports.site.material import read_material
 def main(arguments: list[str] | None = None) -> int:
     """Writes the site; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reports.site", description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", type=Path, default=Path("reports/generated/tables"), help="NAME.json of each table")
-    parser.add_argument("--figures", type=Path, default=Path("reports/generated/figures"))
+    parser.add_argument("--scale", default="laptop", help="whose tables and figures (default: laptop)")
+    parser.add_argument("--tables", type=Path, help="NAME.json of each (default: reports/generated/SCALE/tables)")
+    parser.add_argument("--figures", type=Path, help="default: reports/generated/SCALE/figures")
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the tables call results/")
     parser.add_argument(
         "--runs-file",
@@ -20,8 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="*",
         help="stamps of reports.publish, for MLflow's run ids (default: published.json of every scale in --results)",
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("reports/generated/site"))
+    parser.add_argument("-o", "--output", type=Path, help="default: reports/generated/SCALE/site")
     options = parser.parse_args(arguments)
+    generated = Path("reports/generated") / options.scale
+    for name in ("tables", "figures"):
+        setattr(options, name, getattr(options, name) or generated / name)
+    options.output = options.output or generated / "site"
     stamps = options.runs_file
     if stamps is None:
         stamps = sorted(options.results.glob("*/published.json"))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from gpstoken.files.writing import replacing
+from reports.declared import every_table
 from reports.tables.claims_table import claims_table
 from reports.tables.efficiency_table import efficiency_table
 from reports.tables.generation_table import generation_table
@@ -13,7 +14,6 @@ from reports.tables.kernels_table import kernels_table
 from reports.tables.render_data import as_csv, as_json
 from reports.tables.render_latex import latex
 from reports.tables.render_markdown import markdown
-from reports.tables.rows import every_table
 from reports.tables.table import Table
 from reports.tables.tokenizer_table import tokenizer_table
 
@@ -27,12 +27,16 @@ READERS = {
 }
 
 
+COMMITTED = ("laptop", "workstation", "paper")  # scales whose results may lie in the repository
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Writes every declared table; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reports.tables", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="holds a folder a scale")
     parser.add_argument("--scale", default="laptop", help="whose rows the tables have, measured or not")
-    parser.add_argument("--beside", nargs="*", default=[], help="scales whose rows stand beside, where there are any")
+    beside = f"scales whose rows stand beside, where there are any (default: {' '.join(COMMITTED)})"
+    parser.add_argument("--beside", nargs="*", default=COMMITTED, help=beside)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)

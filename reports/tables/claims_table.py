@@ -5,13 +5,14 @@ from typing import Any
 
 import yaml
 
+from reports.declared import every_table
 from reports.tables import generation_claims
 from reports.tables.claims import Tested, judge_all
 from reports.tables.columns import DASH
 from reports.tables.cost_claims import NOT_TESTABLE, judge_cost, judge_counts
 from reports.tables.efficiency_table import read_efficiency
-from reports.tables.generation_results import COMPARED, read_generators
-from reports.tables.rows import HERE, every_table, read_table
+from reports.tables.generation_results import read_generators
+from reports.tables.rows import HERE, read_table
 from reports.tables.table import Cell, Claim, Head, Row, Table, finished
 from reports.tables.verdicts import BY_IMAGE, EQUIVALENCE, NOTE, as_claims, whole
 
@@ -81,7 +82,7 @@ class _Material:
     def _judge(self, name: str) -> tuple[Tested, dict[str, Path | None], dict[str, str]]:
         declared = self.tables[name]
         if declared.get("reader") == "generators":
-            files = {row: self.results / "generators" / f"{row}.json" for row in COMPARED}
+            files = {row: self.results / "generators" / f"{row}.json" for row in self.generators}
             commits = {row: record["commit"] for row, record in self.generators.items() if record is not None}
             return generation_claims.judge_all(declared, self.generators), files, commits
         ours, _ = read_table(declared, self.results)

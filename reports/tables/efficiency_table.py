@@ -108,8 +108,8 @@ def _origin(scale: str, found: list[Record]) -> str:
 def _our_row(name: str, label: dict[str, str], record: Record, papers: dict[str, str] | None, file: Path) -> Row:
     parameters, counts, measured = record["parameters"], record["counts"], record.get("measured")
     cells = {"kind": Cell(label["kind"]), "method": Cell(label["name"])}
-    if label.get("paper"):
-        cells["papers_row"] = Cell(label["paper"])
+    if papers:
+        cells["papers_row"] = Cell(papers["method"])
     cells["parameters"] = _millions(parameters["total"])
     if parameters.get("as_paper"):
         cells["parameters_as_paper"] = _millions(parameters["as_paper"])

@@ -1,6 +1,7 @@
 """What stands around the table of generators: where our numbers come from, and what to know of the rows."""
 
-from reports.tables.generation_results import ROWS, SAME_BUDGET, Record, budget, samples_per_seed
+from reports.declared import name_of
+from reports.tables.generation_results import SAME_BUDGET, Record, budget, samples_per_seed
 
 
 def origin(found: list[Record]) -> str:
@@ -35,11 +36,11 @@ def notes(found: list[Record]) -> list[str]:
             for name, stage in record["generator"]["stages"].items()
         )
         said.append(
-            f"{ROWS[record['row']][0]}, {record['scale']} scale: {sampling['sampler'].upper()} sampler "
+            f"{name_of(record['row'])}, {record['scale']} scale: {sampling['sampler'].upper()} sampler "
             f"({sampling['method']}), {sampling['steps']} steps, guidance {sampling['guidance']:g} where "
             f"{low:g} ≤ t ≤ {high:g} (t = 0: noise); trained for {trained}."
         )
-    spent = {ROWS[record["row"]][0]: budget(record) for record in found}
+    spent = {name_of(record["row"]): budget(record) for record in found}
     if spent and None not in spent.values():
         told = ", ".join(f"{name} {value / 1000:.2f} T" for name, value in spent.items())
         same = max(spent.values()) <= (1 + SAME_BUDGET) * min(spent.values())

@@ -5,31 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from reports.declared import generators
 from reports.names import named_result
 from reports.tables.columns import ACCURACY, INCEPTION_SCORES, SCORES
 from reports.tables.rows import read_published as read_published
 
 Record = dict[str, Any]
 SAME_BUDGET = 0.02  # steps are whole numbers, and networks of one size differ by their first and last layers
-# Result file -> how tables call it, and the row of the paper's table that it stands for.
-ROWS = {
-    "two_stage": ("GPSToken two-stage", "GPSToken two-stage"),
-    "one_stage": ("GPSToken one-stage", "GPSToken one-stage"),
-    "grid": ("SiT on a grid of KL latents", "SiT-XL/2"),
-    "small_layout": ("GPSToken two-stage, smaller layout network", ""),
-    "small_texture": ("GPSToken two-stage, smaller texture network", ""),
-    "large_layout": ("GPSToken two-stage, larger layout network", ""),
-}
-COMPARED = ("two_stage", "one_stage", "grid")  # what the paper compares, under one budget
 
 
-def read_generators(results: Path, rows: Sequence[str] = COMPARED) -> dict[str, Record | None]:
+def read_generators(results: Path, rows: Sequence[str] | None = None) -> dict[str, Record | None]:
     """The results of rows in results/SCALE/generators with their costs beside them; None where there is none.
+
+    Without `rows` they are those that the paper compares.
 
     Raises:
         ValueError: if a file is not what its name says, or two of them cannot be compared with each other.
     """
-    ours = {row: _read(results / "generators" / f"{row}.json") for row in rows}
+    ours = {row: _read(results / "generators" / f"{row}.json") for row in rows or generators()}
     found = [record for record in ours.values() if record is not None]
     for record in found[1:]:
         first, other = _origin(found[0]), _origin(record)

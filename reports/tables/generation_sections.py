@@ -1,8 +1,9 @@
 """Sections of the page of generators: whether the class of a sample can be told, and whether samples are copies."""
 
+from reports.declared import name_of
 from reports.tables.columns import ACCURACY, DASH
 from reports.tables.generation_cells import share_cell
-from reports.tables.generation_results import ROWS, Record
+from reports.tables.generation_results import Record
 from reports.tables.render_markdown import pipe_table
 
 MOST_CLASSES = 20
@@ -31,7 +32,7 @@ def classifier_section(found: list[Record]) -> str:
             verdict = "above chance" if low > part["chance"] else "not told from chance"
             if "bar" in part and low > part["bar"]:
                 verdict = f"well above chance (over {100 * part['bar']:.1f} %)"
-        cells.append([ROWS[record["row"]][0], *real, samples, verdict])
+        cells.append([name_of(record["row"]), *real, samples, verdict])
     headings = ["method", "real test images", "coded and decoded", "samples", "the whole interval is"]
     lines = [said, "", *pipe_table(headings, cells, {0}), ""]
     names = list(first["per_class"])
@@ -39,7 +40,7 @@ def classifier_section(found: list[Record]) -> str:
         [name, *(share_cell(record["classifier"]["per_class"].get(name)) for record in found)]
         for name in names[:MOST_CLASSES]
     ]
-    lines += pipe_table(["class", *(ROWS[record["row"]][0] for record in found)], per_class, {0})
+    lines += pipe_table(["class", *(name_of(record["row"]) for record in found)], per_class, {0})
     if len(names) > MOST_CLASSES:
         lines += ["", f"The first {MOST_CLASSES} of {len(names)} classes."]
     return "\n".join(lines)
@@ -52,14 +53,14 @@ def memorisation_section(found: list[Record]) -> str:
         near = record.get("memorisation") or {}
         for unit, part in (("levels of pixels", near), ("1 - cosine of features", near.get("by_features"))):
             if part and "left_out" in part:
-                cells.append([ROWS[record["row"]][0], unit, *[DASH] * 3])
-                left_out.append(f"{ROWS[record['row']][0]}: not in {unit}, for {part['left_out']}.")
+                cells.append([name_of(record["row"]), unit, *[DASH] * 3])
+                left_out.append(f"{name_of(record['row'])}: not in {unit}, for {part['left_out']}.")
             elif part:
                 medians = [f"{part[f'{name}_median']:,.4g}" for name in ("sample", "test")]
                 share = f"{100 * part['share_below_first_percentile']:.1f} %"
-                cells.append([ROWS[record["row"]][0], unit, *medians, share])
+                cells.append([name_of(record["row"]), unit, *medians, share])
         if not near:
-            cells.append([ROWS[record["row"]][0], *[DASH] * 4])
+            cells.append([name_of(record["row"]), *[DASH] * 4])
     headings = ["method", "distance in", "samples", "held-out images", "samples nearer than 99 % of held-out images"]
     said = (
         "Median distance to the nearest real training image: Euclidean, over all levels (0 to 255) of a picture, and "

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from reports.declared import name_of, papers_row_of
 from reports.tables.columns import INCEPTION_SCORES, SCORES
 from reports.tables.generation_cells import score_cell
 from reports.tables.generation_claims import judge_all
 from reports.tables.generation_notes import notes, origin
-from reports.tables.generation_results import ROWS, Record, read_generators, read_published, samples_per_seed, source
+from reports.tables.generation_results import Record, read_generators, read_published, samples_per_seed, source
 from reports.tables.generation_scored import scored_rows
 from reports.tables.generation_sections import classifier_section, memorisation_section
 from reports.tables.results import check_scale
@@ -52,7 +53,7 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
         captions.append(_caption(found))
         claims += as_claims(tested, files, scale)
         said += notes(found)
-        if found and declared.get("sections"):
+        if found and declared.get("studied"):
             at = f", at {scale} scale" if len(scales) > 1 else ""
             sections += [f"## Can the class of a sample be told{at}?", classifier_section(found)]
             sections += [f"## Are they copies of training images{at}?", memorisation_section(found)]
@@ -76,7 +77,7 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
 
 
 def _our_row(name: str, record: Record | None, file: Path) -> Row:
-    method, papers_row = ROWS[name]
+    method, papers_row = name_of(name), papers_row_of(name)
     cells = {"method": Cell(method)}
     if papers_row:
         cells["papers_row"] = Cell(papers_row)

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from reports.declared import name_of
 from reports.tables.generation_costs import costs, hours, memory, positions, samples_per_second, stage_hours, stages
-from reports.tables.generation_results import COMPARED, ROWS, Record, read_generators, read_published, source
+from reports.tables.generation_results import Record, read_generators, read_published, source
 from reports.tables.table import Cell, Head, Row, Table, assembled, finished
 
 PAPER = "paper, SiT-XL/2 at ImageNet 256 px"
@@ -37,16 +38,16 @@ def training_table(name: str, declared: dict[str, Any], results: Path, scales: l
         measured = costs(ours)
         if scale != scales[0] and not measured:
             continue
-        for row in COMPARED:
+        for row in ours:
             if (record := ours[row]) is not None:
                 rows += _our_rows(row, record, results / scale / "generators" / f"{row}.json")
             elif scale == scales[0]:
-                rows.append(Row("ours, not measured", {"method": Cell(ROWS[row][0])}, ours=True, row=row))
+                rows.append(Row("ours, not measured", {"method": Cell(name_of(row))}, ours=True, row=row))
         introduction.append(_origin(scale, measured))
         commits = sorted({record["commit"] for record in measured.values()})
         told = f"Ours: {scale} scale, commit {', '.join(commits)}, one run a row."
         captions.append(told if measured else "Ours: not measured.")
-        introduction.append(comparison(declared["claimed"], measured))
+        introduction.append(comparison(declared, measured))
     columns, rows = finished(HEADS, rows + _paper_rows())
     return assembled(name, declared, introduction, captions, columns, rows)
 
@@ -58,13 +59,12 @@ def _origin(scale: str, measured: dict[str, Record]) -> str:
     return f"Scale **{scale}**: one run a row, timed on {', '.join(sorted(set(map(str, machines))))}."
 
 
-def comparison(claimed: str, measured: dict[str, Record]) -> str:
-    """The paper's savings, as `claimed`, and ours of two stages against the grid."""
-    if not {"two_stage", "grid"} <= measured.keys():
+def comparison(declared: dict[str, Any], measured: dict[str, Record]) -> str:
+    """The paper's savings, as the table has `claimed` them, and ours of the two rows that it has `compared`."""
+    claimed, pair = declared["claimed"], [declared["compared"][end] for end in ("to", "from")]
+    if not set(pair) <= measured.keys():
         return f"{claimed} Ours: not measured yet."
-    time, size, speed = (
-        [value(measured[row]) for row in ("two_stage", "grid")] for value in (hours, memory, samples_per_second)
-    )
+    time, size, speed = ([value(measured[row]) for row in pair] for value in (hours, memory, samples_per_second))
     said = []
     if None not in time:
         said.append(f"{_less(*time)} training time")
@@ -97,7 +97,7 @@ def _our_rows(name: str, record: Record, file: Path) -> list[Row]:
         lines.append(whole | {"parameters": Cell(f"{parameters / 1e6:.2f} M", parameters)} | sampling)
     known = {"scale": record["scale"], "row": name, "result": file.as_posix(), "commit": record["commit"]}
     return [
-        Row(source(record), {"method": Cell(ROWS[name][0])} | _without_gaps(cells), ours=True, **known)
+        Row(source(record), {"method": Cell(name_of(name))} | _without_gaps(cells), ours=True, **known)
         for cells in lines
     ]
 

@@ -4,16 +4,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from reports.declared import every_table
 from reports.tables.results import Result, check_same, check_same_origin, read_result
 
 HERE = Path(__file__).parent
-
-
-def every_table() -> dict[str, dict[str, Any]]:
-    """Every table of tables.yaml by name."""
-    return yaml.safe_load((HERE / "tables.yaml").read_text(encoding="utf-8"))
 
 
 def declarations() -> dict[str, dict[str, Any]]:
@@ -35,7 +29,7 @@ def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resul
         ValueError: if the files are of different scales, seeds or training budgets, those of one data set are of
             different images, or a study evaluated another row than its name says.
     """
-    ours = {row: _read(results, row, label) for row, label in declared["ours"].items()}
+    ours = {row: _read(results, row, label, declared.get("study")) for row, label in declared["ours"].items()}
     found = {row: result for row, result in ours.items() if result is not None}
     of_data_set: dict[Any, list[Result]] = {}
     for row, result in found.items():
@@ -109,10 +103,10 @@ def _check_one_change(base: Result, result: Result, argument: str) -> None:
         raise ValueError(f"other arguments differ from those of {base.record['row']} too: {', '.join(more)}")
 
 
-def _read(results: Path, row: str, label: dict[str, str]) -> Result | None:
+def _read(results: Path, row: str, label: dict[str, str], study: str | None) -> Result | None:
     if "of" not in label:
         return read_result(results / "tokenizers" / f"{row}.json")
-    result = read_result(results / "studies" / f"{row}.json")
+    result = read_result(results / "studies" / str(study) / f"{row}.json")
     if result is None and "dataset" in label:
         itself = read_result(results / "tokenizers" / f"{label['of']}.json")
         if itself is not None and itself.record["data"].get("dataset") == label["dataset"]:

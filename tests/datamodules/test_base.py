@@ -83,6 +83,19 @@ def test_an_evaluation_goes_on_with_what_is_not_done(numbers, done, devices, mon
     assert devices > 1 or left == sorted(left)
 
 
+def test_a_device_without_a_group_gets_that_of_another_for_company(numbers, monkeypatch):
+    data = numbers(9)
+    monkeypatch.setattr(type(data), "evaluation_group", 4)
+    shares, company = [], []
+    for rank in range(5):
+        data.trainer = SimpleNamespace(world_size=5, global_rank=rank)
+        shares.append(indices(data.evaluation_loader("test", range(4))))
+        company.append(data.is_company("test", range(4)))
+    # two groups are left, the second filled up by the last image
+    assert shares == [[4, 5, 6, 7], [8, 8, 8, 8], [4, 5, 6, 7], [8, 8, 8, 8], [4, 5, 6, 7]]
+    assert company == [False, False, True, True, True]
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize(
     ("done", "groups"), [((), [0, 1, 2]), (range(4), [1, 2]), ((0, 1, 2), [0, 1, 2]), ((8,), [0, 1])]

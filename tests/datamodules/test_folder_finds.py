@@ -13,7 +13,7 @@ from PIL import Image
 from datamodules import Folder
 from gpstoken import GPSToken
 from gpstoken.cli import main
-from gpstoken.sample_files import SampleFiles
+from gpstoken.files.sample_files import SampleFiles
 
 SPLITS = ("train", "val", "test")
 

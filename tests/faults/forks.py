@@ -84,7 +84,8 @@ def _placed(work: Callable[[], int | None], rank: int, environment: dict[str, st
 
 def _command(arguments: list[str], folder: Path, scratch: Path) -> int:
     from gpstoken import cli
-    from gpstoken.training import recorder, run
+    from gpstoken.commands import fit as run
+    from gpstoken.training import recorder
 
     os.chdir(folder)
     run.SCRATCH, recorder.IMAGES_A_FILE = scratch, 16
@@ -93,7 +94,7 @@ def _command(arguments: list[str], folder: Path, scratch: Path) -> int:
 
 
 def _program(words: list[str], folder: Path, environment: dict[str, str]) -> None:
-    from gpstoken.training import run
+    from gpstoken.commands import fit as run
 
     os.chdir(folder)
     os.environ |= environment

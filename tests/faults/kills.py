@@ -33,7 +33,7 @@ def points_of(work: Callable[[], int], count: Path) -> Callable[[], int]:
 
 def killed_after_a_part(work: Callable[[], int]) -> int:
     """`gpstoken evaluate`, whose process kills itself when it has written one part."""
-    from gpstoken.training.parts import Parts
+    from gpstoken.files.parts import Parts
 
     write = Parts.write
 

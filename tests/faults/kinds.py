@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+from gpstoken.commands.declared import configuration_files, file_options, find_row
 from tests.training.conftest import arguments_of_a_tiny_fit
 
 DATA = {"image_size": 32, "epoch_length": 20, "batch_size": 8, "working_size": 48, "views": "centre"}
@@ -19,7 +20,7 @@ def fit(made, place, generators):
     changes = {"trainer": {"max_steps": 3, "val_check_interval": 2}, "model": {"init_args": {"adversarial_start": 2}}}
     arguments = arguments_of_a_tiny_fit(made, **changes)
     every_step = made / "every_step.yaml"
-    row = yaml.safe_load(Path("experiments/_train/tokenizer_laptop.yaml").read_text())
+    row = yaml.safe_load(Path("experiments/laptop/tokenizers.yaml").read_text())["trainer"]
     for each in row["callbacks"]:
         if each["class_path"].endswith("LastCheckpoint"):
             each["init_args"] = {"every_n_steps": 1}
@@ -36,8 +37,8 @@ def fit_generator(made, place, generators):
     }
     path = made / "generator.yaml"
     path.write_text(yaml.safe_dump(changes))
-    rows = ("experiments/generators/layout.yaml", "experiments/_scale/laptop_generators.yaml", str(path))
-    return ["fit", *(part for row in rows for part in ("-c", row)), "--output", str(place / "layout")]
+    files = [*configuration_files(find_row("layout", ["networks"]), "laptop"), path]
+    return ["fit", *file_options(files), "--output", str(place / "layout")]
 
 
 def cache(made, place, generators):

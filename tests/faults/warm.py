@@ -11,15 +11,15 @@ from datamodules import Embedded
 from gpstoken import GPSToken, partition
 from gpstoken.calibrate import calibrate
 from gpstoken.gaussians import Gaussians
+from gpstoken.profiling.needs import needs
 from gpstoken.training import TokenizerModule
-from gpstoken.training.needs import needs
 from tests.training.conftest import DISCRIMINATOR, MODULE, TOKENIZER
 
 for name in (
     "cffi.cparser", "omegaconf.grammar_parser",  # numba and jsonargparse import them when they first need them
-    "gpstoken.evaluate_generator", "gpstoken.generate", "gpstoken.score", "gpstoken.training.cache",
-    "gpstoken.training.cost", "gpstoken.training.evaluate", "gpstoken.training.generator_module",
-    "gpstoken.training.run", "tests.faults.kills",
+    "gpstoken.commands.evaluate_generator", "gpstoken.commands.generate", "gpstoken.commands.score",
+    "gpstoken.commands.cache", "gpstoken.commands.cost", "gpstoken.commands.evaluate", "gpstoken.commands.fit",
+    "gpstoken.training.generator_module", "tests.faults.kills",
 ):  # fmt: skip
     import_module(name)
 

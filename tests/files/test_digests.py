@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gpstoken import Gaussians, GPSToken, Tokens
-from gpstoken.checkpoints import read_plain, write_plain
+from gpstoken.files.checkpoints import read_plain, write_plain
 from gpstoken.files.digests import DIGEST, digest
 
 FLIPS = 160

@@ -13,8 +13,8 @@ from PIL import Image, PngImagePlugin
 from datamodules.reading import read_rgb
 from gpstoken.files import pictures
 from gpstoken.files.pictures import printable, read_picture
+from gpstoken.images import read_photo
 from gpstoken.metrics.samples import _picture
-from gpstoken.photos import read_photo
 
 READERS = {"data": read_rgb, "encode": lambda path: np.asarray(read_photo(path)), "score": _picture}
 

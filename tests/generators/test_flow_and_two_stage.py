@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from gpstoken import Gaussians, load_generator
+from gpstoken.files.released_layouts import convert
 from gpstoken.generators.calls import Calls
 from gpstoken.generators.loading import read_stage
 from gpstoken.partition import max_regions
-from gpstoken.released_layouts import convert
 
 KINDS = {"texture": "two_stage.TwoStage", "one_stage": "flow.Flow", "grid": "flow.Flow"}
 

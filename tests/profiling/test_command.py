@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 from gpstoken import cli
-from gpstoken.profiling import command
+from gpstoken.commands import profile as command
 from gpstoken.profiling.inputs import photographs
 
 TOKENIZER = {

@@ -7,9 +7,9 @@ import pytest
 from diffusers import VQModel
 
 from gpstoken.base import Tokenizer
+from gpstoken.commands.profile import count_directions, facts, paper_convention
 from gpstoken.generators.flow import Flow
 from gpstoken.generators.two_stage import Texture
-from gpstoken.profiling.command import count_directions, facts, paper_convention
 from gpstoken.profiling.counting import network_counts
 from gpstoken.profiling.rows import read_row
 from gpstoken.profiling.shapes import without_weights
@@ -30,7 +30,7 @@ def counted(path):
         ("tokenizers/gpstoken_s64", 128.66, 90.8, 671.1),
         ("tokenizers/gpstoken_m128", 128.66, 104.3, 671.1),
         ("tokenizers/gpstoken_l256", 128.75, 132.9, 671.7),
-        ("generators/kl_autoencoder", 83.65, 272.7, 622.2),
+        ("tokenizers/sdxl_vae", 83.65, 272.7, 622.2),
     ],
 )
 def test_tokenizers(path, parameters, encode, decode):
@@ -41,7 +41,7 @@ def test_tokenizers(path, parameters, encode, decode):
 
 
 def test_parameters_of_the_parts():
-    parts, _, _ = counted("generators/kl_autoencoder")
+    parts, _, _ = counted("tokenizers/sdxl_vae")
     assert [round(count / 1e6, 2) for count in parts.values()] == [83.65, 34.16, 49.49, 0.0]
     parts, _, _ = counted("tokenizers/gpstoken_m128")
     assert parts["other"] == 2 * (512 * 128 + 128)  # the time projections that nothing calls

@@ -37,9 +37,10 @@ def write_result(tmp_path):
         data: dict | None = None,
         steps=300,
         scale="laptop",
+        study="",
         **changes,
     ) -> Path:
-        folder = tmp_path / "results" / scale / group
+        folder = tmp_path / "results" / scale / group / study
         folder.mkdir(parents=True, exist_ok=True)
         images = values["psnr"].shape[1]
         record = {
@@ -108,6 +109,11 @@ def arm(write_result):
     return write
 
 
+def _study_of(row: str) -> str:
+    prefix = row.partition("_")[0]
+    return {"domain": "domains"}.get(prefix, prefix) if prefix in ("domain", "tokens", "resolution", "focus") else ""
+
+
 @pytest.fixture
 def study(write_result):
     """Writes a study of gpstoken_m128: every image of both seeds has the numbers `levels`, standard error 0.25."""
@@ -126,7 +132,14 @@ def study(write_result):
             row,
             metrics,
             values,
-            **{"group": "studies", "photographs": photographs, "data": data, "evaluated": evaluated, **changes},
+            **{
+                "group": "studies",
+                "study": _study_of(row),
+                "photographs": photographs,
+                "data": data,
+                "evaluated": evaluated,
+                **changes,
+            },
         )
 
     return write
@@ -139,8 +152,8 @@ def pages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def write(*beside: str) -> dict[str, str]:
-        more = ["--beside", *beside] if beside else []
-        assert tables.main(["--results", "results", "--scale", "laptop", *more, "-o", "generated/tables"]) == 0
+        options = ["--results", "results", "--scale", "laptop", "--beside", *beside]
+        assert tables.main([*options, "-o", "generated/tables"]) == 0
         return {path.name: path.read_text(encoding="utf-8") for path in Path("generated/tables").iterdir()}
 
     return write

@@ -6,9 +6,10 @@ import re
 import pytest
 import yaml
 
+from reports.declared import every_table
 from reports.tables.claims import judge_all
 from reports.tables.cost_claims import judge_cost
-from reports.tables.rows import HERE, every_table, read_published
+from reports.tables.rows import HERE, read_published
 
 
 def read(written: dict[str, str]) -> dict[str, dict]:

@@ -110,7 +110,8 @@ def test_verdicts_by_hand(base, study, sweep, pages):
 
 
 def test_the_margins_are_parts_of_the_papers_figures():
-    from reports.tables.rows import every_table, read_published
+    from reports.declared import every_table
+    from reports.tables.rows import read_published
 
     declared = every_table()["sensitivity"]
     uniform, _, ours = read_published("ablation_adaptivity_imagenet256.csv")

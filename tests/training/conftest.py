@@ -14,6 +14,7 @@ from datamodules import ImageDataModule
 from datamodules.crops import random_square
 from datamodules.samples import Photos
 from gpstoken import GPSToken, cli
+from gpstoken.commands.declared import configuration_files, file_options, find_row
 from gpstoken.training import TokenizerModule
 
 REPOSITORY = Path(__file__).parents[2]
@@ -161,8 +162,7 @@ def arguments_of_a_tiny_fit(folder: Path, **changes) -> list[str]:
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(_merge(tiny, changes)))
-    rows = ("experiments/tokenizers/gpstoken_m128.yaml", "experiments/_scale/laptop.yaml", str(path))
-    return ["fit", *(part for row in rows for part in ("-c", row))]
+    return ["fit", *file_options([*configuration_files(find_row("gpstoken_m128", ["tokenizers"]), "laptop"), path])]
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def run_command(arguments: list[str]) -> int:
     """`gpstoken` in this process, in the repository, with a scratch folder of its own: the exit code."""
     with TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
-        patch.setattr("gpstoken.training.run.SCRATCH", Path(scratch))
+        patch.setattr("gpstoken.commands.fit.SCRATCH", Path(scratch))
         patch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
         return exit_code(arguments)
 
@@ -207,7 +207,7 @@ def command():
 def run_cli(tmp_path, monkeypatch):
     """`gpstoken` in this process, in the repository, with its scratch folder in tmp_path: the exit code."""
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("gpstoken.training.run.SCRATCH", tmp_path / "scratch")
+    monkeypatch.setattr("gpstoken.commands.fit.SCRATCH", tmp_path / "scratch")
     monkeypatch.setattr("sys.argv", ["gpstoken"])
     return exit_code
 
@@ -254,7 +254,6 @@ def stage_arguments(tmp_path, caches):
         }
         path = tmp_path / f"{stage}.yaml"
         path.write_text(yaml.safe_dump(tiny))
-        rows = (f"experiments/generators/{stage}.yaml", "experiments/_scale/laptop_generators.yaml", str(path))
-        return ["fit", *(part for row in rows for part in ("-c", row))]
+        return ["fit", *file_options([*configuration_files(find_row(stage, ["networks"]), "laptop"), path])]
 
     return make

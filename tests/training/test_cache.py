@@ -20,8 +20,8 @@ from datamodules import Folder, TokenCache
 from gpstoken import GPSToken
 from gpstoken import tokenizer as tokenizer_module
 from gpstoken.base import Code, Tokenizer
+from gpstoken.commands import cache
 from gpstoken.loading import load_tokenizer, tokenizer_hash
-from gpstoken.training import cache
 from tests.faults.forks import forked
 
 REPOSITORY = Path(__file__).parents[2]
@@ -377,11 +377,9 @@ def test_codes_are_whole_numbers_without_statistics(arguments, grid, tmp_path):
         (["--data.init_args.nonsense", "2"], "nonsense"),
     ],
 )
-def test_wrong_options(arguments, tmp_path, capsys, options, message):
-    with pytest.raises(SystemExit) as stop:
+def test_wrong_options(arguments, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
         cache.main(arguments(tmp_path / "cache", *options))
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -398,10 +396,9 @@ def test_what_cannot_be_met_is_one_line(arguments, tmp_path, options, message):
     assert "\n" not in str(caught.value)
 
 
-def test_no_data_and_no_tokenizer(tmp_path, capsys):
-    with pytest.raises(SystemExit):
+def test_no_data_and_no_tokenizer(tmp_path):
+    with pytest.raises(ValueError, match=r"--data FILE\.yaml is missing"):
         cache.main(["--tokenizer", "none.ckpt", "-o", str(tmp_path / "cache")])
-    assert "--data FILE.yaml is missing" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt: no such checkpoint"):
         cache.main(
             [

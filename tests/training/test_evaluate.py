@@ -244,7 +244,7 @@ def test_other_tokens_sizes_and_a_focus(tiny_runs, whole, evaluate, tmp_path):
     ],
 )
 def test_wrong_options(run_cli, capsys, options, message):
-    assert run_cli(["evaluate", "run", "-o", "x.json", "--row", "x", "--scale", "tiny", *options]) == 2
+    assert run_cli(["evaluate", "runs/row", "-o", "x.json", "--row", "x", "--scale", "tiny", *options]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from gpstoken import load_generator
+from gpstoken.commands.cost import alone
+from gpstoken.commands.generate import parse_classes
 from gpstoken.files.digests import DIGEST
-from gpstoken.generate import parse_classes
-from gpstoken.training.cost import alone
 from gpstoken.training.files import read_metrics
 from tests.faults.forks import command, ended, forked, started, together
 from tests.training.conftest import REPOSITORY, STAGES

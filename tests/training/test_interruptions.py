@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpstoken.commands.fit import RunCLI
 from gpstoken.files.locks import locked
 from gpstoken.training.files import LastCheckpoint, read_metrics
-from gpstoken.training.run import RunCLI
 from tests.faults import forks
 from tests.faults.forks import forked
 from tests.training.conftest import arguments_of_a_tiny_fit

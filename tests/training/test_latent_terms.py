@@ -11,11 +11,11 @@ from gpstoken import GPSToken
 from gpstoken.baselines.dc import DCAutoencoder
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.vq import VQAutoencoder
+from gpstoken.commands.fit import RunCLI
 from gpstoken.training import TokenizerModule
 from gpstoken.training.files import read_metrics
-from gpstoken.training.run import RunCLI
 
-ROW = "experiments/generators/kl_autoencoder.yaml"
+ROW = "experiments/tokenizers/sdxl_vae.yaml"
 TINY = {"latent_channels": 2, "block_out_channels": [4, 8], "layers_per_block": 1, "norm_num_groups": 2}
 TINY_DC = {
     "latent_channels": 4, "block_out_channels": [8, 8, 8], "encoder_layers": [0, 1, 1], "decoder_layers": [0, 1, 1],
@@ -139,7 +139,7 @@ def test_fit_by_the_command(tmp_path, run_cli, repository):
                 "working_size": 48,
             },
         },
-        "trainer": str(repository / "experiments/_train/tokenizer_laptop.yaml"),
+        "trainer": yaml.safe_load((repository / "experiments/laptop/tokenizers.yaml").read_text())["trainer"],
     }  # fmt: skip
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(overlay))
     steps = {"trainer": {"max_steps": 14, "val_check_interval": 5, "limit_val_batches": 1}}

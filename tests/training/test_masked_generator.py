@@ -39,7 +39,7 @@ def made(tmp_path_factory, command) -> Path:
             },
         },
         "data": {"class_path": "datamodules.TokenCache", "init_args": {"root": str(folder / "cache"), "batch_size": 4}},
-        "trainer": str(REPOSITORY / "experiments/_train/generator_laptop.yaml"),
+        "trainer": yaml.safe_load((REPOSITORY / "experiments/laptop/generators.yaml").read_text())["trainer"],
     }
     (folder / "masked.yaml").write_text(yaml.safe_dump(row))
     fit = ["fit", "-c", str(folder / "masked.yaml"), "--output", str(folder / "run"), "--trainer.max_steps", "8"]

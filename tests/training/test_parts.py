@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gpstoken.training.parts import Parts
+from gpstoken.files.parts import Parts
 
 
 def columns(*indices: int) -> dict[str, np.ndarray]:

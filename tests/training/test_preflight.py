@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from gpstoken.training import preflight
+from gpstoken.commands import preflight
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage.data import chelsea
 
-from gpstoken import GPSToken, cli, released_generator, released_layouts
+from gpstoken import GPSToken, cli
 from gpstoken.baselines.kl import KLAutoencoder
+from gpstoken.commands import released_generator
 from gpstoken.sit import SiT
 from reports.tables import __main__ as tables
 from tests.datamodules import layouts
@@ -26,7 +27,7 @@ BLOCK = README.partition("## From the command line\n")[2].partition("\n## ")[0]
 COMMANDS = [
     line.strip().partition("  #")[0] for line in BLOCK.splitlines() if re.match("    (gpstoken|python|dvc) ", line)
 ]
-RELEASED = "python -m gpstoken.released_generator"  # of 676 M parameters; here its function is given narrow networks
+RELEASED = "gpstoken released-generator"  # of 676 M parameters; here its function is given narrow networks
 # A command's beginning -> options that make it small.
 FIT = "--trainer.max_steps 2 --trainer.val_check_interval 2 --trainer.limit_val_batches 1 --data.init_args.batch_size 2"
 # Not VGG, whose 138 M weights torchvision draws at random before ours are read.
@@ -38,8 +39,9 @@ STAGE = "".join(
 SMALLER = {
     "gpstoken encode": "",
     "gpstoken decode": "",
-    "gpstoken fit -c experiments/tokenizers": FIT + ALEXNET,
-    "gpstoken fit -c experiments/generators": FIT + STAGE,
+    "gpstoken fit gpstoken_m128": FIT + ALEXNET,
+    "gpstoken fit layout": FIT + STAGE,
+    "gpstoken fit texture": FIT + STAGE,
     "gpstoken evaluate": "--data.init_args.subset 4 --data.init_args.image_size 64 --networks",
     "gpstoken score": "--device cpu --network efficientnet_lite0 --allow-small",
     "gpstoken cache": "--data.init_args.epoch_length 8 --data.init_args.batch_size 8",
@@ -47,12 +49,12 @@ SMALLER = {
     "gpstoken generate released": "-n 3 --steps 2 --classes 0-2 --device cpu",
     "gpstoken profile": "--count-only",
     "gpstoken published": "-c tiny_vavae.yaml",
-    "python -m gpstoken.released_layouts": "",
+    "gpstoken released-layouts": "",
     "python -m reports.tables": "",
     RELEASED: "",
 }
-# What changes the pipeline itself: `tools/quick`, which .ci/run runs whole, and tests/test_params.py.
-PIPELINE = ("python -m gpstoken.params workstation && dvc repro", "dvc exp run", "dvc exp show")
+# What changes the pipeline itself: tests/test_pipeline.py, and `make repro`, which .ci/run runs whole.
+PIPELINE = ("dvc exp run", "dvc exp show")
 VAVAE = {"latent_channels": 4, "block_out_channels": [4, 8], "layers_per_block": 1, "norm_num_groups": 2}
 TEXTURE = {"channels": 9, "shape": (8,), "width": 16, "depth": 1, "heads": 2, "num_classes": 3}
 
@@ -104,7 +106,7 @@ def test_every_command_has_a_size(number):
 def test_commands_run_in_order(fresh_clone, monkeypatch, capfd):
     monkeypatch.chdir(fresh_clone)
     monkeypatch.setattr("sys.argv", ["gpstoken"])
-    monkeypatch.setattr("gpstoken.training.run.SCRATCH", Path("scratch"))
+    monkeypatch.setattr("gpstoken.commands.fit.SCRATCH", Path("scratch"))
     printed = ""
     for command in COMMANDS:
         if not command.startswith(PIPELINE):
@@ -129,12 +131,12 @@ def run(command: str) -> int:
     (options,) = [options for beginning, options in SMALLER.items() if command.startswith(beginning)]
     words = shlex.split(f"{command} {options}")
     if command.startswith(RELEASED):
-        *files, _, output = words[3:]
+        *files, _, output = words[2:]
         released_generator.convert(*map(Path, files), Path(output), tokenizer_options=TOKENIZER, **TEXTURE)
         return 0
     if words[0] == "python":
-        mains = {"gpstoken.released_layouts": released_layouts.main, "reports.tables": tables.main}
-        return mains[words[2]](words[3:]) or 0
+        assert words[2] == "reports.tables"
+        return tables.main(words[3:])
     try:
         return cli.main(words[1:])
     except SystemExit as stop:

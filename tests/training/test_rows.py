@@ -1,6 +1,5 @@
 """Every row of the tables builds, at the scale that trains here and at the paper's."""
 
-import shlex
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,13 @@ import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpstoken.params import compose
+from gpstoken.commands.by_row import expanded
+from gpstoken.commands.declared import configuration_files, find_row, read_rows
+from gpstoken.commands.fit import RunCLI
 from gpstoken.tokenizer import Tokenizer
 from gpstoken.training import TokenizerModule
-from gpstoken.training.run import RunCLI
 
 REPOSITORY = Path(__file__).parents[2]
-ROWS = sorted((REPOSITORY / "experiments/tokenizers").glob("*.yaml"))
 # Rows over diffusers: millions of parameters of the published size, tokens as they lie at the paper's 256 px, at 64.
 BASELINES = {
     "sdxl_vae": (83.65, (32, 32), (8, 8)),
@@ -23,22 +22,21 @@ BASELINES = {
     "vavae": (69.84, (16, 16), (4, 4)),
     "dcae": (323.36, (8, 8), (2, 2)),
 }
-TOKENS = "--model.init_args.tokenizer.init_args.num_tokens"
-OURS = [row for row in ROWS if row.stem not in BASELINES]
-
-LAPTOP = REPOSITORY / "experiments/_scale/laptop.yaml"
-SCALES = sorted(path.name.split(".")[0] for path in (REPOSITORY / "experiments/_scale").glob("*.params.yaml"))
+ROWS = [row.key for row in read_rows() if row.group == "tokenizers"]
+OURS = [row for row in ROWS if row not in BASELINES]
 
 
-def build(monkeypatch, *configs: str, flags: str = "") -> RunCLI:
+def build(monkeypatch, row: str, scale: str, *more: str) -> RunCLI:
+    """A row as `gpstoken fit ROW --scale SCALE` builds it."""
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
-    return RunCLI(run=False, args=[*(part for config in configs for part in ("-c", str(config))), *shlex.split(flags)])
+    _, *words = expanded("fit", row, scale, [0])[0]
+    return RunCLI(run=False, args=[*words[: words.index("--seed_everything")], *more])
 
 
-@pytest.mark.parametrize("row", OURS, ids=lambda row: row.stem)
+@pytest.mark.parametrize("row", [*OURS, "lambda_=5", "support_factor=1", "gpstoken_classes"])
 def test_row_at_laptop_scale(monkeypatch, row):
-    cli = build(monkeypatch, row, LAPTOP)
+    cli = build(monkeypatch, row, "laptop")
     assert isinstance(cli.model, TokenizerModule)
     assert isinstance(cli.model.tokenizer, Tokenizer)
     image = torch.rand(1, 3, 64, 64) * 2 - 1
@@ -58,43 +56,42 @@ def multiply_adds(tokenizer: Tokenizer) -> float:
 
 @pytest.mark.parametrize("row", BASELINES)
 def test_baseline_at_laptop_scale(monkeypatch, row):
-    flags = yaml.safe_load((REPOSITORY / "experiments/_scale/laptop.params.yaml").read_text())["baselines"][row]
-    overlay = REPOSITORY / "experiments/_scale/laptop_baselines.yaml"
-    cli = build(monkeypatch, f"experiments/tokenizers/{row}.yaml", overlay, flags=flags)
+    cli = build(monkeypatch, row, "laptop")
     assert cli.model.tokenizer.code((64, 64)).shape == BASELINES[row][2]
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         assert cli.model.tokenizer.eval()(image).shape == image.shape
     # The budget is that of the networks as the paper counts them: ours without the rewrites that save products.
-    flags = f"{TOKENS} 16 --model.init_args.tokenizer.init_args.fused false"
-    ours = build(monkeypatch, "experiments/tokenizers/gpstoken_m128.yaml", LAPTOP, flags=flags).model.tokenizer
+    unfused = "--model.init_args.tokenizer.init_args.fused=false"
+    ours = build(monkeypatch, "gpstoken_m128", "laptop", unfused).model.tokenizer
     sizes = [sum(each.numel() for each in tokenizer.parameters()) for tokenizer in (cli.model.tokenizer, ours)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
     assert multiply_adds(cli.model.tokenizer) == pytest.approx(multiply_adds(ours), rel=0.1)
 
 
 @pytest.mark.parametrize("scale", ["laptop", "workstation"])
-def test_baselines_have_the_budget_of_ours(scale):
-    # Everything but the tokenizer: data, losses, learning rate, schedule.
-    files = (f"experiments/_scale/{scale}.yaml", f"experiments/_scale/{scale}_baselines.yaml")
-    budgets = [yaml.safe_load((REPOSITORY / file).read_text()) for file in files]
-    assert budgets[0]["model"]["init_args"].pop("tokenizer")
-    assert budgets[0] == budgets[1]
+def test_rows_have_one_budget(scale):
+    # Data, losses, learning rate and schedule are of the scale; a row's own file changes its tokenizer alone.
+    for row in ROWS:
+        for path in configuration_files(find_row(row, ["tokenizers", "ablations"]), scale)[1:]:
+            content = yaml.safe_load(path.read_text())
+            if path.stem != "tokenizers":
+                assert list(content) == ["model"] and list(content["model"]["init_args"]) == ["tokenizer"], path
 
 
 @pytest.mark.parametrize("row", BASELINES)
 def test_baseline_at_paper_scale(monkeypatch, row):
     with torch.device("meta"):
-        tokenizer = build(monkeypatch, f"experiments/tokenizers/{row}.yaml").model.tokenizer
+        tokenizer = build(monkeypatch, row, "paper").model.tokenizer
     millions, shape, _ = BASELINES[row]
     assert sum(each.numel() for each in tokenizer.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
     assert tokenizer.code((256, 256)).shape == shape
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.stem)
+@pytest.mark.parametrize("row", ROWS)
 def test_row_at_paper_scale(monkeypatch, row):
     with torch.device("meta"):
-        cli = build(monkeypatch, row)
+        cli = build(monkeypatch, row, "paper")
     assert isinstance(cli.model.tokenizer, Tokenizer)
     assert cli.datamodule.image_size == 256
     assert cli.trainer.max_steps == 1_000_000
@@ -102,18 +99,36 @@ def test_row_at_paper_scale(monkeypatch, row):
     assert cli.model.inception_weight == 0
 
 
-def test_the_list_of_rows_is_the_folder(monkeypatch):
+@pytest.mark.parametrize(
+    ("row", "difference"),
+    [
+        ("init_only", {"refine_geometry": False}),
+        ("uniform", {"lambda_": 0.0, "refine_geometry": False}),
+        ("uniform_refined", {"lambda_": 0.0}),
+        ("min_region_size=16", {"min_region_size": 16}),
+    ],
+)
+def test_an_ablation_differs_by_what_it_ablates(monkeypatch, row, difference):
     with torch.device("meta"):
-        num_tokens = {row.stem: build(monkeypatch, row).model.tokenizer.num_tokens for row in OURS}
-    assert {row.stem for row in ROWS} == num_tokens.keys() | BASELINES.keys()
-    assert len(SCALES) > 3
-    for scale in SCALES:
-        params = compose(scale)
-        assert params["tokens"].keys() == num_tokens.keys(), scale
-        assert params["baselines"].keys() == BASELINES.keys(), scale
-        experiments = {name.split("/")[1] for name in params["profiles"].values() if name.startswith("tokenizers/")}
-        assert experiments == {"gpstoken_s64", "gpstoken_m128", "gpstoken_l256", *BASELINES}, scale
-        # A scale divides the token counts of all rows by one number; the paper's by 1.
-        ratios = {num_tokens[row] / tokens for row, tokens in params["tokens"].items()}
-        assert len(ratios) == 1, scale
-        assert params["config"] != "paper" or ratios == {1}
+        ours, whole = (build(monkeypatch, each, "paper").model.tokenizer.config for each in (row, "gpstoken_m128"))
+    assert {name: value for name, value in ours.items() if value != whole[name]} == difference
+
+
+@pytest.mark.parametrize("scale", ["laptop", "workstation", "quick", "paper"])
+def test_a_scale_divides_the_token_counts_of_all_rows_by_one_number(monkeypatch, scale):
+    counts = {}
+    for each in (scale, "paper"):
+        for row in OURS:
+            content = [yaml.safe_load(path.read_text()) for path in configuration_files(_row(row), each)]
+            given = [
+                part["model"]["init_args"].get("tokenizer", {}).get("init_args", {})
+                for part in content
+                if "model" in part
+            ]
+            counts[each, row] = [part["num_tokens"] for part in given if "num_tokens" in part][-1]
+    ratios = {counts["paper", row] / counts[scale, row] for row in OURS}
+    assert ratios == {{"laptop": 8, "quick": 8, "workstation": 4, "paper": 1}[scale]}
+
+
+def _row(key: str):
+    return find_row(key, ["tokenizers", "ablations"])

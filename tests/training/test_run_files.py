@@ -8,9 +8,9 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 from gpstoken import GPSToken
+from gpstoken.commands.fit import RunCLI
 from gpstoken.training import ReconstructionPictures
 from gpstoken.training.files import read_metrics
-from gpstoken.training.run import RunCLI
 
 
 def test_a_run_and_the_next(tmp_path, tiny_arguments, run_cli, capsys):

@@ -29,7 +29,7 @@ def twice(tmp_path_factory):
             patch.chdir(ROOT)
             patch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
             # pytest-xdist may run this fixture in two workers at once, and the scratch folder follows the configuration
-            patch.setattr("gpstoken.training.run.SCRATCH", folder / "scratch")
+            patch.setattr("gpstoken.commands.fit.SCRATCH", folder / "scratch")
             run, out = str(folder / "runs/row/seed0"), folder / "results"
             changes = {"model": {"init_args": {"evaluation_networks": NETWORKS}}, "trainer": {"max_steps": 2}}
             assert cli.main([*arguments_of_a_tiny_fit(folder, **changes), "--output", run]) == 0

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 import torch
 
 from gpstoken import load_generator
-from gpstoken.checkpoints import read_plain
+from gpstoken.files.checkpoints import read_plain
 from gpstoken.files.digests import DIGEST
 from gpstoken.generators.flow import Flow
+from gpstoken.profiling.needs import needs
 from gpstoken.sit import SiT
 from gpstoken.training.files import read_metrics
 from gpstoken.training.generator_module import GeneratorModule
-from gpstoken.training.needs import needs
 from tests.faults.forks import command, together
 
 REPOSITORY = Path(__file__).parents[2]
-RATE = 1e-3  # of experiments/_scale/laptop_generators.yaml
+RATE = 1e-3  # of experiments/laptop/generators.yaml
 
 
 class BothHalves(GeneratorModule):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from gpstoken.commands.fit import RunCLI
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, StepProgress
 from gpstoken.training.files import read_metrics
-from gpstoken.training.run import RunCLI
 from tests.faults.forks import command, ended, forked, started
 
 FILES = ("metrics.csv", "last.ckpt")

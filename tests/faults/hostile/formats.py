@@ -15,20 +15,20 @@ import yaml
 from datamodules import TokenCache
 from datamodules.shards import _scan
 from gpstoken import Tokens
-from gpstoken.checkpoints import read_plain, read_safetensors, read_tokenizer
+from gpstoken.commands.cost import _stage
+from gpstoken.commands.fit_help import _classes
+from gpstoken.commands.released_generator import read_statistics
+from gpstoken.files.checkpoints import read_plain, read_safetensors, read_tokenizer
 from gpstoken.files.digests import DIGEST, digest
 from gpstoken.files.pictures import pixel_limit, read_picture
 from gpstoken.files.plain_text import read_json, read_yaml
+from gpstoken.files.released_layouts import read_layouts
 from gpstoken.generators.loading import read_stage
 from gpstoken.loading import load_tokenizer
 from gpstoken.metrics.frechet import read_statistics as read_reference
 from gpstoken.metrics.labelled import read_images
 from gpstoken.metrics.samples import contents, count, read_batches
 from gpstoken.profiling.rows import read_row
-from gpstoken.released_generator import read_statistics
-from gpstoken.released_layouts import read_layouts
-from gpstoken.training.cost import _stage
-from gpstoken.training.fit_help import _classes
 from gpstoken.training.origins import read_data_of, read_origin
 from tests.faults.hostile import seeds
 from tests.faults.hostile.mutations import (

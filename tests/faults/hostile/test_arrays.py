@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gpstoken.features import features_of
+from gpstoken.commands.features import features_of
 from gpstoken.metrics.frechet import read_statistics as read_reference
 from gpstoken.metrics.labelled import read_array
 from gpstoken.metrics.samples import read_batches
@@ -68,7 +68,9 @@ def test_statistics_that_are_not_finite(tmp_path, name):
         read_reference(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 100, safetensors({"__metadata__": {"gpstoken.features": "["}}, b"")])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 100, safetensors({"__metadata__": {"gpstoken.commands.features": "["}}, b"")]
+)
 def test_damaged_features_beside_images(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(b"")
     (tmp_path / "a.features.safetensors").write_bytes(content)

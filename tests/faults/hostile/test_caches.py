@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from datamodules import TokenCache
 from datamodules.shards import shard_index
-from gpstoken.training.classes import take_classes
+from gpstoken.commands.classes import take_classes
 from tests.faults.hostile.lines import DEEP_LIST, one_line
 from tests.faults.hostile.mutations import safetensors, split_safetensors
 from tests.faults.hostile.seeds import CACHE, IDENTITY, tar, write_cache

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpstoken.checkpoints import check, read_plain
+from gpstoken.files.checkpoints import check, read_plain
 from gpstoken.files.digests import DIGEST
 from gpstoken.loading import load_tokenizer
 from tests.faults.hostile.lines import one_line

@@ -6,11 +6,11 @@ import pytest
 from datamodules.prepared import prepare
 from datamodules.samples import Photos
 from gpstoken.cli import main
+from gpstoken.commands.fit_help import show
+from gpstoken.commands.released_generator import read_statistics
 from gpstoken.files.plain_text import read_json, read_yaml
+from gpstoken.files.sample_files import SampleFiles
 from gpstoken.profiling.rows import read_row
-from gpstoken.released_generator import read_statistics
-from gpstoken.sample_files import SampleFiles
-from gpstoken.training.fit_help import show
 from gpstoken.training.origins import read_data_of, read_origin
 from reports.publish.mirrored import trainings
 from tests.faults.hostile.lines import BOMB, DEEP_LIST, one_line

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from gpstoken import Gaussians, GPSToken, Tokens
-from gpstoken.checkpoints import read_safetensors
 from gpstoken.cli import main
+from gpstoken.files.checkpoints import read_safetensors
 from tests.faults.hostile.lines import one_line
 from tests.faults.hostile.mutations import safetensors, split_safetensors
 from tests.faults.hostile.seeds import token_file
@@ -49,7 +49,7 @@ def test_a_huge_picture_is_not_decoded(tokenizer, monkeypatch):
 
 
 def test_decode_has_the_option_of_encode(tmp_path, tokenizer, capsys):
-    from gpstoken.checkpoints import write_plain
+    from gpstoken.files.checkpoints import write_plain
     from gpstoken.loading import class_path_of
 
     described = {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config}

@@ -1,0 +1,190 @@
+"""`gpstoken evaluate`: the runs of one row, seed by seed, to one result file with per-image numbers beside it.
+
+A killed evaluation goes on where it was: images that are done lie in .ROW.*.parts beside the result until it is whole.
+Several devices share the images (`--devices 2`, or torchrun), each image on one of them.
+"""
+
+import csv
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_only
+
+from gpstoken.commands.evaluation import Evaluated, evaluate_run
+from gpstoken.commands.parser import Parser
+from gpstoken.commands.protocol import Protocol
+from gpstoken.files.locks import locked
+from gpstoken.files.provenance import check_named, record
+from gpstoken.files.writing import check_writable, remove_abandoned, remove_unfinished, replacing
+from gpstoken.limits import at_least, limits, text
+from gpstoken.metrics import METRICS, summarise
+from gpstoken.metrics.distributions import networks_at_hand
+from gpstoken.metrics.networks import load_features
+from gpstoken.metrics.summary import summarise_seeds
+from gpstoken.training.lost import lost_connections
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line and evaluates; see `evaluate`."""
+    parser = Parser(
+        "evaluate",
+        __doc__,
+        epilog="Options that start with --data replace the data that the runs were trained on: --data FILE.yaml, "
+        "--data.init_args.image_size 128. Images keep the size of training unless told.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="folders that `gpstoken fit --output` wrote, one a seed")
+    parser.add_result()
+    parser.add_argument("--group", default="tokenizers", help="tokenizers (default), studies or sweeps of the report")
+    parser.add_argument("--trained-row", help="row that the runs are of, where it is another (of a study)")
+    parser.add_argument("--num-tokens", type=int, help="tokens of the whole image (default: as trained, by area)")
+    parser.add_argument("--token-factor", type=float, help="the same, in multiples of the trained count")
+    parser.add_argument("--size-factor", type=int, help="size of the images, in multiples of the trained size")
+    parser.add_argument("--focus-radius", type=float, help="measure a central disc of this radius (in sides) apart")
+    parser.add_argument("--focus-strength", type=float, default=0.0, help="draw tokens into the disc this strongly")
+    parser.add_argument("--networks", nargs="*", help="feature networks (default: those at hand of the protocol)")
+    parser.add_argument("--statistics", type=Path, help="reference statistics (ADM npz) for FID and sFID")
+    parser.add_device()
+    parser.add_argument("--devices", type=int, default=1, help="devices or CPU processes that share the images")
+    options, data = parser.parse_known_args(arguments)
+    if data and not data[0].startswith("--data"):
+        parser.error(f"unrecognized arguments: {' '.join(data)}")
+    if options.focus_strength and options.focus_radius is None:
+        parser.error("--focus-strength needs --focus-radius")
+    named = Named(options.row, options.group, options.scale, options.trained_row or options.row)
+    if options.token_factor is not None and options.num_tokens is not None:
+        parser.error("--token-factor and --num-tokens both say how many tokens")
+    protocol = Protocol(
+        options.num_tokens,
+        options.token_factor,
+        options.size_factor,
+        options.focus_radius,
+        options.focus_strength,
+        networks_at_hand() if options.networks is None else tuple(options.networks),
+        options.statistics,
+        options.device,
+    )
+    evaluate(options.runs, options.output, named, protocol, data, options.devices)
+    return 0
+
+
+class Named(NamedTuple):
+    """What a result says that it is of; no path says it.
+
+    Attributes:
+        row: name of the result.
+        group: of the report.
+        scale: of the runs.
+        trained_row: what the runs are of: of a study another than `row`.
+    """
+
+    row: str
+    group: str
+    scale: str
+    trained_row: str
+
+
+@limits(devices=at_least(1))
+def evaluate(
+    runs: list[Path], output: Path, named: Named, protocol: Protocol, data: list[str], devices: int = 1
+) -> None:
+    """Tests the tokenizers of `runs` on the test split of their data and writes ROW.json and ROW.csv.
+
+    Args:
+        runs: run folders of one row that differ in their seed alone.
+        output: result file, ROW.json. The CSV of every image lies beside it.
+        named: what the result is of.
+        protocol: what is measured.
+        data: command-line options of the data that replace those of the runs.
+        devices: processes that share the images.
+
+    Raises:
+        ValueError: if a run is unfinished, the runs are not of one configuration and data, or the result cannot be
+            written because there is no way to, or something else is in its place.
+    """
+    for name, value in named._asdict().items():
+        text().check(f"--{name.replace('_', '-')}", value)
+    check_named(output, named.row)
+    check_writable(output)
+    check_result(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    first = rank_zero_only.rank == 0  # the other processes of `devices` are of the same command
+    with lost_connections("evaluation"), locked(output, "gpstoken evaluate") if first else nullcontext():
+        _evaluate(runs, output, named, protocol, data, devices)
+
+
+def check_result(output: Path) -> None:
+    """Refuses a place at which something else than a result lies.
+
+    Raises:
+        ValueError: if so.
+    """
+    for path, mark in ((output, b'{\n "row": '), (output.with_suffix(".csv"), b"seed,index,")):
+        if path.is_dir() or (path.is_file() and not path.read_bytes().startswith(mark)):
+            raise ValueError(f"{path}: is there already, and not of an evaluation; choose another --output")
+
+
+def _evaluate(runs: list[Path], output: Path, named: Named, protocol: Protocol, data: list[str], devices: int) -> None:
+    networks = {name: load_features(name) for name in protocol.networks}
+    seeds: list[Evaluated] = []
+    for run in runs:
+        # The features of the images are those of the first seed.
+        seeds.append(
+            evaluate_run(
+                run, output, named.trained_row, protocol, networks, data, devices, seeds[0].parts if seeds else None
+            )
+        )
+        if seeds[-1].described != seeds[0].described:
+            raise ValueError(f"{run}: differs from {runs[0]} in more than its seed")
+        if seeds[-1].seed in [each.seed for each in seeds[:-1]]:
+            raise ValueError(f"{run}: has the seed of another run, {seeds[-1].seed}")
+    if not seeds[0].first:
+        return
+    for path in (output, output.with_suffix(".csv")):
+        remove_abandoned(path)
+    write(seeds, output, named)
+    remove_unfinished(output.parent, output.stem)  # also of an evaluation that was given up
+
+
+def write(seeds: list[Evaluated], output: Path, named: Named) -> None:
+    """Writes ROW.csv, then ROW.json."""
+    first = seeds[0]
+    names = [name for name in METRICS if name in first.columns]
+    values = {name: np.stack([each.columns[name] for each in seeds]) for name in names}
+    usage = {name: summarise_seeds([each.codebook[name] for each in seeds]) for name in first.codebook}
+    size = {"codebook_size": first.described["evaluated"]["code"]["codebook_size"]}
+    seconds = {stage: round(sum(each.seconds[stage] for each in seeds), 1) for stage in first.seconds}
+    result = {
+        "row": named.row,
+        "group": named.group,
+        "scale": named.scale,
+        "seeds": [each.seed for each in seeds],
+        **first.described,
+        "metrics": {name: asdict(summarise(values[name], first.sources)) for name in names},
+        "scores": {
+            name: summarise_seeds([each.scores[name] for each in seeds]) | {"count": len(first.sources)}
+            for name in first.scores
+        },
+        **({"codebook": size | usage} if usage else {}),
+        "trained_at": sorted({each.trained_at for each in seeds}),
+        "checkpoints": [each.checkpoint for each in seeds],
+        **record(first.device),
+        "seconds": seconds,
+    }
+    result["machine"]["processes"] = first.processes
+    with replacing(output.with_suffix(".csv")) as part, part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seed", "index", "source", *names])
+        for each in seeds:
+            numbers = (each.columns[name].tolist() for name in names)
+            for row in zip(each.columns["index"].tolist(), first.sources, *numbers, strict=True):
+                writer.writerow([each.seed, *row])
+    with replacing(output) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n")
+    spent = ", ".join(f"{stage} {time} s" for stage, time in seconds.items())
+    print(f"{output}: {len(first.sources)} images, {len(seeds)} seeds; {spent}")
+    for name, entry in (result["metrics"] | result["scores"]).items():
+        print(f"  {name:<32}{entry['mean']:>12.5g}")

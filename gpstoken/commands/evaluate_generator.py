@@ -1,0 +1,240 @@
+"""`gpstoken evaluate-generator`: samples of all seeds and training steps of a generator against real images."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gpstoken.commands.features import BATCH, add_networks, features_of, load_networks
+from gpstoken.commands.parser import Parser
+from gpstoken.files.provenance import check_named, record
+from gpstoken.files.writing import replacing
+from gpstoken.metrics.classifier import (
+    accuracy,
+    accuracy_on_real,
+    against_chance,
+    fit_classifier,
+    per_class,
+    thumbnails,
+)
+from gpstoken.metrics.generation import compare, extract, stage
+from gpstoken.metrics.labelled import (
+    LabelledImages,
+    Sets,
+    class_names,
+    describe_generator,
+    final_stage,
+    read_array,
+    read_images,
+    read_sets,
+)
+from gpstoken.metrics.neighbour_images import COLUMNS, memorisation, nearest_images, page, pixels_left_out
+from gpstoken.metrics.networks import Features
+from gpstoken.metrics.summary import summarise_seeds
+from gpstoken.metrics.weights import weights_record
+
+MAIN = "efficientnet_lite0"
+PAGE = 8  # samples a class that are kept for the report to draw
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of one file of samples.
+
+    Attributes:
+        pool: features float32[n, d] of the network that neighbours are sought by.
+        scores: distances, precision and recall against the real training images.
+        predicted: int64[n], the classifier's choice.
+        probability: float64[n], what it gives the class that was wanted.
+    """
+
+    pool: Tensor
+    scores: dict[str, float]
+    predicted: np.ndarray
+    probability: np.ndarray
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line and evaluates; see `evaluate`."""
+    parser = Parser("evaluate-generator", __doc__)
+    parser.add_argument("samples", nargs="+", type=Path, help="files of `gpstoken generate`, .../seed<S>/step_<K>.npz")
+    parser.add_result()
+    parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images`, of the training split")
+    parser.add_argument("--test", type=Path, required=True, help="the same of the test split")
+    parser.add_argument("--reconstructions", type=Path, help="npz of --test, coded and decoded by the tokenizer")
+    add_networks(parser)
+    parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
+    parser.add_device()
+    options = parser.parse_args(arguments)
+    check_named(options.output, options.row)
+    sets, train, test = read_sets(options.samples), read_images(options.train), read_images(options.test)
+    networks = load_networks(options.networks, options.device)
+    evaluate(sets, train, test, options.output, options.scale, options.reconstructions, networks, options.allow_small)
+    return 0
+
+
+def evaluate(
+    sets: Sets,
+    train: LabelledImages,
+    test: LabelledImages,
+    output: Path,
+    scale: str,
+    reconstructions: Path | None,
+    networks: dict[str, Features],
+    allow_small: bool = False,
+) -> None:
+    """Writes ROW.csv (every sample of the last step), ROW.samples.npz (a page of them to draw), then ROW.json.
+
+    Args:
+        sets: of `read_sets`; those of the last step are the result, all of them the curve.
+        train: real training images: the classifier learns from them, distances are to them.
+        test: real images that nothing was trained on; manifest["sources"] tells which are of one photograph.
+        output: result file; its name is the row, which `main` checks.
+        scale: name of the scale.
+        reconstructions: npz of the test images, coded and decoded: as good as samples can come.
+        networks: of `load_networks`, whose features are compared. Neighbours are sought by those of EfficientNet-Lite0,
+            which are at hand everywhere, or else of the first.
+        allow_small: see `compare`.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged, or labels, sources or sizes of images do not fit.
+    """
+    final = sets[max(sets)]
+    first = next(iter(final.values()))
+    labels, names = first.labels, class_names(train)
+    sources = check_fit(train, test, first, reconstructions)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    main = MAIN if MAIN in networks else next(iter(networks))
+    seconds: dict[str, float] = {}
+    real = {name: features_of(train.path, each, train.path.stem, seconds) for name, each in networks.items()}
+    held_out = features_of(test.path, networks[main], test.path.stem, seconds)
+    with stage(seconds, "classifier"):
+        pictures, tested = train.images, test.images
+        classify = fit_classifier(thumbnails(pictures), train.labels)
+    sides = {"real_test": tested}
+    if reconstructions is not None:
+        sides["reconstruction"] = torch.from_numpy(read_array(reconstructions, "arr_0"))
+    judged: dict[int, dict[int, Judged]] = {}
+    for step, files in sets.items():
+        judged[step] = {}
+        for seed, each in files.items():
+            title = f"step {step}, seed {seed}"
+            generated = {name: extract(each.path, network, BATCH, title, seconds) for name, network in networks.items()}
+            with stage(seconds, "scores"):
+                scores = {}
+                for name, found in generated.items():
+                    scores |= compare(found, real[name], name, allow_small)
+                judged[step][seed] = judge(generated[main].pool, scores, classify(thumbnails(each.images)), labels)
+    curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
+    of_final = judged[max(sets)]
+    left_out = pixels_left_out(len(final) * len(labels) + len(tested), len(pictures), tuple(pictures.shape[1:]))
+    if left_out:
+        print(f"gpstoken: no nearest images by pixels: {left_out}", file=sys.stderr)
+    with stage(seconds, "nearest images"):
+        columns = [
+            nearest_images(each.images, of_final[seed].pool, pictures, real[main].pool, not left_out)
+            for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
+        ]
+        of_test = nearest_images(tested, held_out.pool, pictures, real[main].pool, not left_out)
+    near = {
+        name: memorisation(torch.cat([each[name] for each in columns]), of_test[name])
+        for name in COLUMNS[1::2]
+        if name in of_test
+    }
+    score = curve[-1]["scores"]["class_accuracy"]
+    told = np.stack([each.predicted == labels for each in of_final.values()])
+    result = {
+        "row": output.stem,
+        "group": "generators",
+        "scale": scale,
+        "seeds": list(final),
+        "generator": describe_generator(final),
+        "sampling": {name: value for name, value in first.manifest["sampling"].items() if name != "seed"},
+        "training": {"steps": max(sets), "batch_size": final_stage(first).get("batch_size")},
+        "data": {**train.manifest.get("data", {}), "image_size": pictures.shape[1]},
+        "reference": {"train": train.described, "test": test.described},
+        "networks": {name: weights_record(network.path) for name, network in networks.items()},
+        "metrics": {},
+        "scores": curve[-1]["scores"],
+        "classifier": {
+            "classes": names,
+            **against_chance(labels, score["interval"]),
+            **{
+                side: accuracy_on_real(classify(thumbnails(images)), test.labels, sources, names)
+                for side, images in sides.items()
+            },
+            "per_class": per_class(told, labels, names),
+        },
+        "memorisation": near.get("distance", {"left_out": left_out}) | {"by_features": near["distance_by_features"]},
+        "curve": curve,
+        **record(next(networks[main].parameters()).device),
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+    write_csv(output.with_suffix(".csv"), of_final, labels, columns)
+    with replacing(output.with_suffix(".samples.npz")) as part, part.open("wb") as file:
+        np.savez(file, **page(first.images, labels, columns[0], pictures, PAGE))
+    with replacing(output) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    low, high = (100 * end for end in score["interval"])
+    told_of = f"{100 * score['mean']:.1f} % ({low:.1f} to {high:.1f}) taken for their class"
+    print(f"{output}: {len(final)} seeds of {len(labels)} samples, {told_of}")
+
+
+def judge(pool: Tensor, scores: dict[str, float], probabilities: np.ndarray, labels: np.ndarray) -> Judged:
+    """Scores of one file of samples, and what the classifier says of each sample."""
+    wanted = probabilities[np.arange(len(labels)), labels]
+    return Judged(pool, scores, probabilities.argmax(axis=1), wanted)
+
+
+def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Every score as its mean over seeds.
+
+    The standard error of the class accuracy is that of `accuracy`, of the others between seeds, None of one seed.
+    """
+    scores: dict[str, dict[str, Any]] = {}
+    for name in judged[0].scores:
+        scores[name] = summarise_seeds([each.scores[name] for each in judged]) | {"count": len(labels)}
+    return scores | {"class_accuracy": accuracy(np.stack([each.predicted == labels for each in judged]))}
+
+
+def check_fit(
+    train: LabelledImages, test: LabelledImages, samples: LabelledImages, reconstructions: Path | None
+) -> list[str] | None:
+    """The photographs of the test images, where their manifest tells.
+
+    Raises:
+        ValueError: if sizes of images, labels or sources do not fit; said before minutes of work.
+    """
+    classes = train.labels.max() + 1
+    for each in (test, samples):
+        if each.size != train.size:
+            sizes = f"{list(each.size)} pixels, but {train.path} has {list(train.size)}"
+            raise ValueError(f"{each.path}: images of {sizes}")
+        if each.labels.max() >= classes:
+            raise ValueError(f"{each.path}: has the label {each.labels.max()}, but {train.path} has {classes} classes")
+    if reconstructions is not None and not np.array_equal(read_array(reconstructions, "arr_1"), test.labels):
+        raise ValueError(f"{reconstructions}: its labels are not those of {test.path}")
+    sources = test.manifest.get("sources")
+    if sources is not None and len(sources) != len(test.labels):
+        raise ValueError(f"{test.path}: {len(test.labels)} images, but its manifest names {len(sources)} sources")
+    return sources
+
+
+def write_csv(path: Path, judged: dict[int, Judged], labels: np.ndarray, columns: list[dict[str, Tensor]]) -> None:
+    """A line a sample of the last step; columns of what was not sought are left out."""
+    names = list(columns[0])
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["seed", "index", "label", "predicted", "probability", *names])
+        for (seed, each), near in zip(judged.items(), columns, strict=True):
+            found = (labels, each.predicted, each.probability, *(near[name] for name in names))
+            for index, row in enumerate(zip(*(column.tolist() for column in found), strict=True)):
+                writer.writerow([seed, index, *row])

@@ -1,0 +1,119 @@
+"""`gpstoken features`: what the networks that judge generators see in real images, beside them, once for all rows."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gpstoken.commands.parser import Parser
+from gpstoken.devices import to_device
+from gpstoken.files.plain_text import parse_json
+from gpstoken.files.provenance import file_hash
+from gpstoken.files.reasons import reason
+from gpstoken.files.writing import replacing
+from gpstoken.metrics.distributions import networks_at_hand
+from gpstoken.metrics.frechet import Statistics
+from gpstoken.metrics.generation import FeatureSet, extract
+from gpstoken.metrics.networks import FEATURES, Features, load_features
+
+BATCH = 64
+KEY = "gpstoken.commands.features"  # of the header; its value says whose features they are, by network
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line and writes FILE.features.safetensors beside every FILE.npz."""
+    parser = Parser("features", __doc__)
+    parser.add_argument("images", nargs="+", type=Path, help="files of `gpstoken images`")
+    add_networks(parser)
+    parser.add_device()
+    options = parser.parse_args(arguments)
+    networks = load_networks(options.networks, options.device)
+    for path in options.images:
+        write_features(path, list(networks.values()))
+    return 0
+
+
+def add_networks(parser: Parser) -> None:
+    """Adds --networks, which `load_networks` takes."""
+    told = "feature networks (default: those at hand of the protocol)"
+    parser.add_argument("--networks", nargs="+", choices=tuple(FEATURES), help=told)
+
+
+def load_networks(names: list[str] | None, device: str) -> dict[str, Features]:
+    """The feature networks by name, on the device; those at hand where none are named.
+
+    Raises:
+        FileNotFoundError: if the weights of one that is named, or of all, are missing.
+        ValueError: if there is no such device.
+    """
+    names = list(networks_at_hand()) if names is None else list(dict.fromkeys(names))
+    if not names:
+        raise FileNotFoundError("no feature network is at hand; `dvc repro prepare` makes efficientnet_lite0")
+    return {name: to_device(load_features(name), device) for name in names}
+
+
+def write_features(path: Path, networks: list[Features]) -> None:
+    """Writes the features of an npz of images beside it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for network in networks:
+        found = extract(path, network, BATCH, path.stem, {})
+        tensors[f"{network.name}.features"] = found.pool
+        for layer, statistics in found.statistics.items():
+            tensors[f"{network.name}.{layer}.mean"] = statistics.mean.cpu()
+            tensors[f"{network.name}.{layer}.covariance"] = statistics.covariance.cpu()
+    header = {KEY: json.dumps({network.name: _identity(path, network) for network in networks}, sort_keys=True)}
+    with replacing(_beside(path)) as part:
+        save_file(tensors, part, header)
+
+
+def features_of(path: Path, network: Features, title: str, seconds: dict[str, float]) -> FeatureSet:
+    """The features of an npz of images: those beside it, if they are of these images and this network, else made anew.
+
+    Args:
+        path: the npz.
+        network: of `load_features`, on the device to run on.
+        title: of `extract`.
+        seconds: of `extract`.
+
+    Returns:
+        The features; their logits are None where they lay beside, for only generated images are scored by them.
+
+    Raises:
+        FileNotFoundError: if there is no such npz.
+        ValueError: if it, or what lies beside it, is damaged.
+    """
+    if _beside(path).is_file() and (known := _read(_beside(path), network.name, _identity(path, network))):
+        return known
+    return extract(path, network, BATCH, title, seconds)
+
+
+def _read(path: Path, name: str, identity: dict[str, str]) -> FeatureSet | None:
+    """The features of a network; None where they are of other images or weights."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            known = parse_json(path, (file.metadata() or {}).get(KEY, "{}"))
+            if known.get(name) != identity:
+                return None
+            tensors = {key: file.get_tensor(key) for key in file.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
+        pool = tensors.pop(f"{name}.features")
+        layers = dict.fromkeys(key.split(".")[1] for key in tensors)
+        parts = {layer: [tensors[f"{name}.{layer}.{part}"] for part in ("mean", "covariance")] for layer in layers}
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        told = reason(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: not readable features ({told}); delete it, `gpstoken features` makes it") from error
+    return FeatureSet({layer: Statistics(*pair, len(pool)) for layer, pair in parts.items()}, pool, None)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".features.safetensors")
+
+
+def _identity(path: Path, network: Features) -> dict[str, str]:
+    return {"images": file_hash(path), "weights": file_hash(network.path)}

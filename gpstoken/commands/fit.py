@@ -1,0 +1,199 @@
+"""`gpstoken fit` as one command that starts, resumes and finishes: the folder of a run and how it gets there."""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import warnings
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from gpstoken import early_signals
+from gpstoken.commands.classes import take_classes
+from gpstoken.commands.configurations import check_files
+from gpstoken.commands.messages import OneLine
+from gpstoken.commands.preflight import announce, finished
+from gpstoken.files.checkpoints import check, read_plain
+from gpstoken.files.locks import locked
+from gpstoken.files.provenance import record
+from gpstoken.files.writing import (
+    check_replaceable,
+    check_writable,
+    move_folder,
+    remove_abandoned,
+    remove_abandoned_within,
+    replacing,
+)
+from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, LastCheckpoint, is_run
+from gpstoken.training.lost import lost_connections, watch_processes
+from gpstoken.training.quiet import quiet
+from gpstoken.training.stopping import Stopped
+from gpstoken.training.trainer_limits import check_trainer
+
+SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
+
+
+class RunParser(OneLine, LightningArgumentParser):
+    """The parser of LightningCLI, which says in one line what it does not accept."""
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI whose `fit` works in a scratch folder named after its configuration.
+
+    A pipeline deletes a stage's outputs before it runs again, so a killed fit must not keep its checkpoint there. It
+    keeps it in scratch/<hash of the configuration>, where the same command finds it and goes on; when training ends the
+    folder is renamed to `--output`. Both places are locked while it runs.
+    """
+
+    def __init__(self, args: ArgsType = None, run: bool = True) -> None:
+        """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
+        # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+        quiet()
+        words = sys.argv[1:] if args is None else args
+        self.asked = words[0] if isinstance(words, list) and words else None
+        watched = lost_connections("training") if run else nullcontext()  # else by who takes the parts
+        with watched, ExitStack() as self.held:  # locks, for as long as the subcommand runs
+            try:
+                super().__init__(
+                    LightningModule,
+                    LightningDataModule,
+                    subclass_mode_model=True,
+                    subclass_mode_data=True,
+                    auto_configure_optimizers=False,
+                    save_config_callback=None,
+                    seed_everything_default=0,
+                    parser_class=RunParser,
+                    parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
+                    args=args,
+                    run=run,
+                )
+            except SIGTERMException:  # before the first step; Lightning would end with exit code 0
+                raise Stopped(signal.SIGTERM) from None
+            except SystemExit as stop:  # what Lightning makes of Ctrl-C before the first step
+                raise (Stopped(signal.SIGINT) if isinstance(stop.__context__, KeyboardInterrupt) else stop) from None
+
+    def subcommands(self) -> dict[str, set[str]]:
+        """The one that is asked for, where one is: to make the parser of each takes a tenth of a second."""
+        known, asked = super().subcommands(), self.asked
+        return {asked: known[asked]} if asked in known else known
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds --output and ties the data's seed to --seed_everything."""
+        parser.add_argument("--output", type=str, default=None, help="Folder the finished run is moved to.")
+        parser.add_argument(
+            "--allow_large", type=bool, default=False, help="Train what does not fit into the memory that is free."
+        )
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses `args` where they are given; LightningCLI warns of that whenever sys.argv is not empty."""
+        check_files(sys.argv[1:] if args is None else args)
+        if isinstance(args, list):
+            self.config = parser.parse_args(args)
+        else:
+            super().parse_arguments(parser, args)
+
+    def before_instantiate_classes(self) -> None:
+        """Chooses the scratch folder of a fit, and takes both places before anything is made.
+
+        Raises:
+            ValueError: if --output holds something else than a run, a place cannot be written, or another process is
+                at work there.
+        """
+        given = self.config if self.subcommand is None else self.config[self.subcommand]
+        check_trainer(given.trainer, given.model if self.subcommand == "fit" else None)
+        take_classes(given)
+        if self.subcommand != "fit":
+            return
+        config = self.config.fit.clone()
+        self.output, self.allow_large = config.pop("output", None), config.pop("allow_large", False)
+        config.pop("weights_only", None)
+        start = config.pop("ckpt_path", None)
+        text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
+        # What begins with the weights of another run is another run.
+        identity = text if start in (None, "last", "best") else f"{text}\n{Path(start).absolute()}"
+        self.scratch = SCRATCH / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        self.config_text = text
+        if self.config.fit.trainer.default_root_dir is None:
+            self.config.fit.trainer.default_root_dir = str(self.scratch)
+        places = [self.scratch] if self.output is None else [self.scratch, Path(self.output)]
+        if rank_zero_only.rank == 0:  # the other processes of a training are of the same command
+            for place in places:
+                check_writable(place)
+            if self.output is not None:
+                check_replaceable(self.output, is_run)
+            for place in places:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                self.held.enter_context(locked(place, "gpstoken fit"))
+
+    def instantiate_classes(self) -> None:
+        """Makes the parts; jsonargparse adds the whole configuration to what a constructor says, which is left out."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
+
+    def before_fit(self) -> None:
+        """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration.
+
+        Raises:
+            ValueError: if the checkpoint is not there, damaged, or does not fit; says what to do.
+        """
+        checkpoint = self._checkpoint()
+        if rank_zero_only.rank == 0:
+            announce(self.model, self.datamodule, self.trainer, self.scratch, self.output, self.allow_large)
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            remove_abandoned_within(self.scratch)
+            with replacing(self.scratch / CONFIG_FILE) as part:
+                part.write_text(self.config_text)
+            device = self.trainer.strategy.root_device
+            with replacing(self.scratch / ORIGIN_FILE) as part:
+                part.write_text(json.dumps(record(device), indent=1) + "\n")
+            if checkpoint is not None:
+                print(f"going on from {checkpoint}")
+        advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"
+        watch_processes(self.trainer, "training", advice)
+        if not any(isinstance(each, LastCheckpoint) for each in self.trainer.callbacks):
+            early_signals.forget()
+        self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
+
+    def _checkpoint(self) -> Path | None:
+        """What to go on from, that of a killed run before that of --ckpt_path; read here to say what is wrong in it."""
+        own, asked = self.scratch / CHECKPOINT_FILE, self.config_init.fit.ckpt_path
+        if asked == "best":
+            raise ValueError("--ckpt_path best: a run keeps its last checkpoint alone; use last, or a path to one")
+        if own.exists():
+            path, advice = own, f"delete {own} to start anew"
+        elif asked not in (None, "last"):
+            path, advice = Path(asked), "name another"
+        elif asked is None:
+            return None
+        else:
+            path, advice = Path(self.output or self.scratch) / CHECKPOINT_FILE, "leave --ckpt_path out to start anew"
+        if not path.is_file():
+            raise ValueError(f"--ckpt_path {asked}: there is no {path}; {advice}")
+        try:
+            content = read_plain(path)
+            weights = content.get("state_dict") if isinstance(content, dict) else None
+            if not isinstance(weights, dict):
+                raise ValueError(f"{path}: not a checkpoint of a training (no weights in it)")
+            check(path, weights, self.model.state_dict())
+        except ValueError as error:
+            raise ValueError(f"{error}; {advice}") from error
+        return path
+
+    def after_fit(self) -> None:
+        """Moves the finished run to --output; an older run there is replaced whole."""
+        if self.output is None or not self.trainer.is_global_zero or self.trainer.interrupted:
+            return
+        remove_abandoned(self.output)
+        move_folder(self.scratch, self.output, is_run)
+        measured = {name: value.item() for name, value in self.trainer.callback_metrics.items()}
+        print(finished(Path(self.output), measured))

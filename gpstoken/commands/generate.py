@@ -1,0 +1,224 @@
+"""`gpstoken generate`: images of classes, as a folder of pictures or the npz that evaluations of generators take."""
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from gpstoken.commands.parser import Parser, positive
+from gpstoken.devices import peak_memory_mb, to_device
+from gpstoken.files.locks import locked
+from gpstoken.files.provenance import file_hash, record
+from gpstoken.files.sample_files import SampleFiles
+from gpstoken.files.writing import check_writable
+from gpstoken.flow.settings import LAST_STEPS
+from gpstoken.generators.calls import Calls
+from gpstoken.generators.loading import Loaded, load_generator
+from gpstoken.generators.options import NONE, sampling_options
+from gpstoken.metrics import to_uint8
+
+# Sums within a network depend, in their last bits, on the shape of its batch. So every sample is always computed beside
+# the same others: sample i in group i // GROUP at place i % GROUP, whatever was asked for or is done already.
+GROUP = 16
+PERIOD, DELAY = (0.5, 0.0) if sys.stderr.isatty() else (15.0, 15.0)  # seconds: a log needs a line now and then
+
+
+def main(arguments: list[str]) -> int:
+    """Generates samples, or goes on with those of a killed run of the same command; see `SampleFiles` for the files.
+
+    Sample i has the i-th of the classes, taken in turn, and the noise of number i.
+
+    Returns:
+        0.
+
+    Raises:
+        FileNotFoundError: if a checkpoint is missing.
+        ValueError: if one is of another kind, an option is out of range, or the output holds something else.
+    """
+    options = _parse(arguments)
+    loaded = load_generator(options.checkpoint, options.layout, options.tokenizer)
+    how = sampling_options(loaded.generator, vars(options))
+    classes = parse_classes(options.classes, loaded.generator.num_classes)
+    for network in (loaded.generator, loaded.tokenizer):
+        to_device(network, options.device)
+    if torch.device(options.device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(options.device)  # several commands may share a process
+    origin = record(options.device)
+    identity = {
+        "samples": options.n,
+        "classes": classes,
+        "sampling": asdict(how) | {"seed": options.seed},
+        "group": GROUP,
+        "device": origin["machine"]["device"],
+        "layout_file_sha256": file_hash(options.layout) if options.layout else None,
+        "generator": loaded.record,
+    }
+    labels = [classes[number % len(classes)] for number in range(options.n)]
+    check_writable(options.output)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(options.output, "gpstoken generate"):
+        files = SampleFiles(options.output, identity, labels, GROUP)
+        _write(loaded, files, classes, how, origin, options)
+    return 0
+
+
+def _write(
+    loaded: Loaded,
+    files: SampleFiles,
+    classes: list[int],
+    how: Any,
+    origin: dict[str, Any],
+    options: argparse.Namespace,
+) -> None:
+    if files.complete:
+        files.clear()
+        print(f"{options.output}: complete already")
+        return
+
+    def images(group: int) -> np.ndarray:
+        try:
+            return group_images(loaded, classes, group, options.seed, how)
+        except ValueError as error:
+            raise ValueError(f"{options.checkpoint}: {error}") from error
+
+    calls = Calls(loaded.generator)
+    cost = _generate(images, files, -(-options.batch_size // GROUP), calls)
+    files.finish(
+        cost
+        | {
+            "network_calls": calls.calls,
+            "peak_memory_mb": peak_memory_mb(options.device),
+        }
+        | origin
+    )
+    made, seconds = cost["samples_in_this_run"], cost["seconds"]
+    images_now = f"{made} of them made now in {seconds:.1f} s by {calls.total} network calls"
+    print(f"{options.output}: {options.n} images of {len(set(files.labels))} classes, {images_now}")
+
+
+def parse_classes(text: str, num_classes: int) -> list[int]:
+    """Classes of "all", or of numbers and ranges: "0-2,7" is [0, 1, 2, 7].
+
+    Raises:
+        ValueError: for something else, or a class that the generator does not have.
+    """
+    if text == "all":
+        return list(range(num_classes))
+    classes: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first)):
+            raise ValueError(f"--classes: expected all, or numbers and ranges like 0-4,7, got {text!r}")
+        if int(last or first) >= num_classes:
+            raise ValueError(f"--classes: this generator has 0 to {num_classes - 1}, got {last or first}")
+        classes += range(int(first), int(last or first) + 1)
+    return classes
+
+
+def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, how: Any) -> np.ndarray:
+    """All images of a group.
+
+    Args:
+        loaded: makes them.
+        classes: sample i has class classes[i % len(classes)].
+        group: its number; it has the samples from GROUP * group on.
+        seed: of all that is random.
+        how: options of the generator.
+
+    Returns:
+        uint8[GROUP, H, W, 3], rounded.
+
+    Raises:
+        ValueError: if a value is not finite.
+    """
+    indices = range(GROUP * group, GROUP * (group + 1))
+    device = next(loaded.tokenizer.parameters()).device
+    labels = torch.tensor([classes[index % len(classes)] for index in indices], device=device)
+    with torch.no_grad():
+        parts = loaded.generator.sample(labels, indices, seed, how)
+        image = loaded.tokenizer.decode(loaded.tokenizer.unpack(parts))
+    if not torch.isfinite(image).all():
+        raise ValueError(f"samples {indices[0]} to {indices[-1]}: some values are not finite")
+    return to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together: int, calls: Calls) -> dict[str, Any]:
+    """Makes the missing groups, `together` of them between writes; what it took, for the manifest."""
+    groups = files.missing()
+    made = sum(len(files.samples(group)) for group in groups)
+    start = time.perf_counter()
+    with (
+        tqdm(
+            total=len(files.labels), initial=len(files.labels) - made, unit="image", mininterval=PERIOD, delay=DELAY
+        ) as bar,
+        _beating(bar, calls),
+    ):
+        for first in range(0, len(groups), together):
+            held = {}
+            for group in groups[first : first + together]:
+                held[group] = images(group)
+                bar.update(len(files.samples(group)))
+            for group, content in held.items():
+                files.write(group, content)
+    seconds = time.perf_counter() - start
+    rate = round(made / seconds, 4) if made else None
+    # of this run alone: a killed one before it took the rest with it
+    return {"samples_in_this_run": made, "seconds": round(seconds, 3), "samples_per_second": rate}
+
+
+@contextmanager
+def _beating(bar: tqdm, calls: Calls) -> Iterator[None]:
+    """Shows the network calls so far: the images of a group are done all at once, on a CPU after minutes."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(PERIOD):
+            bar.set_postfix_str(f"{calls.total} network calls")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser("generate", __doc__)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of the stage whose tokens are decoded")
+    layout = "checkpoint of the layout stage, or a .safetensors file of layouts by class"
+    parser.add_argument("--layout", type=Path, metavar="CKPT", help=layout)
+    parser.add_argument("--tokenizer", type=Path, metavar="CKPT", help="default: the one the stage was trained with")
+    parser.add_argument("--classes", default="all", metavar="LIST", help="such as 0-4,7, taken in turn; default: all")
+    parser.add_argument("-n", "--n", type=positive, required=True, metavar="N", help="number of samples")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="goes on if killed")
+    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 of a flow, 12 of a masked generator")
+    parser.add_argument("--sampler", choices=("sde", "ode"), help="of a flow; default: sde")
+    parser.add_argument("--method", help="of a flow: euler (default) or heun; of the ode also midpoint, dopri5")
+    limit = "largest D(t) dt of the sde (default: 0.1); none: unstable first steps, as released"
+    parser.add_argument("--diffusion-limit", type=_number_or_none, metavar="X|none", help=limit)
+    parser.add_argument("--last-step", choices=LAST_STEPS, help="of the sde; default: mean, as released")
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help="of a flow; default: 1.5; 1 is none")
+    interval = "times of the guidance, 0 noise and 1 image; default: 0.2 1.0"
+    parser.add_argument("--guidance-interval", type=float, nargs=2, metavar="T", help=interval)
+    parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="of two stages; default: 1, none")
+    parser.add_argument("--temperature", type=float, metavar="T", help="of a masked generator; default: 4.5")
+    parser.add_argument("--seed", type=int, default=0, help="of all noise; default: 0")
+    batch = f"images held between writes, rounded up to {GROUP}s (default: 64); the files are the same for any"
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)
+    parser.add_device()
+    return parser.parse_args(arguments)
+
+
+def _number_or_none(text: str) -> float | str:
+    return NONE if text == NONE else float(text)

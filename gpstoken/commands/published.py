@@ -1,0 +1,75 @@
+"""`gpstoken published`: published weights of a row as a run, which `gpstoken evaluate` takes as one trained here."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from gpstoken.commands.fit import RunCLI
+from gpstoken.commands.parser import Parser
+from gpstoken.files.checkpoints import write_plain
+from gpstoken.files.provenance import file_hash
+from gpstoken.files.writing import check_replaceable, replacing
+from gpstoken.loading import class_path_of
+from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE, is_run
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line and writes the run; see `write_run`."""
+    parser = Parser(
+        "published",
+        __doc__,
+        epilog="Further options are those of `gpstoken fit`, as -c experiments/paper/tokenizers.yaml.",
+    )
+    parser.add_argument("row", type=Path, help="experiments/tokenizers/ROW.yaml of sdxl_vae, vqvae_f16, vavae or dcae")
+    parser.add_argument("weights", type=Path, help="diffusers folder, .safetensors, .ckpt or .pt as published")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run, ROW/seed0")
+    options, rest = parser.parse_known_args(arguments)
+    write_run(options.row, options.weights, options.output, rest)
+    return 0
+
+
+def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> None:
+    """Writes config.yaml, origin.json and last.ckpt as a run of `gpstoken fit` has them; no step was trained.
+
+    Args:
+        row: YAML of the row.
+        weights: see `gpstoken.baselines.published.read_published`.
+        output: the folder; made, and what it has is replaced.
+        arguments: further ones of `gpstoken fit`.
+
+    Raises:
+        FileNotFoundError: if a file is not there.
+        ValueError: for a row whose weights are not read here, or weights that do not fit it.
+    """
+    from gpstoken.baselines.grid import GridTokenizer  # here, for diffusers loads slowly and --help does not need it
+    from gpstoken.baselines.published import read_published
+
+    check_replaceable(output, is_run)
+
+    if not row.is_file():
+        raise FileNotFoundError(f"{row}: no such row; experiments/tokenizers/ has them")
+    # The discriminator was dropped with the losses.
+    arguments = ["-c", str(row), *arguments, "--model.init_args.adversarial_start", "null"]
+    with torch.device("meta"):
+        cli = RunCLI(args=arguments, run=False)
+    tokenizer = cli.model.tokenizer
+    if not isinstance(tokenizer, GridTokenizer):
+        raise ValueError(f"{row}: weights of a {type(tokenizer).__name__} are not read here, only those of diffusers")
+    state = read_published(weights, tokenizer.autoencoder)
+    config = cli.config.clone()
+    config.pop("output", None)
+    file = weights / "diffusion_pytorch_model.safetensors" if weights.is_dir() else weights
+    origin = {"commit": "published", "weights": {"file": file.name, "sha256": file_hash(file)}}
+    checkpoint = {
+        "tokenizer": {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config},
+        "state_dict": {f"tokenizer.autoencoder.{name}": tensor for name, tensor in state.items()},
+        "global_step": 0,
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    with replacing(output / "config.yaml") as part:
+        part.write_text(cli.parser.dump(config, skip_check=True, skip_none=False))
+    with replacing(output / ORIGIN_FILE) as part:
+        part.write_text(json.dumps(origin, indent=1) + "\n")
+    write_plain(output / CHECKPOINT_FILE, checkpoint)
+    print(f"{output}: {len(state)} tensors of {file}")

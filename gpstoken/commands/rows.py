@@ -1,0 +1,101 @@
+"""`gpstoken rows`: every row of experiments/rows.yaml, and the commands that it goes through."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpstoken.commands.by_row import SPLITS, expanded
+from gpstoken.commands.closure import digests
+from gpstoken.commands.declared import (
+    EXPERIMENTS,
+    Row,
+    configuration_files,
+    find_row,
+    read_rows,
+    scales,
+    studies,
+)
+from gpstoken.commands.parser import Parser
+from gpstoken.files.plain_text import read_yaml
+from gpstoken.files.writing import replacing
+
+# Section of rows.yaml -> the commands that its rows go through, in the order of the pipeline.
+STEPS = {
+    "tokenizers": ("fit", "evaluate", "profile"),
+    "ablations": ("fit", "evaluate"),
+    "sweeps": ("fit", "evaluate"),
+    "generator_tokenizers": ("fit", "cache", "images"),
+    "networks": ("fit", "profile"),
+    "small_networks": ("fit",),
+    "generators": ("generate-curve", "evaluate-generator", "cost"),
+    "generator_sizes": ("generate-curve", "evaluate-generator"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """`gpstoken rows`: prints the command that every row comes to, or writes them for the pipeline; returns 0."""
+    parser = Parser("rows", main.__doc__)
+    parser.add_argument("--scale", default="laptop", help=f"{', '.join(scales())} (default: laptop)")
+    parser.add_argument("--params", type=Path, help="params.yaml of the pipeline, whose sweeps are rows too")
+    parser.add_argument("-o", "--output", type=Path, help="folder to write COMMAND/ROW.yaml to instead")
+    given = parser.parse_args(arguments)
+    sweeps = [] if given.params is None else read_yaml(given.params).get("sweeps", [])
+    rows = [*read_rows(), *(find_row(sweep, ["sweeps"]) for sweep in sweeps)]
+    steps = [(command, row.key) for row in rows for command in STEPS[row.section]]
+    steps += [("study", study) for study in studies()] + [("images", split) for split in SPLITS]
+    for command, key in [*steps, ("features", "real")]:
+        if given.output is None:
+            lines = expanded(command, key, given.scale, [0])
+            print(f"gpstoken {command} {key} --scale {given.scale}")
+            print("".join(f"    gpstoken {' '.join(line)}\n" for line in lines))
+            continue
+        path = given.output / command / f"{key}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_text(yaml.safe_dump(record(command, key, given.scale), sort_keys=False, width=2**20))
+    return 0
+
+
+def record(command: str, key: str, scale: str) -> dict[str, Any]:
+    """What a stage of the pipeline depends on.
+
+    Returns:
+        {"commands": that it stands for, "files": content of the configuration that these name, "code": digests of the
+        modules that they run}.
+    """
+    lines = expanded(command, key, scale, [0])
+    named = sorted({word for line in lines for word in line if word.startswith(f"{EXPERIMENTS}/")})
+    files = {path: read_yaml(path) for path in named}
+    classes = set(class_paths(list(files.values())))
+    for row in _involved(command, key):
+        classes |= set(class_paths([read_yaml(path) for path in configuration_files(row, scale)]))
+    modules = {f"gpstoken.commands.{line[0].replace('-', '_')}" for line in lines}
+    return {"commands": [" ".join(line) for line in lines], "files": files, "code": digests(modules | classes)}
+
+
+def class_paths(content: Any) -> Iterator[str]:
+    """Every class that a configuration names."""
+    for name, value in content.items() if isinstance(content, dict) else enumerate(content):
+        if name == "class_path":
+            yield value
+        elif isinstance(value, dict | list):
+            yield from class_paths(value)
+
+
+def _involved(command: str, key: str) -> list[Row]:
+    """The rows whose networks a command makes, beside those of the configuration that it names."""
+    if command == "study":
+        declared = read_yaml(EXPERIMENTS / "studies" / f"{key}.yaml")
+        keys = (
+            declared["domains"].values() if "domains" in declared else [arm["row"] for arm in declared["arms"].values()]
+        )
+        return [find_row(each, ["tokenizers"]) for each in dict.fromkeys(keys)]
+    if command in ("generate-curve", "cost"):
+        row = find_row(key, ["generators", "generator_sizes"])
+        networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]
+        return [*networks, find_row(row.tokens, ["generator_tokenizers"])]
+    if command in ("evaluate-generator", "features") or key in SPLITS:
+        return []
+    return [find_row(key, ["tokenizers", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks"])]

@@ -1,0 +1,151 @@
+"""`gpstoken score`: generated images against a reference, and reference files of images."""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from gpstoken.commands.parser import Parser, positive
+from gpstoken.devices import to_device
+from gpstoken.files import provenance
+from gpstoken.files.locks import locked
+from gpstoken.files.provenance import file_hash
+from gpstoken.files.writing import check_writable, remove_abandoned, replacing
+from gpstoken.metrics.frechet import write_statistics
+from gpstoken.metrics.generation import extract, measure, stage
+from gpstoken.metrics.networks import FEATURES, load_features
+from gpstoken.metrics.samples import pictures
+from gpstoken.metrics.weights import find_weights, weights_record
+
+
+def main(arguments: list[str]) -> int:
+    """Parses the command line, then scores the images or writes their statistics.
+
+    Numbers go to stdout as "name  number", reasons for what is left out to stderr.
+
+    Returns:
+        0.
+
+    Raises:
+        FileNotFoundError: if images, reference or weights are missing.
+        ValueError: if one of them is damaged or of another kind, or the device or the output cannot be used.
+    """
+    options = _parse(arguments)
+    for output in (options.output, options.write_statistics):
+        if output is not None:  # said before minutes of work
+            if output.is_dir():
+                raise ValueError(f"{output}: is a folder, expected the name of a file")
+            check_writable(output)
+            output.parent.mkdir(parents=True, exist_ok=True)
+    network = _network(options)
+    if options.write_statistics:
+        seconds: dict[str, float] = {}
+        features = extract(options.images, network, options.batch_size, "images", seconds)
+        write_statistics(options.write_statistics, features.statistics)
+        print(f"{options.write_statistics}: {network.label} statistics of {len(features.pool)} images")
+        return 0
+    if options.output is None:
+        _print(measure(options.images, options.reference, network, options.batch_size, options.allow_small))
+        return 0
+    with locked(options.output, "gpstoken score"):
+        remove_abandoned(options.output)
+        result = measure(options.images, options.reference, network, options.batch_size, options.allow_small)
+        _print(result)
+        _write(result, options, network)
+    return 0
+
+
+def content_hash(source: str | Path) -> str:
+    """Sha256 of a file, or of a folder's pictures: of the lines "sha256  path" that `sha256sum` prints of them."""
+    source = Path(source)
+    if source.is_dir():
+        lines = [f"{content_hash(path)}  {path.relative_to(source).as_posix()}\n" for path in pictures(source)]
+        return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return file_hash(source)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(
+        "score",
+        __doc__,
+        epilog="The report reads a result with --row ROW --scale SCALE -o results/SCALE/scored/ROW.json: its table of "
+        "generation has the samples as a row of the source `scored samples`. It reads no other result of this command.",
+    )
+    images = "a folder of pictures, an npz with arr_0 = uint8[N, H, W, 3], or an npy of it"
+    parser.add_argument("images", type=Path, metavar="SAMPLES", help=images)
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument(
+        "--reference", type=Path, metavar="REF", help="the same, or an npz of statistics (mu, sigma, ...)"
+    )
+    task.add_argument("--write-statistics", type=Path, metavar="OUT.npz", help="make a reference file of SAMPLES")
+    parser.add_argument("--network", choices=tuple(FEATURES), help="default: inception, else efficientnet_lite0")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of --network; default: searched for")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="JSON", help="result file, with where its numbers come from"
+    )
+    parser.add_argument("--row", help="how the report is to call SAMPLES; goes with --scale and --output")
+    parser.add_argument("--scale", help="the report's table of generation has results/SCALE/scored/ROW.json as a row")
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="default: 64")
+    parser.add_device()
+    parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
+    options = parser.parse_args(arguments)
+    if options.weights and not options.network:
+        parser.error("--weights needs --network: of which network they are")
+    if bool(options.row) != bool(options.scale) or (options.row and not options.output):
+        parser.error("--row, --scale and --output go together: what the report is to call the samples, and where")
+    if options.row and options.output.name != f"{options.row}.json":
+        parser.error(f"--output: the result of row {options.row} is to be named {options.row}.json")
+    if options.output and options.write_statistics:
+        parser.error("--output goes with --reference; --write-statistics names its own file")
+    if options.write_statistics and options.write_statistics.suffix != ".npz":
+        parser.error(f"--write-statistics: expected a name ending in .npz, got {options.write_statistics}")
+    return options
+
+
+def _network(options: argparse.Namespace) -> nn.Module:
+    name = options.network
+    if name is None:
+        name = "inception"
+        try:
+            find_weights(name)
+        except FileNotFoundError as error:
+            name = "efficientnet_lite0"
+            print(f"gpstoken: features of {name}, whose distances are no FID: {error}", file=sys.stderr)
+    return to_device(load_features(name, options.weights), options.device)
+
+
+def _print(result: dict) -> None:
+    reference = result["reference"]
+    counts = {"samples": result["samples"]}
+    counts |= {f"reference_{kind}": n for kind, n in reference.items() if n is not None}
+    rows = {name: str(n) for name, n in counts.items()}
+    rows |= {name: f"{value:.6g}" for name, value in result["metrics"].items()}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:{width}}  {value}")
+    for name, reason in result["left_out"].items():
+        print(f"gpstoken: no {name}: {reason}", file=sys.stderr)
+
+
+def _write(result: dict, options: argparse.Namespace, network: nn.Module) -> None:
+    sources = {"samples": options.images, "reference": options.reference}
+    with stage(result["seconds"], "hashes"):
+        files = {side: {"file": path.resolve().name, "sha256": content_hash(path)} for side, path in sources.items()}
+    named = {"row": options.row, "group": "scored", "scale": options.scale} if options.row else {}
+    record = (
+        named
+        | result
+        | {
+            "samples": files["samples"] | {"images": result["samples"]},
+            "reference": files["reference"] | result["reference"],
+            "network": {"name": network.name, "label": network.label, **weights_record(network.path)},
+            "batch_size": options.batch_size,
+            "seconds": {name: round(value, 3) for name, value in result["seconds"].items()},
+        }
+        | provenance.record(options.device)
+    )
+    with replacing(options.output) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,145 @@
+"""Samples on disk in the making: a folder of pictures, or an npz with those of finished groups beside it."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gpstoken.files.image_archive import write_archive
+from gpstoken.files.plain_text import read_json
+from gpstoken.files.writing import abandoned, check_writable, replacing
+
+OWN = r"\d{6}\.(png|npy)|labels\.csv|samples\.json|\.identity\.json"  # files of the folder that is worked in
+
+
+class SampleFiles:
+    """Where `gpstoken generate` writes: nothing that is done is done again, nothing of another command is mixed in.
+
+    A folder gets NNNNNN.png, labels.csv and the manifest samples.json. OUT.npz gets `arr_0` uint8[n, H, W, 3] and
+    `arr_1` int64[n] (the form of ADM, Dhariwal and Nichol 2021), OUT.json is its manifest, and its groups wait in
+    .OUT.npz.parts until all are there. The manifest comes last: what has one is complete.
+    """
+
+    def __init__(self, output: Path, identity: dict[str, Any], labels: Sequence[int], group: int) -> None:
+        """Looks at what is there, and makes the folder.
+
+        Args:
+            output: a folder, or a file that ends in .npz.
+            identity: what the pixels depend on, as plain data; a part of the manifest.
+            labels: class of each sample.
+            group: samples that are done together, or not at all.
+
+        Raises:
+            ValueError: if samples of another identity are there, or something else.
+        """
+        self.output, self.labels, self.group = output, labels, group
+        self.identity = json.loads(json.dumps(identity))  # as it is read back
+        self.archive = output.suffix == ".npz"
+        self.work = output.with_name(f".{output.name}.parts") if self.archive else output
+        self.manifest = output.with_suffix(".json") if self.archive else output / "samples.json"
+        self.unfinished = self.work / ".identity.json"  # the manifest's place until there is one
+        self._check()
+        check_writable(self.work)
+        self.work.mkdir(parents=True, exist_ok=True)
+        check_writable(self.unfinished)
+        for part in _half_written(self.work, self.output):
+            part.unlink()
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.manifest.exists() and (self.output.is_file() if self.archive else not self.missing())
+
+    def missing(self) -> list[int]:
+        """Numbers of the groups that are not written yet."""
+        groups = range(-(-len(self.labels) // self.group))
+        return [group for group in groups if not all(path.exists() for path in self._paths(group))]
+
+    def samples(self, group: int) -> range:
+        """Numbers of a group's samples."""
+        return range(self.group * group, min(self.group * (group + 1), len(self.labels)))
+
+    def write(self, group: int, images: np.ndarray) -> None:
+        """Writes the images uint8[>= n, H, W, 3] of a group of n samples."""
+        if not self.unfinished.exists():
+            with replacing(self.unfinished) as part:
+                part.write_text(json.dumps(self.identity))
+        images = images[: len(self.samples(group))]
+        for path, content in zip(self._paths(group), [images] if self.archive else images, strict=True):
+            with replacing(path) as part, part.open("wb") as file:
+                if self.archive:
+                    np.save(file, content, allow_pickle=False)
+                else:
+                    Image.fromarray(content).save(file, format="PNG")
+
+    def finish(self, made: dict[str, Any]) -> None:
+        """Writes what is left when no group is missing; `made` says in the manifest how it came about."""
+        if self.archive:
+            self._assemble()
+        else:
+            with replacing(self.output / "labels.csv") as part, part.open("w", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([("index", "label"), *enumerate(self.labels)])
+        with replacing(self.manifest) as part:
+            part.write_text(json.dumps(self.identity | made, indent=1) + "\n")
+        self.clear()
+
+    def clear(self) -> None:
+        """Removes what is of no use beside the manifest."""
+        if self.archive:
+            shutil.rmtree(self.work)
+        else:
+            self.unfinished.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        if self.output.exists() and self.output.is_dir() == self.archive:
+            wanted = "is a folder, but ends in .npz" if self.archive else "is a file, and no .npz"
+            raise ValueError(f"{self.output}: {wanted}; name a folder or FILE.npz")
+        known = [path for path in (self.manifest, self.unfinished) if path.is_file()]
+        for path in known:
+            try:
+                found = read_json(path)
+            except ValueError as error:
+                told = "is there already, and not of gpstoken generate; name another output"
+                raise ValueError(f"{path}: {told}") from error
+            if difference := _difference(found, self.identity):
+                raise ValueError(f"{self.output}: has samples of another command, {difference}; name another output")
+        if not known:
+            strange = [self.output] if self.output.is_file() else self.work.iterdir() if self.work.is_dir() else []
+            for path in set(strange) - set(_half_written(self.work, self.output)):
+                raise ValueError(f"{path}: is there already, and not of gpstoken generate; name another output")
+
+    def _paths(self, group: int) -> list[Path]:
+        if self.archive:
+            return [self.work / f"{group:06}.npy"]
+        return [self.work / f"{number:06}.png" for number in self.samples(group)]
+
+    def _assemble(self) -> None:
+        """Writes the npz with one group in memory at a time, and no dates: its bytes are those of any other run."""
+        count = len(self.labels)
+        groups = [path for group in range(-(-count // self.group)) for path in self._paths(group)]
+        shape = (count, *np.load(groups[0], allow_pickle=False).shape[1:])
+        images = (np.load(path, allow_pickle=False) for path in groups)
+        with replacing(self.output) as part:
+            write_archive(part, shape, images, self.labels)
+
+
+def _half_written(work: Path, output: Path) -> list[Path]:
+    """What a kill has left of any file that is written here."""
+    whole = f"{re.escape(output.name)}|{re.escape(output.stem)}\\.json"
+    return abandoned(work, OWN) + abandoned(output.parent, whole)
+
+
+def _difference(found: Any, wanted: Any, name: str = "") -> str | None:
+    """The first value of `wanted` that `found` has otherwise, in words."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key, value in wanted.items():
+            if difference := _difference(found.get(key), value, f"{name}.{key}".removeprefix(".")):
+                return difference
+        return None
+    return None if found == wanted else f"{name} is {json.dumps(found)} there and {json.dumps(wanted)} here"

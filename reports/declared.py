@@ -1,0 +1,75 @@
+"""The rows of experiments/rows.yaml and the tables of tables.yaml that they fill."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+TABLES = Path(__file__).with_name("tables") / "tables.yaml"
+KINDS = {"tokenizers": "tokenizer", "ablations": "tokenizer", "networks": "generator"}  # that `gpstoken profile` writes
+
+
+@cache
+def rows() -> dict[str, Any]:
+    """What rows.yaml says, section by section."""
+    return yaml.safe_load((EXPERIMENTS / "rows.yaml").read_text(encoding="utf-8"))
+
+
+def main_row() -> str:
+    """The tokenizer that figures of pictures show, and that the sweeps change."""
+    return rows()["swept"]
+
+
+def generators(*sections: str) -> list[str]:
+    """The rows that are sampled; of these sections, or those that the paper compares."""
+    return [row for section in sections or ("generators",) for row in rows()[section]]
+
+
+def name_of(row: str) -> str:
+    """What tables call a row that is sampled."""
+    return _generator(row).get("name", row)
+
+
+def papers_row_of(row: str) -> str:
+    """The row of the paper's table that a row that is sampled stands for; empty where there is none."""
+    return _generator(row).get("paper", "")
+
+
+def networks_of(row: str) -> list[str]:
+    """The networks of a row that is sampled, from first to last."""
+    return list(dict.fromkeys(_generator(row)[end] for end in ("first", "last")))
+
+
+def _generator(row: str) -> dict[str, str]:
+    return next((rows()[section][row] for section in ("generators", "generator_sizes") if row in rows()[section]), {})
+
+
+def every_table() -> dict[str, dict[str, Any]]:
+    """Every table of tables.yaml by name, with the rows of the sections and of the study that it names."""
+    tables = yaml.safe_load(TABLES.read_text(encoding="utf-8"))
+    for declared in tables.values():
+        if "sections" in declared and declared.get("reader") in ("generators", "costs"):
+            declared["rows"] = [*declared.get("rows", []), *generators(*declared["sections"])]
+        elif "sections" in declared:
+            ours = {row: _label(section, row) for section in declared["sections"] for row in rows()[section]}
+            declared["ours"] = ours | declared.get("ours", {})
+        if declared.get("study") == "domains":
+            declared["ours"] = _domains(declared["datasets"]) | declared.get("ours", {})
+    return tables
+
+
+def _label(section: str, row: str) -> dict[str, str]:
+    label = {name: rows()[section][row][name] for name in ("name", "paper") if name in rows()[section][row]}
+    return label | {"kind": KINDS[section]}
+
+
+def _domains(datasets: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """A row for every data set of the table and every tokenizer of the study."""
+    study = yaml.safe_load((EXPERIMENTS / "studies" / "domains.yaml").read_text(encoding="utf-8"))["domains"]
+    return {
+        f"domain_{dataset}_{end}": {"name": rows()["tokenizers"][row]["name"], "of": row, "dataset": dataset}
+        for dataset in datasets
+        for end, row in study.items()
+    }

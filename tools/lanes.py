@@ -1,0 +1,146 @@
+"""`python tools/lanes.py SCALE`: `dvc repro` in two lanes side by side, with a line a stage.
+
+What one process does alone leaves the other core to the other lane: tokenizers, and generators. What is timed comes
+last, with nothing beside it. `dvc repro` alone does the same, later. All that the commands print is in
+scratch/repro.log.
+"""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+LOG = Path("scratch/repro.log")
+# What a stage took on two cores, in seconds, at the quick scale and at the laptop's; it tells how long the rest takes.
+SECONDS = {
+    "prepare": (20, 20), "commands": (3, 3), "fit": (15, 190), "fit-ablation": (12, 190), "fit-sweep": (12, 190),
+    "evaluate": (4, 60), "evaluate-ablation": (4, 60), "evaluate-sweep": (3, 25), "study": (25, 170),
+    "fit-tokenizer": (25, 240), "cache": (7, 40), "images": (4, 10), "reconstructions": (3, 8), "features": (12, 30),
+    "fit-network": (9, 160), "fit-small-network": (5, 80), "generate": (8, 90), "generate-size": (2, 25),
+    "evaluate-generator": (6, 90), "evaluate-size": (3, 40), "cost": (15, 40), "profile": (3, 30),
+    "profile-network": (3, 20), "figures": (30, 35), "tables": (8, 8), "publish": (40, 50), "site": (7, 7),
+}  # fmt: skip
+FIRST = ("prepare", "commands")
+FITS = ("fit", "fit-ablation", "fit-sweep")
+EVALUATIONS = ("evaluate", "evaluate-ablation", "evaluate-sweep")
+GENERATORS = (
+    ("fit-tokenizer", "cache", "images", "features", "reconstructions", "fit-network", "fit-small-network"),
+    ("generate", "generate-size", "evaluate-generator", "evaluate-size"),
+)
+
+
+class Progress:
+    """Counts the stages that have ended, and prints a line for each.
+
+    Attributes:
+        stages: all of the pipeline, by name.
+        failed: those that have failed.
+    """
+
+    def __init__(self, stages: list[str], scale: str) -> None:
+        """Begins now."""
+        self.stages, self.failed, self.done = stages, [], set()
+        self._scale, self._start, self._lock = scale, time.monotonic(), threading.Lock()
+
+    def end(self, stage: str, seconds: float, what: str = "") -> None:
+        """Notes that a stage has ended."""
+        with self._lock:
+            self.done.add(stage)
+            left, spent = (sum(map(self._weight, part)) for part in (set(self.stages) - self.done, self.done))
+            rest = (time.monotonic() - self._start) * left / spent
+            ahead = f", about {rest / 60:.0f} min left" if rest > 60 else ""
+            number = f"{len(self.done):3} of {len(self.stages)}"
+            print(f"{number}  {stage:<42}{what or _clock(seconds)}{ahead}", flush=True)
+
+    def _weight(self, stage: str) -> float:
+        return SECONDS[stage.partition("@")[0]][self._scale != "quick"]
+
+
+def main(scale: str) -> int:
+    """Runs the pipeline; returns the exit code."""
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text("")
+    listed = subprocess.run(["dvc", "stage", "list", "--name-only"], capture_output=True, text=True)
+    if listed.returncode:
+        print(listed.stderr, file=sys.stderr)
+        return 2
+    progress = Progress(listed.stdout.split(), scale)
+    print(f"{len(progress.stages)} stages at the {scale} scale; {LOG.absolute()} has all that they print", flush=True)
+    if any(repro([stage], progress) for stage in FIRST):
+        return fail(progress)
+    fitted = threading.Event()
+
+    def tokenizers() -> None:
+        groups(FITS, progress)
+        fitted.set()
+        groups(EVALUATIONS, progress)
+
+    def generators() -> None:
+        for part in GENERATORS:
+            groups(part, progress)
+        fitted.wait()
+        groups(("study",), progress)
+
+    lanes = [threading.Thread(target=lane) for lane in (tokenizers, generators)]
+    for lane in lanes:
+        lane.start()
+    for lane in lanes:
+        lane.join()
+    # What has failed fails again, and says so; what is timed is timed alone.
+    return fail(progress) if repro([], progress) else 0
+
+
+def groups(names: tuple[str, ...], progress: Progress) -> None:
+    """The stages of some groups, one after the other."""
+    repro([stage for name in names for stage in progress.stages if stage.partition("@")[0] == name], progress)
+
+
+def fail(progress: Progress) -> int:
+    """Says which stages failed, and the end of what they printed; returns 1."""
+    print(f"failed: {', '.join(dict.fromkeys(progress.failed)) or 'dvc'}; {LOG.absolute()} ends:", file=sys.stderr)
+    print("".join(LOG.read_text(errors="replace").splitlines(keepends=True)[-25:]), file=sys.stderr)
+    return 1
+
+
+def repro(stages: list[str], progress: Progress) -> int:
+    """`dvc repro` of some stages alone, or of all with those that they need; returns its exit code."""
+    command = ["dvc", "--wait-for-lock", "repro", *(["-s", *stages] if stages else [])]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        follow(process.stdout, progress)
+    return process.returncode
+
+
+def follow(lines: Iterator[str], progress: Progress) -> None:
+    """Reads what dvc prints: it says when a stage begins, and that one has not changed."""
+    running, since = None, 0.0
+    with LOG.open("a") as log:
+        for line in lines:
+            log.write(line)
+            log.flush()
+            began = re.match(r"Running stage '(.+)':", line)
+            unchanged = re.match(r"Stage '(.+)' (didn't change|is cached)", line)
+            failed = re.search(r"failed to reproduce '(.+)'", line)
+            if (began or unchanged or failed) and running:
+                progress.end(running, time.monotonic() - since, "failed" if failed else "")
+                running = None
+            if failed:
+                progress.failed.append(failed[1])
+            if began:
+                running, since = began[1], time.monotonic()
+            elif unchanged and unchanged[1] not in progress.done:
+                progress.end(unchanged[1], 0, "unchanged")
+    if running:
+        progress.end(running, time.monotonic() - since)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
