@@ -379,12 +379,12 @@ def sets_of(root):
     ("change", "said"),
     [
         ({"sampling": {**SAMPLING, "steps": 50}}, r"differs from .* in sampling steps: 50, not 250"),
-        ({"sampling": {"sampler": "sde"}}, r"in sampling guidance: None, not 1\.5"),
+        ({"sampling": {"sampler": "sde"}}, "does not tell the seed and the training steps"),
         ({"generator": {**GENERATOR, "tokenizer": {"sha256": "beef"}}}, "in tokenizer: beef, not f00d"),
-        ({"generator": manifest(1, 20)["generator"]}, "tells of 20 steps of training, its name of 100"),
+        ({"generator": manifest(1, 20)["generator"]}, "seed 1, step 20 is given twice, also as"),
         ({"generator": manifest(0, 100)["generator"]}, "is of the checkpoint that .*seed0.* is of"),
         ({"generator": None}, "no 'generator' in it"),
-        ({"generator": {"stages": {}}}, "names no tokenizer"),
+        ({"generator": {"stages": {}}}, "does not tell the seed and the training steps"),
     ],
 )  # fmt: skip
 def test_samples_of_another_generator_are_refused(change, said, root, tmp_path):
@@ -393,8 +393,13 @@ def test_samples_of_another_generator_are_refused(change, said, root, tmp_path):
     assert "\n" not in str(raised.value) and "step_0100" in str(raised.value)
 
 
-def test_seeds_may_differ_in_their_seed(root, tmp_path):
-    assert list(sets_of(changed(root, tmp_path, sampling=SAMPLING | {"seed": 99}))) == [20, 100]
+def test_seed_and_steps_are_those_of_the_manifest_whatever_the_files_are_called(root, tmp_path):
+    copy = changed(root, tmp_path)
+    for place, path in enumerate(sorted(copy.glob("seed*/*.npz"))):
+        for suffix in (".npz", ".json"):
+            path.with_suffix(suffix).rename(copy / f"any {place}{suffix}")
+    found = read_sets(sorted(copy.glob("any *.npz")))
+    assert {step: list(seeds) for step, seeds in found.items()} == {20: [0, 1, 2], 100: [0, 1, 2]}
 
 
 def test_files_that_do_not_fit_are_refused(root, tmp_path):
@@ -416,13 +421,13 @@ def test_files_that_do_not_fit_are_refused(root, tmp_path):
     with pytest.raises(ValueError, match=r"step_0020\.npz: not a readable npz"):
         sets_of(copy)
     path.unlink()
-    with pytest.raises(ValueError, match=r"there is no seed2/step_20\.npz"):
+    with pytest.raises(ValueError, match="there are none of seed 2 after 20 training steps"):
         sets_of(copy)
     with pytest.raises(FileNotFoundError, match=r"step_0020\.npz: no such file; `gpstoken generate`"):
         read_sets([path])
     with pytest.raises(ValueError, match="is given twice"):
         read_sets([copy / "seed0/step_0020.npz"] * 2)
-    with pytest.raises(ValueError, match=r"train\.npz: expected a name"):
+    with pytest.raises(ValueError, match=r"train\.json: no 'sampling' in it"):
         read_sets([copy / "train.npz"])
     (copy / "seed0/step_0020.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"step_0020\.json: no manifest"):

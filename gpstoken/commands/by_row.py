@@ -99,6 +99,7 @@ def _fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
         words += ["--data.init_args.root", f"data/cache/{scale}/{row.tokens}"]
     for name, value in row.arguments:
         words += [f"--{CONSTRUCTOR[kind]}.{name}", str(value).lower() if isinstance(value, bool) else str(value)]
+    words += ["--row", key, "--group", row.group, "--scale", scale]
     run = f"runs/{scale}/{row.group}/{key}/seed"
     return [[*words, "--seed_everything", str(seed), "--output", f"{run}{seed}"] for seed in seeds]
 
@@ -174,7 +175,8 @@ def _features(key: str, scale: str, _: Any) -> list[Command]:
 
 def _generate_curve(key: str, scale: str, seeds: list[int]) -> list[Command]:
     row = find_row(key, ("generators", "generator_sizes"))
-    how = options(read_scale(scale).get("generate", {}))
+    settings = read_scale(scale)
+    how = options(settings.get("generate", {}) | settings.get(row.family, {}))
     if row.section == "generator_sizes":
         how = ["--last", *how]
     lines = []
@@ -186,8 +188,10 @@ def _generate_curve(key: str, scale: str, seeds: list[int]) -> list[Command]:
 
 def _cost(key: str, scale: str, _: Any) -> list[Command]:
     row = find_row(key, ("generators",))
+    settings = read_scale(scale)
     words = ["cost", *_networks(row, scale, 0), "--row", key, "--scale", scale]
-    return [[*words, "--output", f"results/{scale}/cost/{key}.json", *options(read_scale(scale).get("cost", {}))]]
+    words += ["--output", f"results/{scale}/cost/{key}.json"]
+    return [[*words, *options(settings.get("cost", {}) | settings.get(row.family, {}))]]
 
 
 def _evaluate_generator(key: str, scale: str, _: Any) -> list[Command]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -33,6 +34,7 @@ from gpstoken.profiling.counting import network_counts
 from gpstoken.profiling.shapes import without_weights
 
 WARM_UP = 3  # iterations that are not counted
+FIRST_STEPS = 3  # of a sampler, before it is timed
 
 
 def main(arguments: list[str]) -> int:
@@ -122,7 +124,8 @@ def _inference(
     for network in (loaded.generator, loaded.tokenizer):
         network.to(device)
     classes = range(loaded.generator.num_classes)
-    first, how = (sampling_options(loaded.generator, {"guidance": guidance, "steps": number}) for number in (3, steps))
+    how = sampling_options(loaded.generator, {"guidance": guidance, "steps": steps})
+    first = replace(how, steps=min(how.steps, FIRST_STEPS)) if hasattr(how, "steps") else how
     group_images(loaded, classes, 0, 0, first)
     calls = Calls(loaded.generator)
     start = time.perf_counter()
@@ -133,7 +136,7 @@ def _inference(
         "samples_per_second": groups * GROUP / seconds,
         "samples": groups * GROUP,
         "group": GROUP,
-        "steps": how.steps,
+        "steps": getattr(how, "steps", None),
         "guidance": getattr(how, "guidance", None),
         "network_calls": {name: number // groups for name, number in calls.calls.items()},
         "network_rows_a_sample": {name: number / (groups * GROUP) for name, number in calls.rows.items()},

@@ -43,7 +43,7 @@ class Row:
         key: as commands and results name it.
         section: of rows.yaml; "sweeps" for ARGUMENT=VALUE.
         like: the row whose published size it has, often itself.
-        family: the file of a scale that it shares with others, or None.
+        family: the file, or the settings of a sampler, of a scale that it shares with others, or None.
         arguments: of its constructor, which differ from those of `like`.
         tokens: of a network or generator, the tokenizer on whose tokens it works.
         networks: of a generator, from first to last.
@@ -98,7 +98,7 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
                     key,
                     section,
                     base,
-                    like.get(base, {}).get("family"),
+                    entry.get("family", like.get(base, {}).get("family")),
                     tuple(entry.get("arguments", {}).items()),
                     entry.get("tokens"),
                     tuple(dict.fromkeys(entry[name] for name in ("first", "last") if name in entry)),
@@ -160,10 +160,11 @@ def configuration_files(row: Row, scale: str) -> list[Path]:
     """The files that a row is configured by, a later one over an earlier one.
 
     They are its published size, and then of every folder of the scale what is there of: the file of its kind, that of
-    its family, that of the row that it is like, and its own.
+    its family, that of the row that it is like, that of all tokenizers of generators, and its own.
     """
     kind = PUBLISHED["tokenizers" if row.section == "sweeps" else row.section]
-    names = dict.fromkeys(name for name in (kind, row.family, row.like, row.key) if name is not None)
+    section = row.section if row.section == "generator_tokenizers" else None
+    names = dict.fromkeys(name for name in (kind, row.family, row.like, section, row.key) if name is not None)
     laid = [folder / f"{name}.yaml" for folder in folders(scale) for name in names]
     return [row.published, *(path for path in laid if path.is_file())]
 

@@ -64,7 +64,9 @@ class Judged:
 def main(arguments: list[str]) -> int:
     """Parses the command line and evaluates; see `evaluate`."""
     parser = Parser("evaluate-generator", __doc__)
-    parser.add_argument("samples", nargs="+", type=Path, help="files of `gpstoken generate`, .../seed<S>/step_<K>.npz")
+    parser.add_argument(
+        "samples", nargs="+", type=Path, help="npz of `gpstoken generate`, of every seed and training step"
+    )
     parser.add_result()
     parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images`, of the training split")
     parser.add_argument("--test", type=Path, required=True, help="the same of the test split")

@@ -36,6 +36,8 @@ from gpstoken.training.quiet import quiet
 from gpstoken.training.stopping import Stopped
 from gpstoken.training.trainer_limits import check_trainer
 
+# What a run says that it is of, in origin.json; it changes nothing of the training.
+NAMED = {"row": "Name of the row.", "group": "Group of the report.", "scale": "Scale of the run."}
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
 
 
@@ -90,6 +92,8 @@ class RunCLI(LightningCLI):
         parser.add_argument(
             "--allow_large", type=bool, default=False, help="Train what does not fit into the memory that is free."
         )
+        for name, told in NAMED.items():
+            parser.add_argument(f"--{name}", type=str, default=None, help=told)
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -115,6 +119,7 @@ class RunCLI(LightningCLI):
         config = self.config.fit.clone()
         self.output, self.allow_large = config.pop("output", None), config.pop("allow_large", False)
         config.pop("weights_only", None)
+        self.named = {name: value for name in NAMED if (value := config.pop(name, None)) is not None}
         start = config.pop("ckpt_path", None)
         text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
         # What begins with the weights of another run is another run.
@@ -155,7 +160,7 @@ class RunCLI(LightningCLI):
                 part.write_text(self.config_text)
             device = self.trainer.strategy.root_device
             with replacing(self.scratch / ORIGIN_FILE) as part:
-                part.write_text(json.dumps(record(device), indent=1) + "\n")
+                part.write_text(json.dumps(self.named | record(device), indent=1) + "\n")
             if checkpoint is not None:
                 print(f"going on from {checkpoint}")
         advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"

@@ -1,6 +1,5 @@
 """Labelled images that `gpstoken generate` and `gpstoken images` write, and which files are of one generator."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,37 +92,35 @@ def read_images(path: Path) -> LabelledImages:
 def read_sets(paths: Sequence[Path]) -> Sets:
     """Files of samples by training step and by seed, both ascending; one generator but for its seed and its training.
 
+    Seed and steps are those that the manifests tell, whatever the files are called.
+
     Raises:
         FileNotFoundError: if a file or its manifest is missing.
-        ValueError: if a name is not .../seed<S>/step_<K>.npz, a file is missing, there twice or does not fit.
+        ValueError: if a manifest does not tell them, a file is missing, there twice or does not fit.
     """
     found: dict[tuple[int, int], LabelledImages] = {}
     for path in paths:
-        match = re.fullmatch(r"seed(\d+)/step_(\d+)\.npz", "/".join(path.parts[-2:]))
-        if match is None:
-            raise ValueError(f"{path}: expected a name .../seed<S>/step_<K>.npz")
-        seed, step = (int(number) for number in match.groups())
+        samples = read_images(path)
+        seed, step = _entry(samples, "sampling").get("seed"), final_stage(samples).get("steps")
+        if type(seed) is not int or type(step) is not int:
+            raise ValueError(
+                f"{path.with_suffix('.json')}: does not tell the seed and the training steps of the samples"
+            )
         if (step, seed) in found:
             raise ValueError(f"{path}: seed {seed}, step {step} is given twice, also as {found[step, seed].path}")
-        found[step, seed] = read_images(path)
+        found[step, seed] = samples
     first = next(iter(found.values()))
     hashes: dict[tuple[int, str], Path] = {}
     for (step, _), each in found.items():
         _check_alike(each, first)
-        trained = final_stage(each)
-        if trained.get("steps", step) != step:
-            raise ValueError(
-                f"{each.path}: its manifest tells of {trained['steps']} steps of training, its name of {step}"
-            )
-        other = hashes.setdefault((step, trained.get("sha256", str(each.path))), each.path)
+        other = hashes.setdefault((step, final_stage(each).get("sha256", str(each.path))), each.path)
         if other != each.path:
             raise ValueError(f"{each.path}: is of the checkpoint that {other} is of")
     steps, seeds = ({key[axis] for key in found} for axis in (0, 1))
-    missing = [
-        f"seed{seed}/step_{step}.npz" for step in sorted(steps) for seed in sorted(seeds) if (step, seed) not in found
-    ]
+    missing = [(step, seed) for step in sorted(steps) for seed in sorted(seeds) if (step, seed) not in found]
     if missing:
-        raise ValueError(f"samples: every seed needs the same training steps, but there is no {missing[0]}")
+        told = "seed {1} after {0} training steps".format(*missing[0])
+        raise ValueError(f"samples: every seed needs the same training steps, but there are none of {told}")
     return {step: {seed: found[step, seed] for seed in sorted(seeds)} for step in sorted(steps)}
 
 

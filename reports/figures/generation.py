@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from reports.declared import generators, name_of, papers_row_of
 from reports.figures.style import STYLE, WIDTH, looks, page
-from reports.tables.generation_cells import SCORES
+from reports.tables.generation_cells import SCORES, sampling_words
 from reports.tables.generation_results import Record, read_published
 
 CURVES = ("fid", "kid_efficientnet_lite0")  # the first that every point has is drawn
@@ -105,12 +105,11 @@ def samples_page(path: Path, record: Record) -> Figure | None:
     axes.spines[:].set_visible(False)
     for x, y, text in captions:
         axes.text(x, y, text, ha="center", va="top", fontsize=7)
-    sampling = record["sampling"]
     some = f", {min(len(classes), MOST_CLASSES)} of {len(names)} classes" if len(classes) < len(names) else ""
     unit = "Euclidean, levels 0 to 255" if in_pixels else "1 - cosine of features"
     text = (
-        f"{name_of(record['row'])}, {record['scale']} scale{some}: {sampling['sampler'].upper()}, {sampling['steps']} "
-        f"steps, guidance {sampling['guidance']:g}. Number: distance ({unit})"
+        f"{name_of(record['row'])}, {record['scale']} scale{some}: {sampling_words(record['sampling'])}. Number: "
+        f"distance ({unit})"
     )
     figure.text(0.5, 1 - 4 / (height + TITLE), textwrap.fill(text, 110), ha="center", va="top")
     return figure

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,27 +58,27 @@ class Published:
 
 
 def trainings(runs: Path) -> Iterator[Published]:
-    """Every finished fit under `runs`; the pipeline's lie in SCALE/GROUP/ROW/seedN, a user's in any folder."""
+    """Every finished fit under `runs`; named by what it says of itself, or by its folder."""
     for config_file in sorted(runs.glob("**/config.yaml")):
         folder = config_file.parent
         if not (folder / CHECKPOINT_FILE).is_file():
             continue
         config = read_yaml(config_file)
-        # From the absolute path: `--runs runs` and `--runs runs/laptop` must come to the same name.
-        scale, group, row, seed = folder.resolve().parts[-4:]
-        if not re.fullmatch(r"seed\d+", seed):
-            scale, group, row = "none", "none", seed
-        named = Named(row, seed, group, scale)
-        origin = folder / ORIGIN_FILE
-        commit = read_origin(folder).get("commit", "unknown")
         model = _model(config_file, config)
+        origin_file, origin = folder / ORIGIN_FILE, read_origin(folder)
+        seed = f"seed{config['seed_everything']}"
+        row, group, scale = (origin.get(name, "none") for name in ("row", "group", "scale"))
+        if row == "none":  # a training that nobody has named is called by its folder
+            row = seed = folder.resolve().name
+        named = Named(row, seed, group, scale)
         pictures = sorted(folder.glob("pictures/step_*.png"))
         shown = "samples" if "stage" in model else "reconstructions"
-        tags = {"kind": "training", "row": row, "scale": scale, "group": group, "commit": commit}
+        tags = {"kind": "training", "row": row, "scale": scale, "group": group}
+        tags |= {"commit": origin.get("commit", "unknown")}
         tags |= {"seed": str(config["seed_everything"]), "data": config["data"]["class_path"]}
         yield Published(
             name=str(named) if scale != "none" else seed,
-            files=[config_file, folder / METRICS_FILE, *([origin] if origin.is_file() else []), *pictures],
+            files=[config_file, folder / METRICS_FILE, *([origin_file] if origin_file.is_file() else []), *pictures],
             tags=tags | sweep_tags(named, model.get("tokenizer", {}).get("init_args", {})),
             params=flatten(config),
             metrics=[(name, value, step) for step, name, value in read_metrics(folder / METRICS_FILE)],

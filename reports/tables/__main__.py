@@ -14,6 +14,7 @@ from reports.tables.kernels_table import kernels_table
 from reports.tables.render_data import as_csv, as_json
 from reports.tables.render_latex import latex
 from reports.tables.render_markdown import markdown
+from reports.tables.summary import write_summary
 from reports.tables.table import Table
 from reports.tables.tokenizer_table import tokenizer_table
 
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         for form, text in (texts | {"tex": latex(table, command)}).items():
             with replacing(options.output / f"{table.name}.{form}") as part:
                 part.write_text(text, encoding="utf-8")
+    if (options.results / options.scale).is_dir():
+        write_summary(options.results / options.scale)
     return 0
 
 

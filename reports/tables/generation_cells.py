@@ -32,3 +32,15 @@ def share_cell(part: dict[str, Any] | None) -> str:
 def plain(value: float | None, form: str = "g") -> str:
     """A number in the format `form`, a dash where there is none."""
     return DASH if value is None else f"{value:{form}}"
+
+
+def sampling_words(sampling: dict[str, Any]) -> str:
+    """How samples were drawn, in the options of the generator's family: "SDE sampler (euler), 50 steps, ..."."""
+    left = {name: value for name, value in sampling.items() if name not in ("seed", "classes") and value is not None}
+    if "sampler" not in left:
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in left.items()) or "no options"
+    low, high = left["guidance_interval"]
+    return (
+        f"{left['sampler'].upper()} sampler ({left['method']}), {left['steps']} steps, guidance {left['guidance']:g} "
+        f"where {low:g} ≤ t ≤ {high:g} (t = 0: noise)"
+    )

@@ -1,6 +1,7 @@
 """What stands around the table of generators: where our numbers come from, and what to know of the rows."""
 
 from reports.declared import name_of
+from reports.tables.generation_cells import sampling_words
 from reports.tables.generation_results import SAME_BUDGET, Record, budget, samples_per_seed
 
 
@@ -30,15 +31,13 @@ def notes(found: list[Record]) -> list[str]:
     """What to know of our rows of one scale."""
     said = []
     for record in found:
-        sampling, (low, high) = record["sampling"], record["sampling"]["guidance_interval"]
         trained = " and ".join(
             f"{stage['steps']:,} steps of {stage['batch_size']} ({name.replace('_', '-')})"
             for name, stage in record["generator"]["stages"].items()
         )
         said.append(
-            f"{name_of(record['row'])}, {record['scale']} scale: {sampling['sampler'].upper()} sampler "
-            f"({sampling['method']}), {sampling['steps']} steps, guidance {sampling['guidance']:g} where "
-            f"{low:g} ≤ t ≤ {high:g} (t = 0: noise); trained for {trained}."
+            f"{name_of(record['row'])}, {record['scale']} scale: {sampling_words(record['sampling'])}; trained for "
+            f"{trained}."
         )
     spent = {name_of(record["row"]): budget(record) for record in found}
     if spent and None not in spent.values():

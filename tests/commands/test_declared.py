@@ -90,10 +90,12 @@ def test_settings_of_a_scale_lie_over_those_of_the_one_it_is_like(declare):
             "fit -c experiments/tokenizers/ours.yaml -c experiments/small/tokenizers.yaml "
             "-c experiments/small/us.yaml -c experiments/small/ours.yaml -c experiments/small/half.yaml "
             "--model.init_args.tokenizer.init_args.depth 1 --model.init_args.tokenizer.init_args.deep false "
-            "--seed_everything 3 --output runs/small/tokenizers/half/seed3"]),
+            "--row half --group tokenizers --scale small --seed_everything 3 "
+            "--output runs/small/tokenizers/half/seed3"]),
         ("fit one --scale tiny --seeds 0 1 --trainer.max_steps 2", [
             "fit -c experiments/generators/one.yaml -c experiments/tiny/generators.yaml --data.init_args.root "
-            f"data/cache/tiny/coder --seed_everything {seed} --output runs/tiny/generators/one/seed{seed} "
+            "data/cache/tiny/coder --row one --group generators --scale tiny "
+            f"--seed_everything {seed} --output runs/tiny/generators/one/seed{seed} "
             "--trainer.max_steps 2" for seed in (0, 1)]),
         ("profile ours --scale tiny", [
             "profile experiments/tokenizers/ours.yaml --row ours --scale tiny "
@@ -189,7 +191,7 @@ def test_options_are_words_with_the_data_last():
 
 @pytest.mark.parametrize("scale", scales())
 def test_every_file_of_a_scale_is_of_something(scale):
-    known = {"scale", "classes", "tokenizers", "generators"}
+    known = {"scale", "classes", "tokenizers", "generators", "generator_tokenizers"}
     known |= {row.key for row in read_rows()} | {row.family for row in read_rows()}
     assert {path.stem for path in (EXPERIMENTS / scale).glob("*")} <= known
     sections = {
@@ -199,7 +201,8 @@ def test_every_file_of_a_scale_is_of_something(scale):
         *FORMS,
         *yaml.safe_load((EXPERIMENTS / "rows.yaml").read_text())["studies"],
     }
-    assert set(yaml.safe_load((EXPERIMENTS / scale / "scale.yaml").read_text())) <= sections | {"generate"}
+    sections |= {row.family for row in read_rows()} | {"generate"}
+    assert set(yaml.safe_load((EXPERIMENTS / scale / "scale.yaml").read_text())) <= sections
 
 
 def test_the_published_sizes_are_those_of_rows():

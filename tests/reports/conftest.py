@@ -185,6 +185,8 @@ def write_run(tmp_path):
         trainer = {"max_steps": 20, "callbacks": [{"class_path": "gpstoken.training.StepProgress"}]}
         config = {"seed_everything": seed, "model": model, "data": data, "trainer": trainer}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        named = {"row": row, "group": "tokenizers", "scale": "laptop", "commit": "0123456789ab"}
+        (folder / "origin.json").write_text(json.dumps(named))
         lines = ["step,name,value", f"10,train/loss,{loss}", f"20,train/loss,{loss / 2}", "20,validation/psnr,17.5"]
         (folder / "metrics.csv").write_text("\n".join(lines) + "\n")
         (folder / "last.ckpt").write_bytes(b"weights")

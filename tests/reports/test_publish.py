@@ -64,7 +64,7 @@ def test_what_a_training_run_holds(store, write_run):
         "seed": "2",
         "data": "datamodules.Embedded",
         "group": "tokenizers",
-        "commit": "unknown",
+        "commit": "0123456789ab",
     }
     assert expected.items() <= found.data.tags.items()
     assert found.data.params["trainer.callbacks.0.class_path"] == "gpstoken.training.StepProgress"
@@ -139,7 +139,8 @@ def test_second_publish_adds_nothing_from_whichever_folder(store, write_run, arm
 
 def test_a_sweep_is_tagged_with_its_parameter_and_value(store, write_run, arm, tmp_path):
     folder = write_run("support_factor=7", 1)
-    (folder / "origin.json").write_text('{"commit": "feedbeef0123"}')
+    named = {"row": "support_factor=7", "group": "sweeps", "scale": "laptop", "commit": "feedbeef0123"}
+    (folder / "origin.json").write_text(json.dumps(named))
     shutil.move(tmp_path / "runs" / "laptop" / "tokenizers", tmp_path / "runs" / "laptop" / "sweeps")
     config = tmp_path / "runs" / "laptop" / "sweeps" / "support_factor=7" / "seed1" / "config.yaml"
     config.write_text(config.read_text().replace("lambda_: 2.5", "support_factor: 7.0"))

@@ -21,6 +21,7 @@ BASELINES = {
     "vqvae_f16": (72.14, (16, 16), (4, 4)),
     "vavae": (69.84, (16, 16), (4, 4)),
     "dcae": (323.36, (8, 8), (2, 2)),
+    "maskgit_vae": (54.52, (16, 16), (4, 4)),
 }
 ROWS = [row.key for row in read_rows() if row.group == "tokenizers"]
 OURS = [row for row in ROWS if row not in BASELINES]

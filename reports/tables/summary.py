@@ -1,0 +1,47 @@
+"""What `dvc metrics show` and `dvc plots` print of a scale: five numbers, and a quality a row."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from gpstoken.files.writing import replacing
+from reports.declared import every_table, generators, main_row, name_of
+from reports.tables.columns import column_of
+from reports.tables.generation_results import read_generators
+from reports.tables.rows import read_table
+
+OF_TOKENIZER = ("psnr", "ssim", "lpips_alexnet")
+OF_GENERATOR = ("kid_efficientnet_lite0", "class_accuracy")
+
+
+def write_summary(results: Path) -> None:
+    """Writes metrics.json, of the main tokenizer and of the first generator, and rows.csv, of every tokenizer.
+
+    Args:
+        results: results/SCALE, where both files go; a number that was not measured is left out.
+    """
+    declared = every_table()["reconstruction"]
+    ours = {row: result for row, result in read_table(declared, results)[0].items() if result is not None}
+    names = {row: declared["ours"][row]["name"] for row in ours}
+    metrics: dict[str, dict[str, float]] = {}
+    if main_row() in ours:
+        metrics[names[main_row()]] = _numbers(ours[main_row()].record["metrics"], OF_TOKENIZER)
+    first = generators()[0]
+    if record := read_generators(results)[first]:
+        metrics[name_of(first)] = _numbers(record["scores"], OF_GENERATOR)
+    with replacing(results / "metrics.json") as part:
+        part.write_text(json.dumps(metrics, indent=1) + "\n")
+    with replacing(results / "rows.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", *OF_TOKENIZER])
+        for row, result in ours.items():
+            writer.writerow([names[row], *_numbers(result.record["metrics"], OF_TOKENIZER).values()])
+
+
+def _numbers(measured: dict[str, Any], names: tuple[str, ...]) -> dict[str, float]:
+    """Means as the tables print them, by heading."""
+    columns = {name: column_of(name) for name in names if name in measured}
+    return {
+        column.heading: round(measured[name]["mean"] * column.factor, column.digits) for name, column in columns.items()
+    }
