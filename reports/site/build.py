@@ -1,7 +1,6 @@
 """The pages, written as one folder that takes the place of the last one."""
 
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,28 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gpstoken.files.writing import replacing_folder
+from reports.site.claims import claim_cards, outcome, tally
 from reports.site.figures import key_figures, read_captions
 from reports.site.material import CLAIMS, Material
 from reports.site.origins import ResultFile, cell_origin, result_files
 from reports.site.rows import row_pages
 from reports.site.text import to_html
-from reports.site.verdicts import CLASSES, digits_of, interval_bar, verdict_alone, verdict_class
+from reports.site.verdicts import digits_of, interval_bar, verdict_alone, verdict_class
 
 HERE = Path(__file__).parent
+READING = HERE.with_name("reading.md")
+LINKS = {"paper": "https://arxiv.org/abs/2509.01109", "code": None}  # out of the site; the code's where it has a home
 ASSETS = ("site.css", "site.js")
-CONTENT = {*ASSETS, "index.html", "figures.html", "tables", "rows", "figures", "results"}  # all that a site may hold
+CONTENT = {
+    *ASSETS,
+    "index.html",
+    "figures.html",
+    "reading.html",
+    "tables",
+    "rows",
+    "figures",
+    "results",
+}  # all that a site may hold
 
 
 def build(material: Material, output: Path) -> int:
@@ -61,6 +72,7 @@ def render(material: Material) -> dict[str, str]:
         "interval_bar": interval_bar,
         "cell_origin": cell_origin,
         "full_heading": full_heading,
+        "links": LINKS,
     }
 
     def text(markdown: str, root: str) -> Markup:
@@ -73,6 +85,8 @@ def render(material: Material) -> dict[str, str]:
     def page(template: str, root: str, **context: Any) -> str:
         return environment.get_template(template).render(root=root, **context)
 
+    cards = claim_cards(material)
+    judged = {"claim_cards": cards, "verdicts": tally(cards), "outcome": outcome(cards)}
     pages = {
         "index.html": page(
             "index.html",
@@ -83,14 +97,15 @@ def render(material: Material) -> dict[str, str]:
             # A timing of kernels is of no scale.
             scales=sorted({file.named.scale for file in files.values() if file.named.group != "benchmarks"}),
             commits=sorted({file.commit for file in files.values()}),
-            verdicts=_verdicts(material),
+            **judged,
         ),
         "figures.html": page("figures.html", "", here="figures"),
+        "reading.html": page("reading.html", "", here="reading", reading=READING.read_text(encoding="utf-8")),
     }
     for name, table in material.tables.items():
         forms = [path.name for path in material.forms[name]]
         template = "claims.html" if name == CLAIMS else "table.html"
-        pages[f"tables/{name}.html"] = page(template, "../", here=name, table=table, forms=forms)
+        pages[f"tables/{name}.html"] = page(template, "../", here=name, table=table, forms=forms, **judged)
     for name, row in rows.items():
         pages[f"rows/{name}.html"] = page("row.html", "../", here=f"row {name}", row=row)
     return pages
@@ -103,6 +118,10 @@ def full_heading(column: dict[str, Any]) -> str:
     return column["heading"] + unit + (arrow if arrow.strip() not in column["heading"] else "")
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _training(files: dict[str, ResultFile]) -> list[str]:
     """What our tokenizers were trained and measured with, once for each scale, size and budget."""
     said = {}
@@ -110,22 +129,12 @@ def _training(files: dict[str, ResultFile]) -> list[str]:
         if file.named.group == "tokenizers":
             training, size = file.record["training"], file.record.get("evaluated", {}).get("image_size")
             pixels = f"images of {size} px" if size else "images"
+            images, seeds = file.record["data"]["images"], _count(len(file.record["seeds"]), "seed")
             said[
                 f"{file.named.scale} scale: {training['steps']} training steps of {training['batch_size']} {pixels}, "
-                f"{len(file.record['seeds'])} seeds, measured on {file.record['data']['images']} held-out images; "
-                f"{file.machine}"
+                f"{seeds}, measured on {images} held-out images; {file.machine}"
             ] = None
     return sorted(said)
-
-
-def _verdicts(material: Material) -> dict[str, int]:
-    """How often each verdict was given: by the claims' table where there is one, else by the tests of the tables."""
-    rows = material.tables.get(CLAIMS, {"rows": []})["rows"]
-    given = [row["cells"]["verdict"]["text"] for row in rows if "verdict" in row["cells"]]
-    given = given or [claim["verdict"] for table in material.tables.values() for claim in table["claims"]]
-    order = [*CLASSES.values(), "other"]
-    counted = Counter(map(verdict_alone, given))
-    return dict(sorted(counted.items(), key=lambda pair: (order.index(verdict_class(pair[0])), pair[0])))
 
 
 def _is_site(folder: Path) -> bool:

@@ -12,7 +12,9 @@ import yaml
 SUFFIXES = (".svg", ".png", ".pdf")  # the first that is there is shown
 OTHER_FORMS = (".csv", ".tex", ".md", ".json")
 CLAIMS = "claims"
-FIELDS = ("name", "title", "paper", "introduction", "columns", "rows", "notes", "claims", "figures", "sections")
+FIELDS = (
+    "name", "title", "paper", "introduction", "columns", "rows", "notes", "claims", "figures", "sections", "origins",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,20 @@ function compare(first, second) {
 function sortBy(table, column, direction) {
   const heading = table.tHead.rows[0].cells[column];
   const numeric = heading.classList.contains("number") || heading.style.textAlign === "right";
-  const keyed = table.originalRows.map((row) => [valueOf(row.cells[column], numeric), row]);
-  const shown = keyed.filter(([key]) => key !== null);
-  const dashes = keyed.filter(([key]) => key === null);
-  if (direction !== "none") shown.sort(([a], [b]) => (direction === "ascending" ? compare(a, b) : compare(b, a)));
-  const rows = direction === "none" ? table.originalRows : [...shown, ...dashes].map(([, row]) => row);
-  table.tBodies[0].append(...rows);
-  table.classList.toggle("sorted", direction !== "none");
+  // Rows are compared within their source; its heading stays on top.
+  for (const body of table.tBodies) {
+    const keyed = body.originalRows.map((row) => [valueOf(row.cells[column], numeric), row]);
+    const shown = keyed.filter(([key]) => key !== null);
+    const dashes = keyed.filter(([key]) => key === null);
+    if (direction !== "none") shown.sort(([a], [b]) => (direction === "ascending" ? compare(a, b) : compare(b, a)));
+    body.append(...(direction === "none" ? body.originalRows : [...shown, ...dashes].map(([, row]) => row)));
+  }
   for (const cell of table.tHead.rows[0].cells) cell.setAttribute("aria-sort", cell === heading ? direction : "none");
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  table.originalRows = [...table.tBodies[0].rows];
-  if (table.originalRows.length < 2) continue;
+  for (const body of table.tBodies) body.originalRows = [...body.rows].filter((row) => !row.matches(".source"));
+  if (Math.max(...[...table.tBodies].map((body) => body.originalRows.length)) < 2) continue;
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
     const button = document.createElement("button");
     button.type = "button";

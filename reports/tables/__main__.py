@@ -28,6 +28,7 @@ READERS = {
 }
 
 
+READING = Path(__file__).parents[1] / "reading.md"
 COMMITTED = ("laptop", "workstation", "paper")  # scales whose results may lie in the repository
 
 
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         for form, text in (texts | {"tex": latex(table, command)}).items():
             with replacing(options.output / f"{table.name}.{form}") as part:
                 part.write_text(text, encoding="utf-8")
+    with replacing(options.output / READING.name) as part:
+        part.write_bytes(READING.read_bytes())
     if (options.results / options.scale).is_dir():
         write_summary(options.results / options.scale)
     return 0

@@ -14,7 +14,7 @@ from reports.tables.efficiency_table import read_efficiency
 from reports.tables.generation_results import read_generators
 from reports.tables.rows import HERE, read_table
 from reports.tables.table import Cell, Claim, Head, Row, Table, finished
-from reports.tables.verdicts import BY_IMAGE, EQUIVALENCE, NOTE, as_claims, whole
+from reports.tables.verdicts import as_claims, whole
 
 VERDICTS = ("holds", "does not hold", "not resolved", NOT_TESTABLE, "not measured")
 SHOWN = ("PSNR", "LPIPS (AlexNet)")  # of four metrics; the others stand in the tests below
@@ -59,7 +59,6 @@ def claims_table(name: str, declared: dict[str, Any], results: Path, scales: lis
         origin=f"Ours: {' and '.join(scales)} scale, commits {', '.join(commits)}." if measured else "Not measured.",
         notes=NOTES,
         claims=claims,
-        claims_note=NOTE + BY_IMAGE + " Generators: by seed." + EQUIVALENCE if claims else "",
     )
 
 

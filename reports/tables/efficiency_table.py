@@ -42,7 +42,7 @@ def efficiency_table(name: str, declared: dict[str, Any], results: Path, scales:
 
     Counts are of the published size whatever the scale, which says where it was timed.
     """
-    rows, introduction, captions = [], [], []
+    rows, origins, captions = [], [], []
     papers = {printed["method"]: printed for printed in published(declared)}
     for scale in scales:
         ours = read_efficiency(declared, results / scale)
@@ -56,13 +56,21 @@ def efficiency_table(name: str, declared: dict[str, Any], results: Path, scales:
             elif scale == scales[0]:
                 cells = {"kind": Cell(label["kind"]), "method": Cell(label["name"])}
                 rows.append(Row("ours, not measured", cells, ours=True, group=label["kind"], row=row))
-        introduction.append(_origin(scale, found))
+        origins.append(_origin(scale, found))
         commits = ", ".join(sorted({record["commit"] for record in found}))
         captions.append(f"Ours: {scale} scale's machine, commit {commits}." if found else "Ours: not measured.")
     rows += [_paper_row(printed) for printed in papers.values()]
     # bold by kind: a call of a generator is no picture of a tokenizer
     columns, rows = finished(HEADS, sorted(rows, key=lambda row: ("tokenizer", "generator").index(row.group)))
-    return assembled(name, declared, introduction, captions, columns, rows)
+    return assembled(name, declared, [_agreement(rows)], captions, columns, rows, origins=origins)
+
+
+def _agreement(rows: list[Row]) -> str:
+    """How far our counts by the paper's convention are from what the paper prints."""
+    cells = [row.cells["deviation"].value for row in rows if "deviation" in row.cells]
+    if not cells:
+        return "No row that the paper's table has was counted here."
+    return f"Counted as the paper counts, our networks differ from its printed GFLOPs by at most {max(cells):.1f} %."
 
 
 def read_efficiency(declared: dict[str, Any], results: Path) -> dict[str, Record | None]:

@@ -35,29 +35,13 @@ def notes(found: list[Record]) -> list[str]:
             f"{stage['steps']:,} steps of {stage['batch_size']} ({name.replace('_', '-')})"
             for name, stage in record["generator"]["stages"].items()
         )
-        said.append(
-            f"{name_of(record['row'])}, {record['scale']} scale: {sampling_words(record['sampling'])}; trained for "
-            f"{trained}."
-        )
+        said.append(f"{name_of(record['row'])}: {sampling_words(record['sampling'])}; trained for {trained}.")
     spent = {name_of(record["row"]): budget(record) for record in found}
     if spent and None not in spent.values():
         told = ", ".join(f"{name} {value / 1000:.2f} T" for name, value in spent.items())
         same = max(spent.values()) <= (1 + SAME_BUDGET) * min(spent.values())
         kind = "One budget" if same else "**Not one budget**"
-        said.append(
-            f"{kind} at {found[0]['scale']} scale: multiply-adds of training, forward, all networks of a row together: "
-            f"{told}."
-        )
-    if found:
-        chances = " or ".join(f"{100 * chance:.1f} %" for chance in sorted({r["classifier"]["chance"] for r in found}))
-        said.append(f"Class accuracy by chance, at {found[0]['scale']} scale: {chances}.")
-        said.append(
-            "±: one standard error; of distances of sets, precision and recall it is between seeds, of the class "
-            "accuracy over samples and seeds. In brackets: 95 % interval. Samples: seeds x samples of each."
-        )
-        said.append(
-            "KID, FD, precision and recall bear the name of the network that they are of, and are no FID; FID, sFID "
-            "and IS are of Inception. All are against the real training images. FD is left out where the samples are "
-            "fewer than twice the width of the network's features."
-        )
+        said.append(f"{kind}: multiply-adds of training, forward, all networks of a row together: {told}.")
+    chances = " or ".join(f"{100 * chance:.1f} %" for chance in sorted({r["classifier"]["chance"] for r in found}))
+    said += [f"Class accuracy by chance: {chances}."] * bool(found)
     return said

@@ -12,17 +12,12 @@ from reports.tables.generation_results import Record, read_generators, read_publ
 from reports.tables.generation_scored import scored_rows
 from reports.tables.generation_sections import classifier_section, memorisation_section
 from reports.tables.results import check_scale
-from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
-from reports.tables.verdicts import NOTE, as_claims, in_words
+from reports.tables.table import Cell, Head, Row, Table, assembled, best_of_ours, finished, heads
+from reports.tables.verdicts import as_claims, finding
 
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
 # Of ours: what the network of the last stage predicts says how images are made.
 KIND_OF = {"velocity": "flow matching", "score": "diffusion", "noise": "diffusion"}
-BY_SEED = (
-    "Two-stage minus the other row, seed by seed; Student's t, a degree of freedom less than seeds: few seeds make it "
-    "wide, and one resolves nothing. The claim is the paper's, of FID on ImageNet; tested is its direction, in these "
-    "scores, at this scale."
-)
 HEADS = [
     Head("kind", "kind"),
     Head("method", "method"),
@@ -36,7 +31,7 @@ HEADS = [
 
 def generation_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
     """Fills the table of generators from results/SCALE of every scale, with its sections on classes and copies."""
-    rows, introduction, captions, claims, sections, said = [], [], [], [], [], []
+    rows, findings, origins, captions, claims, sections = [], [], [], [], [], []
     for scale in scales:
         ours = read_generators(results / scale, declared["rows"])
         found = [record for record in ours.values() if record is not None]
@@ -47,31 +42,29 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
             check_scale(files[record["row"]], record, scale)
         rows += [_our_row(row, ours[row], files[row]) for row in ours if scale == scales[0] or ours[row] is not None]
         tested = judge_all(declared, ours)
-        at = f"At {scale} scale: " if len(scales) > 1 else ""
-        introduction += [origin(found)]
-        introduction += [at + in_words(declared["claimed"], tested)] if "claimed" in declared else []
+        findings += [finding(declared["claimed"], tested, scale)] if "claimed" in declared else []
+        origins.append("\n".join([origin(found), "", *(f"- {text}" for text in notes(found))]))
         captions.append(_caption(found))
         claims += as_claims(tested, files, scale)
-        said += notes(found)
         if found and declared.get("studied"):
             at = f", at {scale} scale" if len(scales) > 1 else ""
             sections += [f"## Can the class of a sample be told{at}?", classifier_section(found)]
             sections += [f"## Are they copies of training images{at}?", memorisation_section(found)]
     if declared.get("scored"):
         for scored, told in (scored_rows(results, scale) for scale in scales):
-            rows, said = rows + scored, said + told
+            rows += scored
+            origins += told
     rows += [row for table in declared["published"] for row in _paper_rows(table["file"], table["source"])]
     columns, rows = finished([*HEADS, *heads(list(SCORES))], rows)
     return assembled(
         name,
         declared,
-        introduction,
+        findings or [best_of_ours(columns, rows)],
         captions,
         columns,
         rows,
-        notes=[*dict.fromkeys(said), *declared["notes"]],
         claims=claims,
-        claims_note=NOTE + BY_SEED if claims else "",
+        origins=origins,
         sections=sections,
     )
 

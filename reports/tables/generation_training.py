@@ -32,7 +32,7 @@ HEADS = [
 
 def training_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
     """Fills the table of costs from results/SCALE/generators of every scale: a line a stage, and one for the whole."""
-    rows, introduction, captions = [], [], []
+    rows, findings, origins, captions = [], [], [], []
     for scale in scales:
         ours = read_generators(results / scale)
         measured = costs(ours)
@@ -43,13 +43,13 @@ def training_table(name: str, declared: dict[str, Any], results: Path, scales: l
                 rows += _our_rows(row, record, results / scale / "generators" / f"{row}.json")
             elif scale == scales[0]:
                 rows.append(Row("ours, not measured", {"method": Cell(name_of(row))}, ours=True, row=row))
-        introduction.append(_origin(scale, measured))
+        origins.append(_origin(scale, measured))
         commits = sorted({record["commit"] for record in measured.values()})
         told = f"Ours: {scale} scale, commit {', '.join(commits)}, one run a row."
         captions.append(told if measured else "Ours: not measured.")
-        introduction.append(comparison(declared, measured))
+        findings.append(comparison(declared, measured, scale))
     columns, rows = finished(HEADS, rows + _paper_rows())
-    return assembled(name, declared, introduction, captions, columns, rows)
+    return assembled(name, declared, findings, captions, columns, rows, origins=origins)
 
 
 def _origin(scale: str, measured: dict[str, Record]) -> str:
@@ -59,11 +59,11 @@ def _origin(scale: str, measured: dict[str, Record]) -> str:
     return f"Scale **{scale}**: one run a row, timed on {', '.join(sorted(set(map(str, machines))))}."
 
 
-def comparison(declared: dict[str, Any], measured: dict[str, Record]) -> str:
+def comparison(declared: dict[str, Any], measured: dict[str, Record], scale: str) -> str:
     """The paper's savings, as the table has `claimed` them, and ours of the two rows that it has `compared`."""
     claimed, pair = declared["claimed"], [declared["compared"][end] for end in ("to", "from")]
     if not set(pair) <= measured.keys():
-        return f"{claimed} Ours: not measured yet."
+        return f"{claimed} Ours was not measured at the {scale} scale."
     time, size, speed = ([value(measured[row]) for row in pair] for value in (hours, memory, samples_per_second))
     said = []
     if None not in time:
@@ -72,7 +72,7 @@ def comparison(declared: dict[str, Any], measured: dict[str, Record]) -> str:
         said.append(f"{_less(*size)} training memory (the larger stage)")
     if None not in speed:
         said.append(f"{speed[0] / speed[1]:.2f} times the samples a second")
-    return f"{claimed} Ours against our grid SiT: {', '.join(said) or 'not measured yet'}."
+    return f"{claimed} Ours at the {scale} scale: {', '.join(said) or 'not measured yet'}."
 
 
 def _less(ours: float, other: float) -> str:

@@ -48,8 +48,8 @@ def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: li
             rows += [_row(line, "cpu" if machine["device"] == "cpu" else "gpu", source, path) for line in timed]
         except (KeyError, TypeError):
             raise ValueError(f"{path}: no file of benchmarks; write it by python -m benchmarks --json") from None
-    introduction = " ".join(origins) if origins else "Nothing was timed: `python -m benchmarks --json FILE` does."
-    return assembled(name, declared, [introduction], origins or ["Not measured."], HEADS, rows)
+    told = [] if origins else ["Nothing was timed: `python -m benchmarks --json FILE` does."]
+    return assembled(name, declared, told, origins or ["Not measured."], HEADS, rows, origins=origins)
 
 
 def _row(line: dict[str, Any], device: str, source: str, path: Path) -> Row:

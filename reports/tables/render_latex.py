@@ -19,17 +19,17 @@ def latex(table: Table, command: str = "") -> str:
         table: the table.
         command: that made it, for a comment.
     """
-    places = "".join(_place(table, head) for head in table.columns)
+    places = "".join(_place(table, head) for head in table.visible)
     lines = [f"% {table.name}: written by `{' '.join(command.split())}`; do not edit"] if command else []
     lines += [r"\begin{table}", r"\centering", r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"]
     lines += [rf"\caption{{{escape(_caption(table))}}}", rf"\label{{tab:{table.name.replace('_', '-')}}}"]
     lines += [rf"\begin{{tabular}}{{{places}}}", r"\toprule"]
-    lines += [_line([escape(head.printed) for head in table.columns]), r"\midrule"]
+    lines += [_line([escape(head.printed) for head in table.visible]), r"\midrule"]
     for place, row in enumerate(table.rows):
         before = table.rows[place - 1] if place else row
         if (before.ours, before.group) != (row.ours, row.group):
             lines.append(r"\midrule")
-        cells = [row.cells.get(head.name) for head in table.columns]
+        cells = [row.cells.get(head.name) for head in table.visible]
         texts = [DASH if cell is None else escape(cell.text) for cell in cells]
         best = [cell is not None and cell.best for cell in cells]
         # \boldmath: the sign between a number and its error is mathematics

@@ -18,22 +18,23 @@ def markdown(table: Table, folder: Path | None = None) -> str:
     lines = [f"# {table.title}", "", table.introduction, ""]
     rows = []
     for row in table.rows:
-        cells = [row.cells.get(head.name) for head in table.columns]
+        cells = [row.cells.get(head.name) for head in table.visible]
         texts = [DASH if cell is None else f"**{cell.text}**" if cell.best else cell.text for cell in cells]
         rows.append(texts)
-    left = {place for place, head in enumerate(table.columns) if head.kind == "text"}
-    lines += pipe_table([head.printed for head in table.columns], rows, left)
+    left = {place for place, head in enumerate(table.visible) if head.kind == "text"}
+    lines += pipe_table([head.printed for head in table.visible], rows, left)
     if table.notes:
         lines += ["", *(f"- {note}" for note in table.notes)]
     if table.claims:
         lines += ["", "## The paper's claims, tested", "", *claim_table(table.claims)]
-        lines += ["", table.claims_note]
     for section in table.sections:
         lines += ["", section]
     for name in table.figures:
         if folder is not None and (folder / FIGURES / f"{name}.png").is_file():
             lines += ["", f"![Figure {name.replace('_', ' ')}]({FIGURES}/{name}.png)"]
-    return "\n".join(lines) + "\n"
+    for origin in table.origins:
+        lines += ["", *["## Where our numbers come from", ""] * (origin == table.origins[0]), origin]
+    return "\n".join([*lines, "", "[How to read these tables](reading.md)"]) + "\n"
 
 
 def claim_table(claims: list[Claim]) -> list[str]:

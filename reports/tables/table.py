@@ -120,8 +120,10 @@ class Table:
     """A table with what stands around it; introduction, notes and sections are Markdown.
 
     Attributes:
+        introduction: what was found, in a sentence or two.
+        origins: where our numbers come from, a paragraph a scale.
         origin: scale, commit and seeds of our rows in a line, for captions.
-        claims_note: how the claims were tested.
+        shown: names of the columns that pages show, what a reader compares; empty: all. CSV and JSON have all.
     """
 
     name: str
@@ -133,9 +135,15 @@ class Table:
     origin: str = ""
     notes: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
-    claims_note: str = ""
     figures: list[str] = field(default_factory=list)
     sections: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+
+    @property
+    def visible(self) -> list[Head]:
+        """The columns that pages show."""
+        return [head for head in self.columns if not self.shown or head.name in self.shown]
 
 
 def assembled(
@@ -152,13 +160,14 @@ def assembled(
     Args:
         name: of the table.
         declared: its entry; its notes stand unless `more` has others.
-        introduction: paragraphs.
+        introduction: what was found, in sentences.
         captions: lines of `origin`.
         columns: of `finished`.
         rows: of `finished`.
         more: other attributes of the table.
     """
     words = {"title": declared["title"], "paper": declared["paper"], "figures": declared.get("figures", [])}
+    words["shown"] = ["source", *declared["shown"]] if "shown" in declared else []
     words |= {"introduction": "\n\n".join(introduction), "origin": " ".join(captions)}
     return Table(name=name, columns=columns, rows=rows, **{**words, "notes": declared.get("notes", []), **more})
 
@@ -189,3 +198,22 @@ def finished(columns: list[Head], rows: list[Row]) -> tuple[list[Head], list[Row
         cells = {name: replace(cell, best=(place, name) in best) for name, cell in cells.items()}
         marked.append(replace(row, cells={"source": Cell(row.source)} | cells))
     return columns, marked
+
+
+def best_of_ours(columns: list[Head], rows: list[Row]) -> str:
+    """Which of our rows is the best in what, at each scale: "At the laptop scale GPSToken-L256 is best in PSNR."."""
+    sentences = []
+    for scale in dict.fromkeys(row.scale for row in rows if row.ours and row.scale):
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            names = [head.heading for head in columns if head.name in row.cells and row.cells[head.name].best]
+            if names and row.ours and row.scale == scale and "method" in row.cells:
+                found.setdefault(row.cells["method"].text, []).extend(names)
+        said = [f"{method} is best in {listed(list(dict.fromkeys(names)))}" for method, names in found.items()]
+        sentences += [f"At the {scale} scale {'; '.join(said)}."] * bool(said)
+    return " ".join(sentences)
+
+
+def listed(parts: list[str]) -> str:
+    """Words with commas between them, and an "and" before the last."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from reports.tables.columns import COLUMNS, IMAGE_COLUMNS
 from reports.tables.results import Result, clusters
 
 # Up to so many photographs, a mean stands for those photographs alone.
@@ -50,39 +49,13 @@ def _data(result: Result) -> tuple[str, str]:
 
 
 def notes(declared: dict[str, Any], found: list[Result]) -> list[str]:
-    """What to know of the rows, and only what applies to them."""
-    several = " and data set" if "datasets" in declared else ""
-    said = []
-    if found:
-        said.append(
-            "±: one standard error of the mean over images and seeds. Images of one photograph (faces: of one person) "
-            "count as one cluster, and the spread between seeds is added; the paper prints none."
-        )
-    if any(result.record["data"]["photographs"] <= FEW_PHOTOGRAPHS for result in found):
-        said.append(
-            "**Demonstration only**: so few photographs stand for themselves alone, and the ± beside them hardly tells "
-            "anything of others."
-        )
-    if any(result.record.get("scores", {}).keys() & (COLUMNS.keys() - IMAGE_COLUMNS.keys()) for result in found):
-        said.append(
-            "FID, sFID and KID-Inception are distances of Inception features; rFD, FD and KID with another network's "
-            "name are of that network's and are no FID. rec. and r: reconstructions against the same images. N: images "
-            "a seed; their ± is between seeds. Fréchet distances of few images come out too large, the more so the "
-            "fewer: compare them at equal N alone."
-        )
-    if "numbers" in declared["columns"] and any(result.evaluated["code"] for result in found):
-        said.append("Numbers: tokens x numbers a token, or tokens x bits where a token is an entry of a codebook.")
-    paper = f"The paper's rows are {declared['paper']}, as printed. " if declared["published"] else ""
-    caution = f"The paper has {declared['paper']}."
-    if paper:
-        caution = (
-            f"Data, resolution, network size and training differ from ours: compare the order of rows within a "
-            f"source{several}, not values across."
-        )
-    return [*said, f"**Bold**: best of its source{several}. {paper}{caution}", *declared.get("notes", [])]
+    """What to know of the rows of this table; what holds of every table is in reading.md."""
+    few = any(result.record["data"]["photographs"] <= FEW_PHOTOGRAPHS for result in found)
+    told = "**Demonstration only**: so few photographs stand for themselves alone, whatever their ±."
+    return [*[told] * few, *declared.get("notes", [])]
 
 
-def codes_used(declared: dict[str, Any], ours: dict[str, Result | None], scale: str) -> list[str]:
+def codes_used(declared: dict[str, Any], ours: dict[str, Result | None]) -> list[str]:
     """How many codes of its codebook each seed of a row uses; nothing where no row of the scale has recorded it."""
     rows = []
     for row, result in ours.items():
@@ -94,6 +67,5 @@ def codes_used(declared: dict[str, Any], ours: dict[str, Result | None], scale: 
     if not rows:
         return []
     return [
-        f"Codes of its codebook that each seed uses on the test images, at {scale} scale: {'; '.join(rows)}. Where "
-        "they are few the codebook has collapsed, and the row tells little of the architecture."
+        f"Codes that each seed uses on the test images, of all in its codebook: {'; '.join(rows)}. Few: a collapse."
     ]

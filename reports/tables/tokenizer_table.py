@@ -9,9 +9,9 @@ from reports.tables.claims import judge_all
 from reports.tables.columns import COLUMNS, number
 from reports.tables.results import Result, check_same, check_scale, clusters, read_result
 from reports.tables.rows import published, read_sweeps, read_table, sweep_of
-from reports.tables.table import Cell, Head, Row, Table, assembled, finished, heads
+from reports.tables.table import Cell, Head, Row, Table, assembled, best_of_ours, finished, heads
 from reports.tables.tokenizer_notes import FEW_PHOTOGRAPHS, caption, codes_used, notes, origin
-from reports.tables.verdicts import BY_IMAGE, EQUIVALENCE, NOTE, as_claims, in_words
+from reports.tables.verdicts import as_claims, finding
 
 HEADS = {
     "dataset": Head("dataset", "data"),
@@ -32,7 +32,7 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
 
     Rows of the first scale stand in it whether or not they were measured; those of the others where they were.
     """
-    rows, introduction, captions, claims, found, said = [], [], [], [], [], []
+    rows, findings, origins, captions, claims, found = [], [], [], [], [], []
     for scale in scales:
         ours, _ = read_table(declared, results / scale)
         measured = [result for result in ours.values() if result is not None]
@@ -42,32 +42,29 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
             continue
         rows += [_our_row(declared, row, ours[row]) for row in ours if scale == scales[0] or ours[row] is not None]
         rows += _published_here(declared, results / scale, measured)
-        introduction.append(origin(measured))
         captions.append(caption(measured))
         found += measured
         tested = judge_all(declared, ours)
         if "claimed" in declared:
-            at = f"At {scale} scale: " if len(scales) > 1 else ""
-            introduction.append(at + in_words(declared["claimed"], tested))
+            findings.append(finding(declared["claimed"], tested, scale))
         claims += as_claims(tested, {row: each and each.path for row, each in ours.items()}, scale)
-        said += codes_used(declared, ours, scale)
-        said += [f"Left out, at {scale} scale: {text}." for text in read_sweeps(declared, results / scale)[1]]
+        left_out = [f"Left out: {text}." for text in read_sweeps(declared, results / scale)[1]]
+        origins.append("\n\n".join([origin(measured), *codes_used(declared, ours), *left_out]))
     rows += [_published_row(declared, printed) for printed in published(declared)]
     # ours of a data set stand before the paper's of its kind
     places = {kind: place for place, kind in enumerate(declared.get("datasets", {}))}
     rows.sort(key=lambda row: places.get(row.group, 0))
     columns, rows = finished([*(HEADS[column] for column in declared["columns"]), *heads(list(COLUMNS))], rows)
-    equivalence = EQUIVALENCE * any(claim.claimed.startswith("within") for claim in claims)
     return assembled(
         name,
         declared,
-        introduction,
+        findings or [best_of_ours(columns, rows)],
         captions,
         columns,
         rows,
-        notes=[*notes(declared, found), *said],
+        notes=notes(declared, found),
         claims=claims,
-        claims_note=NOTE + BY_IMAGE + equivalence if claims else "",
+        origins=origins,
     )
 
 

@@ -1,57 +1,33 @@
 """What came of the claims, in words and as rows of a table."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from gpstoken.metrics import Estimate
 from reports.tables.claims import Tested, Verdict
 from reports.tables.columns import column_of, heading, rounded
-from reports.tables.table import Claim
+from reports.tables.table import Claim, listed
 
 # Of a difference that nothing is claimed of.
 PLAIN = {"holds": "better", "reversed": "worse", "not resolved": "not resolved"}
-NOTE = (
-    "Difference: the row that the claim is made for minus the other, with its 95 % interval. `holds`: all of it is on "
-    "the claimed side; `reversed`: all of it is on the other side; `not resolved`: it contains the bound, or there is "
-    "too little to tell the chance of another outcome. No correction for the number of tests. "
-)
-BY_IMAGE = (
-    "Image by image and seed by seed; Student's t, degrees of freedom by Welch and Satterthwaite: few seeds widen it. "
-    "One seed or one photograph resolves nothing."
-)
-EQUIVALENCE = (
-    " `within ±`: no difference is claimed. It holds if all of the interval is within the margin, and is reversed if "
-    "all of it is outside."
-)
 
 
-def in_words(claimed: str, tested: Tested) -> str:
-    """What came of the claims, as one sentence that begins with `claimed`; then what was only measured."""
-    if not tested:
-        return f"{claimed}: not measured."
+def finding(claimed: str, tested: Tested, scale: str) -> str:
+    """What came of the claims of a table, as one sentence that begins with `claimed`."""
     claims = [(claim, verdicts) for claim, verdicts in tested if claim.get("kind") != "measured"]
-    start = f"{claimed} {AS_A_WHOLE[whole(claims)]}"
-    parts = []
-    for claim, verdicts in claims:
-        said = []
-        for outcome in ("holds", "reversed", "not resolved"):
-            names = [column_of(verdict.metric).heading for verdict in verdicts if verdict.outcome == outcome]
-            said += [f"{'is ' * (outcome != 'holds')}{outcome} in {_and(names)}"] if names else []
-        parts.append(f"{claim['text']} {_and(said) or 'was not measured'}")
-    text = f"**{start}:** {'; '.join(parts)}." if parts else f"{claimed} is not tested here."
-    for claim, verdicts in tested:
-        if claim.get("kind") == "measured" and verdicts:
-            measured = [f"{column_of(v.metric).heading} {_difference(v)} ({PLAIN[v.outcome]})" for v in verdicts]
-            text += f" {claim['text']}: {_and(measured)}."
-    return text
+    outcomes = Counter(verdict.outcome for _, verdicts in claims for verdict in verdicts)
+    if not outcomes:
+        return f"{claimed} was not measured at the {scale} scale."
+    counts = [f"{outcomes[name]} {words}" for name, words in COUNTED.items() if outcomes[name]]
+    missing = sum(not verdicts for _, verdicts in claims)
+    left = f"; {missing} of {len(claims)} comparisons could not be made" * bool(missing)
+    text = f"**{claimed} {AS_A_WHOLE[whole(claims)]} at the {scale} scale**"
+    return f"{text}: of {outcomes.total()} tests {listed(counts)}{left}."
 
 
-AS_A_WHOLE = {
-    "holds": "holds here",
-    "does not hold": "does not hold as a whole here",
-    "not resolved": "is not settled as a whole here",
-    "not measured": "was not measured here",
-}
+COUNTED = {"holds": "hold", "reversed": "are reversed", "not resolved": "are not resolved"}
+AS_A_WHOLE = {"holds": "holds", "does not hold": "does not hold", "not resolved": "is open", "not measured": "is open"}
 
 
 def whole(claims: Tested) -> str:
@@ -116,11 +92,3 @@ def _claimed(verdict: Verdict) -> str:
     more = column_of(verdict.metric).more_is_better
     bound = rounded(verdict.metric, -verdict.margin if more else verdict.margin, "+", 1) if verdict.margin else "0"
     return f"{'>' if more else '<'} {bound}"
-
-
-def _difference(verdict: Verdict) -> str:
-    return rounded(verdict.metric, verdict.difference.mean, "+", 1)
-
-
-def _and(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -193,7 +193,7 @@ def test_a_named_result_is_a_row_of_the_report(monkeypatch, tmp_path, capsys):
         assert row.cells[name].value == metrics[name], name
     for name in ("kid", "precision", "recall"):
         assert row.cells[f"{name}_inception"].value == metrics[name], name
-    assert any(note.startswith("theirs: scored as they are, samples against reference of 60") for note in table.notes)
+    assert any(note.startswith("theirs: scored as they are, samples against reference of 60") for note in table.origins)
     record = json.loads(output.read_text())
     for changes, said in (
         ({"row": None}, "does not say its row"),

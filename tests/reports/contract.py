@@ -41,7 +41,7 @@ def number(value: float, error: float | None = None, best: bool = False) -> dict
 
 
 def table(name: str, title: str, columns: list, rows: list, **changes: Any) -> dict[str, Any]:
-    fields = {"introduction": "", "notes": [], "claims": [], "figures": [], "sections": []}
+    fields = {"introduction": "", "notes": [], "claims": [], "figures": [], "sections": [], "origins": []}
     return {"name": name, "title": title, "paper": "its Table 1", "columns": columns, "rows": rows, **fields, **changes}
 
 

@@ -86,7 +86,7 @@ def test_few_photographs_are_a_demonstration_and_say_so(domains, cells):
 
 
 def test_origin_of_every_data_set(domains):
-    head = domains["domains.md"].split("| source")[0]
+    head = domains["domains.md"].split("## Where our numbers come from")[1]
     assert head.count("Scale **laptop**: seeds 0, 1; 300 training steps of 16 images.") == 1
     assert (
         "- datamodules.embedded.Embedded (faces), split test, 64 px, crop adm, fingerprint 111111111111: n = 8 "

@@ -169,7 +169,9 @@ def samples(tmp_path):
 
 
 def test_a_page_of_samples_keeps_their_pixels(samples, tmp_path):
-    sampling = {"sampler": "sde", "steps": 50, "guidance": 1.5}
+    sampling = {
+        "sampler": "sde", "method": "euler", "steps": 50, "guidance": 1.5, "guidance_interval": [0.2, 1.0],
+    }  # fmt: skip
     record = {"row": "grid", "scale": "laptop", "classifier": {"classes": ["a", "b", "c"]}, "sampling": sampling}
     figure = samples_page(samples, record)
     save(figure, tmp_path, "page")

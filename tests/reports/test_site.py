@@ -4,10 +4,12 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from reports.site import __main__ as site
+from reports.site.claims import claim_cards, outcome, tally
 from reports.site.verdicts import digits_of, interval_bar, verdict_class
 
 _spec = importlib.util.spec_from_file_location("contract", Path(__file__).with_name("contract.py"))
@@ -70,14 +72,21 @@ def read(pages: dict[str, Path], name: str) -> tuple[str, Document]:
 
 
 def test_there_is_a_page_a_table_and_a_row_and_everything_they_link_to(pages):
-    expected = {"index.html", "figures.html", "tables/reconstruction.html", "tables/small.html", "tables/claims.html"}
+    expected = {
+        "index.html",
+        "figures.html",
+        "reading.html",
+        "tables/reconstruction.html",
+        "tables/small.html",
+        "tables/claims.html",
+    }
     expected |= {f"rows/{row}.html" for row in ("narrow", "wide", "unmeasured")}
     assert {name for name in pages if name.endswith(".html")} == expected
     root = pages["index.html"].parent
     for name in expected:
         for link in read(pages, name)[1].links:
             target = link.partition("#")[0]
-            if target and target != "data:,":
+            if target and target not in ("data:,", "https://arxiv.org/abs/2509.01109"):
                 assert not re.match(r"[a-z]+:|//|/", target), f"{name}: {link} leaves the site"
                 found = (pages[name].parent / target).resolve()
                 assert found.is_file() and found.is_relative_to(root.resolve()), f"{name}: {link}"
@@ -97,11 +106,13 @@ def test_every_page_is_well_formed_english_with_one_main_heading(pages):
 def test_cells_stand_as_they_were_given_and_missing_ones_are_dashes(pages):
     _, document = read(pages, "tables/reconstruction.html")
     assert document.tables[0] == [
-        ["method", "source", "tokens", "PSNR ↑", "LPIPS ↓"],
-        ["Narrow", "ours, laptop scale, 64 px", "8x8", "9.5 ± 0.25", "0.5 ± 0.125"],
-        ["Wide", "ours, laptop scale, 64 px", "128", "10.25 ± 0.5", "-"],
-        ["Unmeasured", "ours, laptop scale, 64 px", "-", "-", "-"],
-        ["<b>Theirs</b> & co", "paper, ImageNet 256 px", "16x16", "28.81", "0.043"],
+        ["method", "tokens", "PSNR ↑", "LPIPS ↓"],
+        ["ours, laptop scale, 64 px"],
+        ["Narrow", "8x8", "9.5 ± 0.25", "0.5 ± 0.125"],
+        ["Wide", "128", "10.25 ± 0.5", "-"],
+        ["Unmeasured", "-", "-", "-"],
+        ["paper, ImageNet 256 px"],
+        ["<b>Theirs</b> & co", "16x16", "28.81", "0.043"],
     ]
     values = [attributes["data-value"] for _, attributes in document.tags if "data-value" in attributes]
     assert values[:4] == ["9.5", "0.5", "10.25", "28.81"]
@@ -139,7 +150,11 @@ def test_markdown_brings_no_html_of_its_own(pages):
 
 def test_the_page_of_a_row_has_its_numbers_runs_and_configuration(pages):
     text, document = read(pages, "rows/narrow.html")
-    assert [row[0] for row in document.tables[0]] == ["method", "Narrow"]
+    assert [row[0] for row in document.tables[0]] == ["method", "ours, laptop scale, 64 px", "Narrow"]
+    assert (
+        "<h1>Narrow</h1>" in text
+        and "Reconstruction at the laptop scale: PSNR ↑ 9.5 ± 0.25, LPIPS 0.5 ± 0.125." in text
+    )
     for said in ("run-of-the-evaluation", "aaaa1111", "run-of-the-training", "Test CPU", "width: 8", "c0ffee123456"):
         assert said in text
     assert "run-of-another-scale" not in text
@@ -149,7 +164,12 @@ def test_the_page_of_a_row_has_its_numbers_runs_and_configuration(pages):
 
 def test_the_start_page_warns_of_the_scale_and_counts_the_verdicts(pages):
     text, _ = read(pages, "index.html")
-    assert "Laptop scale: these numbers are not the paper's" in text.replace("&#39;", "'")
+    text = text.replace("&#39;", "'")
+    assert "Measured at the laptop scale: these numbers are not the paper's" in text
+    assert "None of the paper's claims has been tested yet." in text  # of no scale here
+    # the result and the pictures before what to beware of
+    places = [text.index(each) for each in ("None of the", "The paper's claims</h2>", "Key figures", "Measured at the")]
+    assert places == sorted(places)
     assert "240 training steps of 16 images of 64 px, 2 seeds, measured on 1234 held-out images" in text
     titles = re.findall(r'<li><a href="tables/(\w+)\.html">', text.split('class="cards"')[1])
     assert titles == ["reconstruction", "small"]  # the paper's order, then what tables.yaml does not know
@@ -161,11 +181,36 @@ def test_the_start_page_warns_of_the_scale_and_counts_the_verdicts(pages):
 
 
 def test_the_claims_are_told_in_words_with_the_tests_of_every_table(pages):
-    _, document = read(pages, "tables/claims.html")
-    assert [row[1] for row in document.tables[0][1:]] == [
-        "holds", "not testable at this scale: no GPU", "does not hold", "not resolved",
+    text, document = read(pages, "tables/claims.html")
+    cards = re.findall(r"<article.*?</article>", text, flags=re.DOTALL)
+    told = [re.findall(r"</svg>([^<]+)</span>", card) for card in cards]
+    assert told == [
+        ["holds", "holds"], ["not testable at this scale", "not testable at this scale: no GPU"],
+        ["does not hold", "does not hold"], ["not resolved", "not resolved"],
     ]  # fmt: skip
-    assert document.tables[1][1][:4] == ["wide over narrow", "PSNR ↑", "holds", "+0.75"]
+    assert document.tables[0][1][:4] == ["wide over narrow", "PSNR ↑", "holds", "+0.75"]
+
+
+def card(*verdicts: tuple[str, str]) -> dict:
+    """The material of one claim at several scales."""
+    rows = [
+        {"cells": {"claim": {"text": "Width helps"}, "verdict": {"text": verdict}}, "scale": scale}
+        for scale, verdict in verdicts
+    ]
+    return {"claims": {"rows": rows}}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        ([("quick", "not resolved"), ("laptop", "holds")], "1 holds at the laptop scale, 0 do not, and 0 are open"),
+        ([("laptop", "holds"), ("paper", "does not hold")], "0 hold at the paper scale, 1 does not, and 0 are open"),
+        ([("quick", "not testable at this scale: one seed")], "0 hold at the quick scale, 0 do not, and 1 is open"),
+    ],
+)
+def test_a_claim_is_counted_at_the_scale_that_says_most(verdicts, said):
+    (found,) = claim_cards(SimpleNamespace(tables=card(*verdicts)))
+    assert said in outcome([found]) and sum(tally([found]).values()) == 1
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,7 @@ def test_tokens_verdicts_as_they_come_out(study, pages, cells):
         ["the trained count over half of it", "PSNR (dB) ↑", "+0.000", "> 0", "not resolved"],
         ["twice the trained count over it", "PSNR (dB) ↑", "-0.250", "> 0", "reversed"],
     ]
-    assert (
-        "**The paper's claim that quality rises with the token count does not hold as a whole here:** half over" in page
-    )
+    assert "**The paper's claim that quality rises with the token count does not hold at the laptop scale**: of" in page
     assert cells(page, OURS, "half of the trained count")["the paper's row"] == "64"
     assert cells(page, "paper, one picture", "GPSToken-M128", "-", "64")["PSNR (dB) ↑"] == "22.64"
 
@@ -80,10 +78,9 @@ def test_focus_is_claimed_inside_and_its_cost_is_told(study, pages, cells):
         ["What the map costs", "PSNR outside (dB) ↑", "-0.500", "nothing", "worse"],
         ["What the map costs", "PSNR (dB) ↑", "-0.250", "nothing", "worse"],
     ]
-    assert (
-        "**The paper's claim that a focus map raises the quality inside it holds here:** a map over none holds in PSNR "
-        "inside. What the map costs: PSNR outside -0.500 (worse) and PSNR -0.250 (worse).\n"
-    ) in page
+    # what the map costs is no claim
+    said = "**The paper's claim that a focus map raises the quality inside it holds at the laptop scale**: of 1"
+    assert said in page
     assert cells(page, OURS, "no map")["focus map"] == "-"
     line = cells(page, OURS, "map on a central disc")
     assert line["focus map"] == "strength 5, radius 0.3 of the shorter side"
@@ -94,4 +91,6 @@ def test_focus_without_its_pair_is_not_measured(study, pages, cells):
     study("focus_none", levels={"psnr_inside": 20.0, "psnr_outside": 20.0})
     page = pages()["focus.md"]
     assert cells(page, "ours, not measured")["method"] == "map on a central disc"
-    assert "The paper's claim that a focus map raises the quality inside it: not measured." in page
+    assert (
+        "The paper's claim that a focus map raises the quality inside it was not measured at the laptop scale." in page
+    )
