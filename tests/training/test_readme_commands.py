@@ -1,4 +1,4 @@
-"""The commands of the README run as they stand and in its order; options at the end make them small."""
+"""The commands of README.md and docs/commands.md run as they stand, in order; options at the end make them small."""
 
 import pickle
 import re
@@ -22,10 +22,12 @@ from reports.tables import __main__ as tables
 from tests.datamodules import layouts
 from tests.training.conftest import REPOSITORY, TOKENIZER
 
-README = (REPOSITORY / "README.md").read_text()
-BLOCK = README.partition("## From the command line\n")[2].partition("\n## ")[0]
+README, COMMANDS_PAGE = ((REPOSITORY / name).read_text() for name in ("README.md", "docs/commands.md"))
+EXAMPLES = COMMANDS_PAGE.partition("## Examples\n")[2].partition("\n## ")[0]
 COMMANDS = [
-    line.strip().partition("  #")[0] for line in BLOCK.splitlines() if re.match("    (gpstoken|python|dvc) ", line)
+    line.strip().partition("  #")[0]
+    for line in (EXAMPLES + README).splitlines()
+    if re.match("    (gpstoken|python -m reports|dvc) ", line)
 ]
 RELEASED = "gpstoken released-generator"  # of 676 M parameters; here its function is given narrow networks
 # A command's beginning -> options that make it small.
@@ -147,7 +149,9 @@ def generators_from_python(runs: Path) -> None:
     """The README's lines that sample from Python, of the stages that its commands have trained."""
     for stage in ("layout", "texture"):
         shutil.copytree(runs / stage, runs / "laptop/generators" / stage / "seed0")
-    (block,) = [each for each in re.findall("(?:^    .*\n|\n)+", README, re.MULTILINE) if "load_generator" in each]
+    (block,) = [
+        each for each in re.findall("(?:^    .*\n|\n)+", COMMANDS_PAGE, re.MULTILINE) if "load_generator" in each
+    ]
     names = {"torch": torch}
     exec("\n".join(line[4:] for line in block.splitlines()), names)
     assert names["images"].shape == (5, 3, 64, 64)
