@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 from contextlib import ExitStack, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lightning import LightningDataModule, LightningModule
@@ -32,6 +33,7 @@ from gpstoken.files.writing import (
 )
 from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, ORIGIN_FILE, LastCheckpoint, is_run
 from gpstoken.training.lost import lost_connections, watch_processes
+from gpstoken.training.origins import read_origin
 from gpstoken.training.quiet import quiet
 from gpstoken.training.stopping import Stopped
 from gpstoken.training.trainer_limits import check_trainer
@@ -39,6 +41,10 @@ from gpstoken.training.trainer_limits import check_trainer
 # What a run says that it is of, in origin.json; it changes nothing of the training.
 NAMED = {"row": "Name of the row.", "group": "Group of the report.", "scale": "Scale of the run."}
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class RunParser(OneLine, LightningArgumentParser):
@@ -159,8 +165,10 @@ class RunCLI(LightningCLI):
             with replacing(self.scratch / CONFIG_FILE) as part:
                 part.write_text(self.config_text)
             device = self.trainer.strategy.root_device
-            with replacing(self.scratch / ORIGIN_FILE) as part:
-                part.write_text(json.dumps(self.named | record(device), indent=1) + "\n")
+            # A training that goes on began when it first began.
+            started = read_origin(self.scratch).get("started", _now()) if checkpoint else _now()
+            self._origin = self.named | {"started": started} | record(device)
+            self._write_origin()
             if checkpoint is not None:
                 print(f"going on from {checkpoint}")
         advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"
@@ -168,6 +176,10 @@ class RunCLI(LightningCLI):
         if not any(isinstance(each, LastCheckpoint) for each in self.trainer.callbacks):
             early_signals.forget()
         self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
+
+    def _write_origin(self) -> None:
+        with replacing(self.scratch / ORIGIN_FILE) as part:
+            part.write_text(json.dumps(self._origin, indent=1) + "\n")
 
     def _checkpoint(self) -> Path | None:
         """What to go on from, that of a killed run before that of --ckpt_path; read here to say what is wrong in it."""
@@ -198,6 +210,8 @@ class RunCLI(LightningCLI):
         """Moves the finished run to --output; an older run there is replaced whole."""
         if self.output is None or not self.trainer.is_global_zero or self.trainer.interrupted:
             return
+        self._origin["finished"] = _now()
+        self._write_origin()
         remove_abandoned(self.output)
         move_folder(self.scratch, self.output, is_run)
         measured = {name: value.item() for name, value in self.trainer.callback_metrics.items()}

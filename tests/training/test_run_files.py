@@ -1,5 +1,6 @@
 """What a run leaves, where, and what happens to what was there before."""
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -11,15 +12,20 @@ from gpstoken import GPSToken
 from gpstoken.commands.fit import RunCLI
 from gpstoken.training import ReconstructionPictures
 from gpstoken.training.files import read_metrics
+from gpstoken.training.origins import read_origin
 
 
 def test_a_run_and_the_next(tmp_path, tiny_arguments, run_cli, capsys):
     output = tmp_path / "runs" / "row"
+    before = datetime.now(UTC)
     # The cadences of the laptop scale are 10 for metrics, 100 for checkpoints: 12 is no multiple of either.
     assert run_cli([*tiny_arguments(trainer={"max_steps": 12}), "--output", str(output)]) == 0
     names = {path.name for path in output.iterdir()}
     assert names == {"config.yaml", "last.ckpt", "metrics.csv", "origin.json", "pictures"}
     assert not list((tmp_path / "scratch").iterdir())
+    started, finished = (datetime.fromisoformat(read_origin(output)[name]) for name in ("started", "finished"))
+    # Twelve steps take longer than the millisecond that times are rounded down to.
+    assert before - timedelta(milliseconds=1) <= started < finished <= datetime.now(UTC)
 
     rows = read_metrics(output / "metrics.csv")
     steps = {name: [step for step, other, _ in rows if other == name] for name in {row[1] for row in rows}}

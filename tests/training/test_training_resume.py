@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from gpstoken.commands.fit import RunCLI
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, StepProgress
 from gpstoken.training.files import read_metrics
+from gpstoken.training.origins import read_origin
 from tests.faults.forks import command, ended, forked, started
 
 FILES = ("metrics.csv", "last.ckpt")
@@ -170,9 +171,10 @@ def test_killed_before_the_finished_run_is_moved(tmp_path, tiny_arguments, run_c
         assert run_cli(arguments) == 130
     (scratch,) = (tmp_path / "scratch").iterdir()
     weights = (scratch / "last.ckpt").read_bytes()
-    metrics = (scratch / "metrics.csv").read_bytes()
+    metrics, started = (scratch / "metrics.csv").read_bytes(), read_origin(scratch)["started"]
     assert run_cli(arguments) == 0
     assert f"going on from {scratch}" in capsys.readouterr().out
     assert not scratch.exists()
     assert (tmp_path / "output" / "last.ckpt").read_bytes() == weights
     assert (tmp_path / "output" / "metrics.csv").read_bytes() == metrics
+    assert read_origin(tmp_path / "output")["started"] == started
