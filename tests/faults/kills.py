@@ -18,7 +18,9 @@ import torch
 
 POINTS = ("fsync", "mkdir", "rename", "replace", "rmdir", "unlink")
 # What says when, how fast and by which process a file was made.
-VOLATILE = {"seconds", "samples_in_this_run", "samples_per_second", "peak_memory_mb", "network_calls"}
+VOLATILE = {
+    "started", "finished", "seconds", "samples_in_this_run", "samples_per_second", "peak_memory_mb", "network_calls",
+}  # fmt: skip
 
 
 def killed_at(work: Callable[[], int], point: int) -> Callable[[], int]:
