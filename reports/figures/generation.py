@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 
 from reports.declared import generators, name_of, papers_row_of
 from reports.figures.style import STYLE, WIDTH, looks, page
-from reports.tables.generation_cells import SCORES, sampling_words
-from reports.tables.generation_results import Record, read_published
+from reports.tables.columns import SCORES
+from reports.tables.generation_notes import sampling_words
+from reports.tables.generation_results import Record
+from reports.tables.rows import read_published
 
 CURVES = ("fid", "kid_efficientnet_lite0")  # the first that every point has is drawn
 MOST_CLASSES, MOST_SAMPLES = 10, 8

@@ -10,8 +10,8 @@ from reports.declared import main_row
 from reports.figures.intervals import title
 from reports.figures.style import INK, PAPER, headline, page
 from reports.tables.columns import COLUMNS
-from reports.tables.generation_results import read_published
 from reports.tables.results import Result
+from reports.tables.rows import read_published
 
 METRICS = ("psnr", "lpips_alexnet")
 PAPERS = {"psnr": "psnr", "lpips_alexnet": "lpips"}  # the paper does not say which network its LPIPS is of

@@ -13,8 +13,8 @@ from gpstoken.metrics import summarise
 from reports.declared import generators, networks_of, papers_row_of
 from reports.figures.intervals import title
 from reports.figures.style import Look, grey_looks, headline, legend_below, page
-from reports.tables.generation_results import read_published
 from reports.tables.results import Result
+from reports.tables.rows import read_published
 
 
 class Point(NamedTuple):

@@ -7,9 +7,9 @@ from pathlib import Path
 from gpstoken.files.writing import replacing
 from reports.declared import every_table
 from reports.tables.claims_table import claims_table
+from reports.tables.cost_table import cost_table
 from reports.tables.efficiency_table import efficiency_table
 from reports.tables.generation_table import generation_table
-from reports.tables.generation_training import training_table
 from reports.tables.kernels_table import kernels_table
 from reports.tables.render_data import as_csv, as_json
 from reports.tables.render_latex import latex
@@ -22,7 +22,7 @@ READERS = {
     "tokenizers": tokenizer_table,
     "efficiency": efficiency_table,
     "generators": generation_table,
-    "costs": training_table,
+    "costs": cost_table,
     "claims": claims_table,
     "kernels": kernels_table,
 }

@@ -1,11 +1,11 @@
 """Claims of the paper as tests on paired differences."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gpstoken.metrics import Estimate, paired_difference
-from reports.tables.columns import CLAIM_METRICS, COLUMNS
+from reports.tables.columns import CLAIM_METRICS, METRICS
 from reports.tables.results import Result, check_same_origin
 from reports.tables.rows import sweep_of
 
@@ -39,22 +39,24 @@ def judge(
     margin: float = 0.0,
     sizes_differ: bool = False,
     both_sides: bool = False,
+    by_seed: bool = False,
 ) -> Verdict:
     """Tests whether `second` is better than `first`, not worse by more than `margin`, or with `both_sides` as good.
 
     One seed or one photograph says nothing of what another would have brought: the outcome is then "not resolved"
-    whatever the numbers.
+    whatever the numbers. With `by_seed` a seed has one number, of all its samples; the interval is Student's t of the
+    differences, with a degree of freedom less than there are seeds.
 
     Raises:
         ValueError: if the two were not measured on the same images and seeds, or with `sizes_differ`
             photographs and seeds.
     """
-    check_same_origin([first, second], sizes_differ)
+    if not by_seed:  # samples have no images in common, and their rows were compared as they were read
+        check_same_origin([first, second], sizes_differ)
     difference = paired_difference(second.values[metric], first.values[metric], first.sources)
-    resolved = min(difference.seeds, difference.clusters) > 1
     outcome = "not resolved"
-    if resolved:
-        outcome = outcome_of(difference, COLUMNS[metric].more_is_better, margin, both_sides)
+    if difference.seeds > 1 and (by_seed or difference.clusters > 1):
+        outcome = outcome_of(difference, METRICS[metric].more_is_better, margin, both_sides)
     return Verdict(metric, difference, outcome, margin, both_sides)
 
 
@@ -77,19 +79,19 @@ def judge_all(declared: dict[str, Any], ours: Mapping[str, Result | None]) -> Te
 
     Empty where all claims are without rows.
     """
-    sizes_differ = declared.get("sizes_differ", False)
-
-    def test(claim: dict[str, Any], first: Result, second: Result) -> list[Verdict]:
-        names = claim.get("metrics", CLAIM_METRICS)
-        margins = margins_of(declared, claim)
-        both = claim.get("kind") == "no difference"
-        return [
-            judge(first, second, name, margins.get(name, 0.0), sizes_differ, both)
-            for name in names
-            if name in first.values and name in second.values
-        ]
-
-    return tested(_claims(declared, ours), ours, test)
+    tested: Tested = []
+    for claim in _claims(declared, ours):
+        first, second = ours.get(claim.get("from")), ours.get(claim.get("to"))
+        margins, verdicts = margins_of(declared, claim), []
+        options = {"sizes_differ": declared.get("sizes_differ", False), "by_seed": claim.get("by_seed", False)}
+        options["both_sides"] = claim.get("kind") == "no difference"
+        if first is not None and second is not None:
+            names = [
+                name for name in claim.get("metrics", CLAIM_METRICS) if name in first.values and name in second.values
+            ]
+            verdicts = [judge(first, second, name, margins.get(name, 0.0), **options) for name in names]
+        tested.append((claim, verdicts))
+    return tested if any(verdicts for _, verdicts in tested) else []
 
 
 def margins_of(declared: dict[str, Any], claim: dict[str, Any]) -> dict[str, float]:
@@ -100,44 +102,26 @@ def margins_of(declared: dict[str, Any], claim: dict[str, Any]) -> dict[str, flo
     return claim.get("margins", declared["margins"]) if kind in ("no loss", "no difference") else {}
 
 
-def tested(claims: list[dict[str, Any]], ours: Mapping[str, Any], test: Callable[..., list[Verdict]]) -> Tested:
-    """Every claim with what `test(claim, first, second)` says of its rows; empty where all are without."""
-    pairs = [(claim, ours.get(claim.get("from")), ours.get(claim.get("to"))) for claim in claims]
-    found = [
-        (claim, [] if first is None or second is None else test(claim, first, second)) for claim, first, second in pairs
-    ]
-    return found if any(verdicts for _, verdicts in found) else []
-
-
 def _claims(declared: dict[str, Any], ours: Mapping[str, Result | None]) -> list[dict[str, Any]]:
     """The claims with those of sweeps written out, and those at an equal count alone kept to it."""
-    return [
-        _at_equal_count(claim, ours)
-        for written in declared.get("claims", [])
-        for claim in _each(declared, written, ours)
-    ]
+    written = [claim for entry in declared.get("claims", []) for claim in _written_out(entry, ours)]
+    return [_at_equal_count(claim, ours) for claim in written]
 
 
-def _each(
-    declared: dict[str, Any], claim: dict[str, Any], ours: Mapping[str, Result | None]
-) -> Iterator[dict[str, Any]]:
+def _written_out(claim: dict[str, Any], ours: Mapping[str, Result | None]) -> Iterator[dict[str, Any]]:
     base = ours.get(claim.get("from"))
     if "sweep" not in claim or base is None:
         yield claim
         return
-    of_base = sweep_of(claim["sweep"], base)
+    of_base = f"{sweep_of(claim['sweep'], base):g}"
     low, high = claim["between"]
-    values = {
-        row: value
-        for row, result in ours.items()
-        if result is not None
-        and row.startswith(f"{claim['sweep']}=")
-        and low <= (value := sweep_of(claim["sweep"], result)) <= high
-    }
-    for row, value in sorted(values.items(), key=lambda each: each[1]):
-        yield claim | {"to": row, "text": claim["text"].format(value=f"{value:g}", base=f"{of_base:g}")}
+    swept = {row: result for row, result in ours.items() if result and row.startswith(f"{claim['sweep']}=")}
+    values = {row: sweep_of(claim["sweep"], result) for row, result in swept.items()}
+    values = {row: value for row, value in values.items() if low <= value <= high}
+    for row, value in sorted(values.items(), key=lambda pair: pair[1]):
+        yield claim | {"to": row, "text": claim["text"].format(value=f"{value:g}", base=of_base)}
     if not values:
-        yield claim | {"text": claim["text"].format(value="other values", base=f"{of_base:g}")}
+        yield claim | {"text": claim["text"].format(value="other values", base=of_base)}
 
 
 def _at_equal_count(claim: dict[str, Any], ours: Mapping[str, Result | None]) -> dict[str, Any]:

@@ -1,10 +1,18 @@
-"""The columns of numbers: how each is headed, rounded and read."""
+"""The columns of columns.yaml: how metrics are headed, rounded and read, and the heads and cells of tables."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from reports.tables.table import Cell, Head
+
+DECLARED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 class Column(NamedTuple):
-    """One column of numbers.
+    """One column of a metric or score.
 
     Attributes:
         heading: as printed, without its arrow.
@@ -21,73 +29,75 @@ class Column(NamedTuple):
     unit: str = ""
 
 
-# Of each image. The paper does not say which network its LPIPS is of.
-IMAGE_COLUMNS = {
-    "psnr": Column("PSNR", 2, True, unit="dB"),
-    "psnr_inside": Column("PSNR inside", 2, True, unit="dB"),
-    "psnr_outside": Column("PSNR outside", 2, True, unit="dB"),
-    "ssim": Column("SSIM", 3, True),
-    "lpips_alexnet": Column("LPIPS (AlexNet)", 3),
-    "lpips_vgg16": Column("LPIPS (VGG)", 3),
-    "lpips": Column("LPIPS (network not stated)", 3),
-}
-# Of Inception's features, and so by these names alone.
-INCEPTION_COLUMNS = {
-    "rec_fid": Column("rec. FID", 2),
-    "rec_sfid": Column("rec. sFID", 2),
-    "fid": Column("FID", 2),
-    "sfid": Column("sFID", 2),
-    "rec_kid": Column("KID-Inception x1000", 2, factor=1000),
-}
-# Of other networks, which the names say; `r`: against the same images, as in "rec. FID".
-LABELS = {"efficientnet_lite0": "EffLite0", "vgg16": "VGG16", "dinov2": "DINOv2"}
-OTHER_COLUMNS = {
-    f"{kind}_{network}": column
-    for network, label in LABELS.items()
-    for kind, column in {
-        "rfd": Column(f"rFD-{label}", 2),
-        "fd": Column(f"FD-{label}", 2),
-        "kid": Column(f"KID-{label} x1000", 2, factor=1000),
-    }.items()
-}
-COLUMNS = IMAGE_COLUMNS | INCEPTION_COLUMNS | OTHER_COLUMNS
-# Scores of generated samples; the first three are of Inception's logits and features, and so by these names alone.
-INCEPTION_SCORES = {"fid": COLUMNS["fid"], "sfid": COLUMNS["sfid"], "is": Column("IS", 1, True)}
+def _column(heading: str, digits: int, better: str = "less", factor: float = 1, unit: str = "") -> Column:
+    return Column(heading, digits, better == "more", factor, unit)
+
+
+METRICS = {name: _column(**entry) for name, entry in DECLARED["metrics"].items()}
+COLUMNS = {name: METRICS[name] for name in DECLARED["reconstruction"]}  # of tables of reconstructed images
+SCORES = {name: METRICS[name] for name in DECLARED["samples"]}  # of tables of generated samples
+INCEPTION_COLUMNS, INCEPTION_SCORES = DECLARED["inception"], DECLARED["inception_scores"]
 ACCURACY = "class_accuracy"
-SCORES = {
-    **INCEPTION_SCORES,
-    **{name: column for name, column in OTHER_COLUMNS.items() if not name.startswith("rfd_")},
-    "kid_inception": Column("KID-Inception x1000", 2, factor=1000),
-    **{
-        f"{kind}_{network}": Column(f"{kind}-{label}", 3, True)
-        for kind in ("precision", "recall")
-        for network, label in {"inception": "Inception", **LABELS}.items()
-    },
-    ACCURACY: Column("class accuracy", 1, True, 100, "%"),
-}
 # What a claim is tested in unless it says otherwise: the metrics of whole images.
 CLAIM_METRICS = ("psnr", "ssim", "lpips_alexnet", "lpips_vgg16")
-DASH = "-"
 
 
-def column_of(name: str) -> Column:
-    """The column of a metric of images or of a score of samples."""
-    return COLUMNS[name] if name in COLUMNS else SCORES[name]
+def heads(reader: str, columns: Mapping[str, Column] | None = None) -> list[Head]:
+    """The columns of the tables of a reader, with those of metrics behind."""
+    better = {"more": True, "less": False}
+    declared = [
+        Head(
+            name, entry["heading"], entry.get("kind", "number"), better.get(entry.get("better")), entry.get("unit", "")
+        )
+        for name, entry in DECLARED[reader].items()
+    ]
+    metrics = [(name, column) for name, column in (columns or {}).items()]
+    return declared + [Head(name, each.heading, "number", each.more_is_better, each.unit) for name, each in metrics]
+
+
+def cells_of(reader: str, record: Mapping[str, Any]) -> dict[str, Cell]:
+    """The numbers of a record of ours, of those columns that say where theirs stands; none where it has none."""
+    cells = {}
+    for name, entry in DECLARED[reader].items():
+        value: Any = record if "record" in entry else None
+        for key in entry.get("record", "").split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            cells[name] = millions(value) if entry["form"] == "M" else Cell(f"{value:{entry['form']}}", value)
+    return cells
+
+
+def printed_cells(reader: str, printed: Mapping[str, str]) -> dict[str, Cell]:
+    """The same of a line of the paper's CSV file."""
+    columns = {name: entry for name, entry in DECLARED[reader].items() if printed.get(entry.get("paper", ""))}
+    return {name: _printed(printed[entry["paper"]], entry.get("paper_form")) for name, entry in columns.items()}
+
+
+def _printed(text: str, form: str | None) -> Cell:
+    value = float(text)
+    return Cell(text, value) if form is None else Cell(f"{int(text):{form}}", int(text))
+
+
+def score_cell(name: str, score: Mapping[str, Any], interval: Sequence[float] | None = None) -> Cell:
+    """The mean of a metric or score with its standard error."""
+    # One seed tells nothing of the next; the error of a metric is of images too.
+    error = score.get("standard_error") if "clusters" in score or len(score["per_seed"]) > 1 else None
+    text = rounded(name, score["mean"]) + (f" ± {rounded(name, error)}" if error is not None else "")
+    return Cell(text, score["mean"], error, tuple(interval) if interval else None, score["count"])
+
+
+def millions(count: int) -> Cell:
+    """A number of parameters: "1.25 M"."""
+    return Cell(f"{count / 1e6:.2f} M", count)
 
 
 def heading(name: str) -> str:
-    """The heading of a column with its unit and its arrow: up where more is better."""
-    column = column_of(name)
-    return f"{column.heading}{f' ({column.unit})' * bool(column.unit)} {'↑' if column.more_is_better else '↓'}"
+    """The heading of a metric with its unit and its arrow: up where more is better."""
+    column = METRICS[name]
+    return Head(name, column.heading, "number", column.more_is_better, column.unit).printed
 
 
 def rounded(name: str, value: float, sign: str = "", more_digits: int = 0) -> str:
     """A number as its column prints it; `sign` "+" for differences."""
-    column = column_of(name)
+    column = METRICS[name]
     return f"{value * column.factor:{sign}.{column.digits + more_digits}f}"
-
-
-def number(name: str, value: float, error: float | None = None, count: int | None = None) -> str:
-    """A cell: the value, its standard error if there is one, and the number of images where it matters."""
-    text = rounded(name, value) if error is None else f"{rounded(name, value)} ± {rounded(name, error)}"
-    return text if count is None else f"{text} (N = {count})"

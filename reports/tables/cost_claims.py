@@ -2,21 +2,20 @@
 
 from typing import Any
 
-from reports.tables.generation_costs import hours, memory, positions, samples_per_second, stages
-from reports.tables.generation_results import Record
-from reports.tables.generation_training import PAPERS_POSITIONS
+from reports.tables.cost_table import PAPERS_POSITIONS
+from reports.tables.generation_results import Record, hours, memory, positions, stages
 
 NOT_TESTABLE = "not testable at this scale"
 
 
-def judge_cost(declared: dict[str, Any], ours: dict[str, Record | None]) -> tuple[str, str, str]:
+def judge_cost(declared: dict[str, Any], records: dict[str, Record | None]) -> tuple[str, str, str]:
     """What is measured, our figure and the verdict of "`to` costs less than `from`".
 
     One run a row gives no interval; where the speeds of its slowest and fastest iterations are recorded, the verdict is
     of the range between them. The paper's savings are those of half as many positions: where ours has as many in both
     rows, they cannot show, whatever was measured.
     """
-    name, first, second = declared["of"], ours.get(declared["from"]), ours.get(declared["to"])
+    name, first, second = declared["of"], records.get(declared["from"]), records.get(declared["to"])
     statistic = f"ratio of {name}, one run a row"
     costs = [None if record is None else _quantity(name, record) for record in (first, second)]
     if None in costs:
@@ -28,9 +27,9 @@ def judge_cost(declared: dict[str, Any], ours: dict[str, Record | None]) -> tupl
         figure += f"; {ends[0]:.2f} to {ends[1]:.2f} between slowest and fastest iterations"
     counts = [positions(list(stages(record).values())[-1]) for record in (first, second)]
     if None in counts or counts[1] >= counts[0]:
-        told = " against ".join("?" if count is None else str(count) for count in reversed(counts))
+        ours = " against ".join("?" if count is None else str(count) for count in reversed(counts))
         papers = " against ".join(map(str, reversed(PAPERS_POSITIONS.values())))
-        return statistic, figure, f"{NOT_TESTABLE}: {told} positions, where the paper has {papers}"
+        return statistic, figure, f"{NOT_TESTABLE}: {ours} positions, where the paper has {papers}"
     figure += f"; {counts[1]} positions against {counts[0]}"
     if ends is None:
         return statistic, figure, "not resolved: one run, without a spread"
@@ -59,7 +58,7 @@ UNITS = {"training time": "h", "training memory": "MB", "seconds a sample": "s"}
 
 def _quantity(name: str, record: Record) -> float | None:
     if name == "seconds a sample":
-        speed = samples_per_second(record)
+        speed = record.get("cost", {}).get("inference", {}).get("samples_per_second")
         return 1 / speed if speed else None
     return {"training time": hours, "training memory": memory}[name](record)
 

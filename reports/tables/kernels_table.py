@@ -4,25 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reports.tables.table import Cell, Head, Row, Table, assembled
-
-TEXTS = [
-    Head("source", "machine"),
-    Head("case", "case"),
-    Head("variant", "variant"),
-    Head("reference", "against"),
-]
-# Every column stands whether there is a number in it or not: an empty one says that nothing was measured there.
-HEADS = TEXTS + [
-    head
-    for key, device in (("cpu", "CPU"), ("gpu", "GPU"))
-    for head in (
-        Head(f"{key}_ms", device, "number", False, "ms an image or batch"),
-        Head(f"{key}_speedup", f"{device}, times as fast", "number", True),
-        Head(f"{key}_reached", f"{device}, of the floor", "number", True, "%"),
-    )
-]
-HEADS.append(Head("peak", "extra memory", "number", False, "MiB"))
+from reports.tables.columns import heads
+from reports.tables.table import Cell, Row, Table
 
 
 def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
@@ -48,8 +31,17 @@ def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: li
             rows += [_row(line, "cpu" if machine["device"] == "cpu" else "gpu", source, path) for line in timed]
         except (KeyError, TypeError):
             raise ValueError(f"{path}: no file of benchmarks; write it by python -m benchmarks --json") from None
-    told = [] if origins else ["Nothing was timed: `python -m benchmarks --json FILE` does."]
-    return assembled(name, declared, told, origins or ["Not measured."], HEADS, rows, origins=origins)
+    return Table(
+        name=name,
+        title=declared["title"],
+        paper=declared["paper"],
+        introduction="" if origins else "Nothing was timed: `python -m benchmarks --json FILE` does.",
+        columns=heads("kernels"),
+        rows=rows,
+        origin=" ".join(origins) or "Not measured.",
+        notes=declared["notes"],
+        origins=origins,
+    )
 
 
 def _row(line: dict[str, Any], device: str, source: str, path: Path) -> Row:

@@ -1,7 +1,6 @@
 """A table as LaTeX, for a document that loads booktabs and nothing else."""
 
-from reports.tables.columns import DASH
-from reports.tables.table import Head, Table
+from reports.tables.table import DASH, Head, Table
 
 LONG = 50  # characters
 

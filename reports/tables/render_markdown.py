@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from reports.tables.columns import DASH
-from reports.tables.table import Claim, Table
+from reports.tables.table import DASH, Claim, Table
 
 FIGURES = "../figures"
 

@@ -74,7 +74,7 @@ def read_result(path: Path) -> Result | None:
 def _check_scores(path: Path, scores: dict[str, Any]) -> None:
     for name, score in scores.items():
         if name not in COLUMNS:
-            raise ValueError(f"{path}: score {name!r} has no column in reports/tables/columns.py")
+            raise ValueError(f"{path}: score {name!r} has no column in reports/tables/columns.yaml")
         # A distance of another network must never pass for an FID.
         label = score.get("label", COLUMNS[name].heading)
         if name in INCEPTION_COLUMNS and not label.replace("-Inception", "").endswith(("FID", "KID")):

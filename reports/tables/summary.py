@@ -7,7 +7,7 @@ from typing import Any
 
 from gpstoken.files.writing import replacing
 from reports.declared import every_table, generators, main_row, name_of
-from reports.tables.columns import column_of
+from reports.tables.columns import METRICS
 from reports.tables.generation_results import read_generators
 from reports.tables.rows import read_table
 
@@ -41,7 +41,7 @@ def write_summary(results: Path) -> None:
 
 def _numbers(measured: dict[str, Any], names: tuple[str, ...]) -> dict[str, float]:
     """Means as the tables print them, by heading."""
-    columns = {name: column_of(name) for name in names if name in measured}
+    columns = {name: METRICS[name] for name in names if name in measured}
     return {
         column.heading: round(measured[name]["mean"] * column.factor, column.digits) for name, column in columns.items()
     }

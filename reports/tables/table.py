@@ -1,10 +1,8 @@
 """One table as data: what every reader fills and every renderer writes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
-from reports.tables.columns import DASH, column_of
+DASH = "-"
 
 
 @dataclass(frozen=True)
@@ -144,76 +142,3 @@ class Table:
     def visible(self) -> list[Head]:
         """The columns that pages show."""
         return [head for head in self.columns if not self.shown or head.name in self.shown]
-
-
-def assembled(
-    name: str,
-    declared: dict[str, Any],
-    introduction: list[str],
-    captions: list[str],
-    columns: list[Head],
-    rows: list[Row],
-    **more: Any,
-) -> Table:
-    """The table that a reader has filled: what tables.yaml declares of it, and a paragraph and a caption a scale.
-
-    Args:
-        name: of the table.
-        declared: its entry; its notes stand unless `more` has others.
-        introduction: what was found, in sentences.
-        captions: lines of `origin`.
-        columns: of `finished`.
-        rows: of `finished`.
-        more: other attributes of the table.
-    """
-    words = {"title": declared["title"], "paper": declared["paper"], "figures": declared.get("figures", [])}
-    words["shown"] = ["source", *declared["shown"]] if "shown" in declared else []
-    words |= {"introduction": "\n\n".join(introduction), "origin": " ".join(captions)}
-    return Table(name=name, columns=columns, rows=rows, **{**words, "notes": declared.get("notes", []), **more})
-
-
-def heads(names: Sequence[str]) -> list[Head]:
-    """The columns of metrics and scores."""
-    columns = [(name, column_of(name)) for name in names]
-    return [Head(name, each.heading, "number", each.more_is_better, each.unit) for name, each in columns]
-
-
-def finished(columns: list[Head], rows: list[Row]) -> tuple[list[Head], list[Row]]:
-    """The columns that any row has, the source first, and the rows with the best of their source and group marked."""
-    columns = [Head("source", "source"), *(head for head in columns if any(head.name in row.cells for row in rows))]
-    best: set[tuple[int, str]] = set()
-    for head in columns:
-        groups: dict[tuple[str, str], list[tuple[int, float]]] = {}
-        for place, row in enumerate(rows):
-            cell = row.cells.get(head.name)
-            if head.more_is_better is not None and cell is not None and cell.value is not None:
-                groups.setdefault((row.source, row.group), []).append((place, cell.value))
-        for group in groups.values():
-            top = (max if head.more_is_better else min)(value for _, value in group)
-            best |= {(place, head.name) for place, value in group if value == top and len(group) > 1}
-    shown = {head.name for head in columns}
-    marked = []
-    for place, row in enumerate(rows):
-        cells = {name: cell for name, cell in row.cells.items() if name in shown}
-        cells = {name: replace(cell, best=(place, name) in best) for name, cell in cells.items()}
-        marked.append(replace(row, cells={"source": Cell(row.source)} | cells))
-    return columns, marked
-
-
-def best_of_ours(columns: list[Head], rows: list[Row]) -> str:
-    """Which of our rows is the best in what, at each scale: "At the laptop scale GPSToken-L256 is best in PSNR."."""
-    sentences = []
-    for scale in dict.fromkeys(row.scale for row in rows if row.ours and row.scale):
-        found: dict[str, list[str]] = {}
-        for row in rows:
-            names = [head.heading for head in columns if head.name in row.cells and row.cells[head.name].best]
-            if names and row.ours and row.scale == scale and "method" in row.cells:
-                found.setdefault(row.cells["method"].text, []).extend(names)
-        said = [f"{method} is best in {listed(list(dict.fromkeys(names)))}" for method, names in found.items()]
-        sentences += [f"At the {scale} scale {'; '.join(said)}."] * bool(said)
-    return " ".join(sentences)
-
-
-def listed(parts: list[str]) -> str:
-    """Words with commas between them, and an "and" before the last."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -5,26 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from gpstoken.metrics import Estimate
+from reports.tables.assembly import Part, assembled, caption, missing_row, our_row, text_cells
 from reports.tables.claims import judge_all
-from reports.tables.columns import COLUMNS, number
+from reports.tables.columns import COLUMNS, cells_of, heads, score_cell
 from reports.tables.results import Result, check_same, check_scale, clusters, read_result
 from reports.tables.rows import published, read_sweeps, read_table, sweep_of
-from reports.tables.table import Cell, Head, Row, Table, assembled, best_of_ours, finished, heads
-from reports.tables.tokenizer_notes import FEW_PHOTOGRAPHS, caption, codes_used, notes, origin
+from reports.tables.table import Cell, Row, Table
+from reports.tables.tokenizer_notes import origins
 from reports.tables.verdicts import as_claims, finding
 
-HEADS = {
-    "dataset": Head("dataset", "data"),
-    "size": Head("size", "n"),
-    "method": Head("method", "method"),
-    "parameter": Head("parameter", "parameter"),
-    "value": Head("value", "value", "number"),
-    "papers_row": Head("papers_row", "the paper's row"),
-    "focus": Head("focus", "focus map"),
-    "tokens": Head("tokens", "tokens", "number"),
-    "numbers": Head("numbers", "numbers", "number"),
-    "parameters": Head("parameters", "parameters", "number"),
-}
+# Up to so many photographs, a mean stands for those photographs alone.
+FEW_PHOTOGRAPHS = 3
+FEW = "**Demonstration only**: so few photographs stand for themselves alone, whatever their ±."
 
 
 def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
@@ -32,39 +24,33 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
 
     Rows of the first scale stand in it whether or not they were measured; those of the others where they were.
     """
-    rows, findings, origins, captions, claims, found = [], [], [], [], [], []
-    for scale in scales:
-        ours, _ = read_table(declared, results / scale)
-        measured = [result for result in ours.values() if result is not None]
-        for result in measured:
-            check_scale(result.path, result.record, scale)
-        if scale != scales[0] and not measured:
-            continue
-        rows += [_our_row(declared, row, ours[row]) for row in ours if scale == scales[0] or ours[row] is not None]
-        rows += _published_here(declared, results / scale, measured)
-        captions.append(caption(measured))
-        found += measured
-        tested = judge_all(declared, ours)
-        if "claimed" in declared:
-            findings.append(finding(declared["claimed"], tested, scale))
-        claims += as_claims(tested, {row: each and each.path for row, each in ours.items()}, scale)
-        left_out = [f"Left out: {text}." for text in read_sweeps(declared, results / scale)[1]]
-        origins.append("\n\n".join([origin(measured), *codes_used(declared, ours), *left_out]))
-    rows += [_published_row(declared, printed) for printed in published(declared)]
-    # ours of a data set stand before the paper's of its kind
+    parts = [_part(declared, results / scale, scale == scales[0]) for scale in scales]
+    every = {head.name: head for head in heads("tokenizers", COLUMNS)}
+    columns = [every[column] for column in (*declared["columns"], *COLUMNS)]
+    # Ours of a data set stand before the paper's of its kind.
     places = {kind: place for place, kind in enumerate(declared.get("datasets", {}))}
-    rows.sort(key=lambda row: places.get(row.group, 0))
-    columns, rows = finished([*(HEADS[column] for column in declared["columns"]), *heads(list(COLUMNS))], rows)
-    return assembled(
-        name,
-        declared,
-        findings or [best_of_ours(columns, rows)],
-        captions,
-        columns,
-        rows,
-        notes=notes(declared, found),
-        claims=claims,
-        origins=origins,
+    rows = [_published_row(declared, printed) for printed in published(declared)]
+    found = [part for part in parts if part is not None]
+    return assembled(name, declared, columns, found, rows, lambda row: places.get(row.group, 0))
+
+
+def _part(declared: dict[str, Any], results: Path, first: bool) -> Part | None:
+    ours, _ = read_table(declared, results)
+    measured = [result for result in ours.values() if result is not None]
+    for result in measured:
+        check_scale(result.path, result.record, results.name)
+    if not measured and not first:
+        return None
+    rows = [_our_row(declared, row, result) for row, result in ours.items() if first or result is not None]
+    tests = judge_all(declared, ours)
+    left_out = [f"Left out: {text}." for text in read_sweeps(declared, results)[1]]
+    return Part(
+        rows=rows + _published_here(declared, results, measured),
+        caption=caption([result.record for result in measured]),
+        origins=origins(declared, ours, left_out),
+        finding=finding(declared["claimed"], tests, results.name) if "claimed" in declared else "",
+        claims=as_claims(tests, ours, results.name),
+        notes=[FEW] * any(result.record["data"]["photographs"] <= FEW_PHOTOGRAPHS for result in measured),
     )
 
 
@@ -76,33 +62,18 @@ def _our_row(declared: dict[str, Any], name: str, result: Result | None) -> Row:
     if "sweeps" in declared:
         texts |= {"parameter": label.get("parameter", "")}
     if result is None:
-        cells = {column: Cell(text) for column, text in texts.items() if text}
-        return Row("ours, not measured", cells, ours=True, group=kind, row=name)
+        return missing_row(name, texts, kind)
     record, data, evaluated = result.record, result.record["data"], result.evaluated
     # At another scale other images may stand in for the embedded ones.
     texts["dataset"] = title if data.get("dataset", kind) == kind else data["dataset"]
     texts |= {"size": _size(data), "focus": _focus(evaluated["focus"])}
-    cells = {column: Cell(text) for column, text in texts.items() if text}
-    cells |= _code(evaluated) | _swept(declared, name, result)
-    cells["parameters"] = Cell(f"{record['parameters'] / 1e6:.2f} M", record["parameters"])
-    for column, metric in record["metrics"].items():
-        text = number(column, metric["mean"], metric["standard_error"])
-        cells[column] = Cell(text, metric["mean"], metric["standard_error"], _interval(metric), metric["count"])
+    cells = text_cells(texts) | _code(evaluated) | _swept(declared, name, result) | cells_of("tokenizers", record)
+    cells |= {column: score_cell(column, metric, _interval(metric)) for column, metric in record["metrics"].items()}
     for column, score in record.get("scores", {}).items():
-        # one seed tells nothing of the next
-        error = score["standard_error"] if len(score["per_seed"]) > 1 else None
-        text = number(column, score["mean"], error, score["count"])
-        cells[column] = Cell(text, score["mean"], error, count=score["count"])
-    return Row(
-        source=f"ours, {record['scale']} scale, {evaluated['image_size']} px",
-        cells=cells,
-        ours=True,
-        scale=record["scale"],
-        group=kind,
-        row=name,
-        result=result.path.as_posix(),
-        commit=record["commit"],
-    )
+        cell = score_cell(column, score)
+        cells[column] = replace(cell, text=f"{cell.text} (N = {score['count']})")
+    source = f"ours, {record['scale']} scale, {evaluated['image_size']} px"
+    return our_row(source, cells, name, record, result.path, kind)
 
 
 def _published_here(declared: dict[str, Any], results: Path, measured: list[Result]) -> list[Row]:

@@ -1,13 +1,15 @@
 """What came of the claims, in words and as rows of a table."""
 
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from gpstoken.metrics import Estimate
+from reports.tables.assembly import listed
 from reports.tables.claims import Tested, Verdict
-from reports.tables.columns import column_of, heading, rounded
-from reports.tables.table import Claim, listed
+from reports.tables.columns import METRICS, heading, rounded
+from reports.tables.results import Result
+from reports.tables.table import Claim
 
 # Of a difference that nothing is claimed of.
 PLAIN = {"holds": "better", "reversed": "worse", "not resolved": "not resolved"}
@@ -40,40 +42,39 @@ def whole(claims: Tested) -> str:
     return "holds" if outcomes == {"holds"} and all(verdicts for _, verdicts in claims) else "not resolved"
 
 
-def as_claims(tested: Tested, files: dict[str, Path | None], scale: str) -> list[Claim]:
+def as_claims(tested: Tested, ours: Mapping[str, Result | None], scale: str) -> list[Claim]:
     """Every claim and metric as a line of the table of claims.
 
     Args:
         tested: the claims with their verdicts.
-        files: the result file of every row.
+        ours: the result of every row.
         scale: of the rows.
     """
     lines = []
     for claim, verdicts in tested:
         if not verdicts:
             lines.append(Claim(claim["text"], scale=scale))
-        found = tuple(file.as_posix() for row in (claim.get("from"), claim.get("to")) if (file := files.get(row)))
+        rows = [result for row in (claim.get("from"), claim.get("to")) if (result := ours.get(row))]
         for verdict in verdicts:
-            column, measured = column_of(verdict.metric), claim.get("kind") == "measured"
+            column, measured, difference = METRICS[verdict.metric], claim.get("kind") == "measured", verdict.difference
             digits = column.digits + 1
-            printed = [
-                round(each * column.factor, digits) for each in (verdict.difference.mean, *verdict.difference.interval)
-            ]
-            lines.append(
-                Claim(
-                    text=claim["text"],
-                    metric=heading(verdict.metric),
-                    difference=printed[0],
-                    # one seed gives no interval, whatever the photographs
-                    interval=(printed[1], printed[2]) if verdict.difference.seeds > 1 else None,
-                    claimed="nothing" if measured else _claimed(verdict),
-                    verdict=PLAIN[verdict.outcome] if measured else verdict.outcome,
-                    digits=digits,
-                    results=found,
-                    scale=scale,
-                    of=_of(verdict.difference, claim),
-                )
+            mean, low, high = (
+                round(value * column.factor, digits) for value in (difference.mean, *difference.interval)
             )
+            line = Claim(
+                text=claim["text"],
+                metric=heading(verdict.metric),
+                difference=mean,
+                # One seed gives no interval, whatever the photographs.
+                interval=(low, high) if difference.seeds > 1 else None,
+                claimed="nothing" if measured else _claimed(verdict),
+                verdict=PLAIN[verdict.outcome] if measured else verdict.outcome,
+                digits=digits,
+                results=tuple(result.path.as_posix() for result in rows),
+                scale=scale,
+                of=_of(difference, claim),
+            )
+            lines.append(line)
     return lines
 
 
@@ -89,6 +90,6 @@ def _claimed(verdict: Verdict) -> str:
     """The side that is claimed: "> 0", or up to a margin "> -0.500"; "<" where less is better; "within ±0.500"."""
     if verdict.both_sides:
         return f"within ±{rounded(verdict.metric, verdict.margin, '', 1)}"
-    more = column_of(verdict.metric).more_is_better
+    more = METRICS[verdict.metric].more_is_better
     bound = rounded(verdict.metric, -verdict.margin if more else verdict.margin, "+", 1) if verdict.margin else "0"
     return f"{'>' if more else '<'} {bound}"

@@ -14,8 +14,8 @@ M128 = {
     "image_size": 256,
     "parameters": {"total": 128_660_000, "encoder": 90_000_000, "decoder": 38_660_000, "other": 0, "as_paper": None},
     "counts": {
-        "encoder": {"gmacs": 52.15, "attention_gmacs": 4.5},
-        "decoder": {"gmacs": 335.55, "attention_gmacs": 0.0},
+        "encoder": {"gmacs": 52.15, "gflops": 104.3, "attention_gmacs": 4.5},
+        "decoder": {"gmacs": 335.55, "gflops": 671.1, "attention_gmacs": 0.0},
     },
     "paper_convention": {"encoder_gmacs": 381.2, "decoder_gmacs": 2684.4, "images": 8},
     "memory": {
@@ -31,7 +31,7 @@ def network(gmacs: float, calls: int | None = 500) -> dict:
         "kind": "generator",
         "image_size": None,
         "parameters": {"total": 676_330_000, "encoder": None, "decoder": None, "other": None, "as_paper": None},
-        "counts": {"network": {"gmacs": gmacs, "attention_gmacs": 1.0}, "calls": calls},
+        "counts": {"network": {"gmacs": gmacs, "gflops": 2 * gmacs, "attention_gmacs": 1.0}, "calls": calls},
         "paper_convention": None,
         "memory": {"training_counted_mb": 8000.0, "training_batch_size": 16},
         "measured": None,

@@ -1,11 +1,13 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from reports.tables.generation_claims import judge
+from reports.tables.claims import judge
+from reports.tables.generation_results import as_result
 
 KID, PRECISION, RECALL = "kid_efficientnet_lite0", "precision_efficientnet_lite0", "recall_efficientnet_lite0"
 STAGES = {
@@ -203,8 +205,9 @@ def test_all_claims_that_hold(write, run):
 
 
 def test_one_seed_resolves_nothing(write, run):
-    one = [write(row, kid=KIDS[row][:1], right=RIGHT[row][:1], seeds=[0]) for row in ("one_stage", "two_stage")]
-    assert judge(*one, KID).outcome == "not resolved"
+    records = [write(row, kid=KIDS[row][:1], right=RIGHT[row][:1], seeds=[0]) for row in ("one_stage", "two_stage")]
+    one = [as_result(record, Path("results")) for record in records]
+    assert judge(*one, KID, by_seed=True).outcome == "not resolved"
     assert line(run()["generation.md"], *OURS, "GPSToken two-stage")[8] == "**60.00**"
 
 

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
+from reports.tables.assembly import finished
 from reports.tables.render_latex import escape, latex
-from reports.tables.table import Cell, Head, Row, Table, finished
+from reports.tables.table import Cell, Head, Row, Table
 
 COMPILER = next(filter(shutil.which, ("pdflatex", "tectonic")), None)
 COLUMNS = [Head("method", "a & b"), Head("psnr", "PSNR", "number", True, "dB")]
