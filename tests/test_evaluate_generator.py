@@ -16,7 +16,7 @@ from gpstoken.metrics.labelled import read_images, read_sets
 from reports.declared import every_table
 from reports.figures.generation import samples_page
 from reports.tables.generation_table import generation_table
-from reports.tables.render_markdown import markdown
+from reports.tables.render import markdown
 
 SIDE, CLASSES = 32, 3
 # Wrong samples of each seed after 100 steps and after 20, of twelve.

@@ -11,9 +11,7 @@ from reports.tables.cost_table import cost_table
 from reports.tables.efficiency_table import efficiency_table
 from reports.tables.generation_table import generation_table
 from reports.tables.kernels_table import kernels_table
-from reports.tables.render_data import as_csv, as_json
-from reports.tables.render_latex import latex
-from reports.tables.render_markdown import markdown
+from reports.tables.render import as_csv, as_json, latex, markdown
 from reports.tables.summary import write_summary
 from reports.tables.table import Table
 from reports.tables.tokenizer_table import tokenizer_table

@@ -7,16 +7,16 @@ import yaml
 
 from reports.declared import every_table
 from reports.tables.assembly import Part, assembled, text_cells
-from reports.tables.claims import Tested, judge_all
+from reports.tables.claims import Tested, as_lines, judge_all, whole
 from reports.tables.columns import heads
-from reports.tables.cost_claims import NOT_TESTABLE, judge_cost, judge_counts
+from reports.tables.cost_table import PAPERS_POSITIONS
 from reports.tables.efficiency_table import read_efficiency
-from reports.tables.generation_results import as_result, read_generators
+from reports.tables.generation_results import Record, as_result, hours, memory, positions, read_generators, stages
 from reports.tables.results import Result
 from reports.tables.rows import HERE, read_table
 from reports.tables.table import DASH, Claim, Row, Table
-from reports.tables.verdicts import as_claims, whole
 
+NOT_TESTABLE = "not testable at this scale"
 VERDICTS = ("holds", "does not hold", "not resolved", NOT_TESTABLE, "not measured")
 SHOWN = ("PSNR", "LPIPS (AlexNet)")  # of four metrics; the others stand in the tests below
 
@@ -56,7 +56,7 @@ class _Material:
                 ours = {row: as_result(record, self.results) for row, record in self.generators.items()}
             else:
                 ours = read_table(declared, self.results)[0]
-            self._judged[name] = judge_all(declared, ours), ours
+            self._judged[name] = judge_all(declared, ours, self.results.name), ours
         return self._judged[name]
 
 
@@ -65,9 +65,9 @@ def _judged(claim: dict[str, Any], material: _Material, scale: str) -> tuple[Row
     if "table" in claim:
         every, ours = material.judged(claim["table"])
         chosen = [test for test in every if any(_matches(test[0], wanted) for wanted in claim["tests"])]
-        tests = as_claims(chosen, ours, scale)
+        tests = as_lines(chosen, scale)
         statistic, figure, verdict = _statistic(claim, tests), _figure(tests), _verdict(chosen)
-        result = ours.get(next((test["to"] for test, verdicts in chosen if verdicts), None))
+        result = ours.get(next((test["to"] for test, lines in chosen if lines), None))
         file, commit = (result.path, result.record["commit"]) if result else (None, None)
     else:
         kind, judge = ("generators", judge_cost) if "cost" in claim else ("efficiency", judge_counts)
@@ -111,11 +111,11 @@ def _figure(tests: list[Claim]) -> str:
 
 
 def _verdict(chosen: Tested) -> str:
-    claimed = [(claim, verdicts) for claim, verdicts in chosen if claim.get("kind") != "measured"]
-    tests = [verdict for _, verdicts in claimed for verdict in verdicts]
-    if not tests and any(verdicts for _, verdicts in chosen):
+    claimed = [lines for claim, lines in chosen if claim.get("kind") != "measured"]
+    tests = [line for lines in claimed for line in lines]
+    if not tests and any(lines for _, lines in chosen):
         return f"{NOT_TESTABLE}: no row of ours has as many tokens"
-    if tests and all(verdict.difference.seeds < 2 for verdict in tests):
+    if tests and all(line.interval is None for line in tests):
         return f"{NOT_TESTABLE}: one seed"
     return whole(claimed)
 
@@ -124,3 +124,67 @@ def _tally(rows: list[Row]) -> str:
     verdicts = [row.cells["verdict"].text.split(":")[0] for row in rows]
     counts = ", ".join(f"**{verdict}** {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts)
     return f"The claims of the paper and of its rebuttal, tested on what was measured here. Of {len(rows)}: {counts}."
+
+
+def judge_cost(declared: dict[str, Any], records: dict[str, Record | None]) -> tuple[str, str, str]:
+    """What is measured, our figure and the verdict of "`to` costs less than `from`".
+
+    One run a row gives no interval; where the speeds of its slowest and fastest iterations are recorded, the verdict is
+    of the range between them. The paper's savings are those of half as many positions: where ours has as many in both
+    rows, they cannot show, whatever was measured.
+    """
+    name, first, second = declared["of"], records.get(declared["from"]), records.get(declared["to"])
+    statistic = f"ratio of {name}, one run a row"
+    costs = [None if record is None else _quantity(name, record) for record in (first, second)]
+    if None in costs:
+        return statistic, "", "not measured"
+    ratio = costs[1] / costs[0]
+    figure = f"{ratio:.2f} times ({costs[1]:.4g} against {costs[0]:.4g} {UNITS[name]})"
+    ends = _range(first, second) if name == "training time" else None
+    if ends is not None:
+        figure += f"; {ends[0]:.2f} to {ends[1]:.2f} between slowest and fastest iterations"
+    counts = [positions(list(stages(record).values())[-1]) for record in (first, second)]
+    if None in counts or counts[1] >= counts[0]:
+        ours = " against ".join("?" if count is None else str(count) for count in reversed(counts))
+        papers = " against ".join(map(str, reversed(PAPERS_POSITIONS.values())))
+        return statistic, figure, f"{NOT_TESTABLE}: {ours} positions, where the paper has {papers}"
+    figure += f"; {counts[1]} positions against {counts[0]}"
+    if ends is None:
+        return statistic, figure, "not resolved: one run, without a spread"
+    return statistic, figure, "holds" if ends[1] < 1 else "does not hold" if ends[0] > 1 else "not resolved"
+
+
+def judge_counts(declared: dict[str, Any], counted: dict[str, Record | None]) -> tuple[str, str, str]:
+    """The same of multiply-adds: there is no chance in them, and no scale. It holds up to the ratio `at_most`.
+
+    Args:
+        declared: rows `from` and `to`, and `at_most`.
+        counted: records of efficiency by row.
+    """
+    statistic = f"ratio of counted multiply-adds of a call at the published size; holds up to {declared['at_most']}"
+    rows = {name: [counted.get(row) for row in declared[name]] for name in ("from", "to")}
+    if None in rows["from"] or None in rows["to"]:
+        return statistic, "", "not measured"
+    first, second = (sum(record["counts"]["network"]["gmacs"] for record in rows[name]) for name in ("from", "to"))
+    ratio = second / first
+    figure = f"{ratio:.2f} times ({second:.1f} against {first:.1f} GMACs), at equal numbers of calls"
+    return statistic, figure, "holds" if ratio <= declared["at_most"] else "does not hold"
+
+
+UNITS = {"training time": "h", "training memory": "MB", "seconds a sample": "s"}
+
+
+def _quantity(name: str, record: Record) -> float | None:
+    if name == "seconds a sample":
+        speed = record.get("cost", {}).get("inference", {}).get("samples_per_second")
+        return 1 / speed if speed else None
+    return {"training time": hours, "training memory": memory}[name](record)
+
+
+def _range(first: Record, second: Record) -> tuple[float, float] | None:
+    """The ratio at best and at worst: its fastest iterations beside the other's slowest, and the other way round."""
+    slow, fast = (
+        [hours(record, f"{which}_iterations_per_second") for record in (first, second)]
+        for which in ("slowest", "fastest")
+    )
+    return None if None in (*slow, *fast) else (fast[1] / slow[0], slow[1] / fast[0])

@@ -6,16 +6,14 @@ from typing import Any
 
 from reports.declared import name_of, papers_row_of
 from reports.tables.assembly import Part, assembled, caption, missing_row, our_row, text_cells
-from reports.tables.claims import judge_all
+from reports.tables.claims import as_lines, finding, judge_all
 from reports.tables.columns import INCEPTION_SCORES, SCORES, heads, rounded, score_cell
-from reports.tables.generation_notes import notes, origin
+from reports.tables.generation_notes import classifier_section, memorisation_section, notes, origin
 from reports.tables.generation_results import as_result, read_generators, samples_per_seed, source
 from reports.tables.generation_scored import scored_rows
-from reports.tables.generation_sections import classifier_section, memorisation_section
 from reports.tables.results import Result, check_scale
 from reports.tables.rows import published
 from reports.tables.table import Cell, Row, Table
-from reports.tables.verdicts import as_claims, finding
 
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
 # Of ours: what the network of the last stage predicts says how images are made.
@@ -44,7 +42,7 @@ def _part(declared: dict[str, Any], results: Path, first: bool, at: str) -> Part
     for result in compared.values():
         if result is not None:
             check_scale(result.path, result.record, results.name)
-    tests = judge_all(declared, compared)
+    tests = judge_all(declared, compared, results.name)
     sections = []
     if records and "classifier" in declared:
         sections += [f"## Can the class of a sample be told{at}?", classifier_section(declared, records)]
@@ -54,7 +52,7 @@ def _part(declared: dict[str, Any], results: Path, first: bool, at: str) -> Part
         caption=caption(records),
         origins=["\n".join([origin(records), "", *(f"- {text}" for text in notes(records))])],
         finding=finding(declared["claimed"], tests, results.name) if "claimed" in declared else "",
-        claims=as_claims(tests, compared, results.name),
+        claims=as_lines(tests, results.name),
         sections=sections,
     )
 

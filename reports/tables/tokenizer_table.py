@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from gpstoken.metrics import Estimate
-from reports.tables.assembly import Part, assembled, caption, missing_row, our_row, text_cells
-from reports.tables.claims import judge_all
+from reports.tables.assembly import Part, assembled, caption, commits, devices, missing_row, our_row, text_cells
+from reports.tables.claims import as_lines, finding, judge_all
 from reports.tables.columns import COLUMNS, cells_of, heads, score_cell
 from reports.tables.results import Result, check_same, check_scale, clusters, read_result
 from reports.tables.rows import published, read_sweeps, read_table, sweep_of
 from reports.tables.table import Cell, Row, Table
-from reports.tables.tokenizer_notes import origins
-from reports.tables.verdicts import as_claims, finding
 
 # Up to so many photographs, a mean stands for those photographs alone.
 FEW_PHOTOGRAPHS = 3
@@ -42,14 +40,14 @@ def _part(declared: dict[str, Any], results: Path, first: bool) -> Part | None:
     if not measured and not first:
         return None
     rows = [_our_row(declared, row, result) for row, result in ours.items() if first or result is not None]
-    tests = judge_all(declared, ours)
+    tests = judge_all(declared, ours, results.name)
     left_out = [f"Left out: {text}." for text in read_sweeps(declared, results)[1]]
     return Part(
         rows=rows + _published_here(declared, results, measured),
         caption=caption([result.record for result in measured]),
         origins=origins(declared, ours, left_out),
         finding=finding(declared["claimed"], tests, results.name) if "claimed" in declared else "",
-        claims=as_claims(tests, ours, results.name),
+        claims=as_lines(tests, results.name),
         notes=[FEW] * any(result.record["data"]["photographs"] <= FEW_PHOTOGRAPHS for result in measured),
     )
 
@@ -168,3 +166,49 @@ def _published_row(declared: dict[str, Any], printed: dict[str, str]) -> Row:
         if printed.get(name):
             cells[name] = Cell(printed[name], float(printed[name]))
     return Row(printed["source"], cells, group=kinds[0] if kinds else "")
+
+
+def origins(declared: dict[str, Any], ours: dict[str, Result | None], left_out: list[str]) -> list[str]:
+    """A paragraph of one scale: data, budget, commit and device, how many codes were used, and what was left out."""
+    measured = {row: result for row, result in ours.items() if result is not None}
+    return ["\n\n".join([_origin(list(measured.values())), *_codes_used(declared, measured), *left_out])]
+
+
+def _origin(results: list[Result]) -> str:
+    """A list of the data where the rows have several."""
+    if not results:
+        return "Ours: not measured. No row of ours has been evaluated yet."
+    records = [result.record for result in results]
+    first, training = records[0], records[0]["training"]
+    seeds = ", ".join(map(str, first["seeds"]))
+    budget = f"seeds {seeds}; {training['steps']} training steps of {training['batch_size']} images."
+    made = f"Commit {commits(records)}. Device {devices(records)}, torch {first['versions']['torch']}."
+    data = list(dict.fromkeys(_data(result) for result in results))
+    if len(data) == 1:
+        size, described = data[0]
+        return f"Scale **{first['scale']}**: {size}; {budget} Data {described}. {made}"
+    lines = [f"Scale **{first['scale']}**: {budget} {made} Data:", "", *(f"- {text}: {size}" for size, text in data)]
+    return "\n".join(lines)
+
+
+def _data(result: Result) -> tuple[str, str]:
+    data = result.record["data"]
+    name = f"{data['class_path']}" + (f" ({data['dataset']})" if "dataset" in data else "")
+    crop = f" crop {data['crop']}," if "crop" in data else ""
+    skipped = f", damaged files skipped: {data['skipped']}" if data.get("skipped") else ""
+    place = f"{name}, split {data['split']}, {result.evaluated['image_size']} px,{crop}"
+    images = f"n = {data['images']} held-out images of {clusters(data)}{skipped}"
+    return images, f"{place} fingerprint {data['fingerprint'][:12]}"
+
+
+def _codes_used(declared: dict[str, Any], measured: dict[str, Result]) -> list[str]:
+    """How many codes of its codebook each seed of a row uses; nothing where no row of the scale has recorded it."""
+    rows = []
+    for row, result in measured.items():
+        if codebook := result.record.get("codebook"):
+            used = ", ".join(map(str, codebook["codes_used"]["per_seed"]))
+            tokens = result.record["data"]["images"] * result.evaluated["num_tokens"]
+            name = declared["ours"].get(row, {"name": row})["name"]  # a value of a sweep has no other
+            rows.append(f"{name} {used} of {codebook['codebook_size']:,} (in {tokens:,} tokens)")
+    text = f"Codes that each seed uses on the test images, of all in its codebook: {'; '.join(rows)}. Few: a collapse."
+    return [text] * bool(rows)

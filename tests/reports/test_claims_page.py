@@ -8,7 +8,7 @@ import yaml
 
 from reports.declared import every_table
 from reports.tables.claims import judge_all
-from reports.tables.cost_claims import judge_cost
+from reports.tables.claims_table import judge_cost
 from reports.tables.rows import HERE, read_published
 
 

@@ -143,7 +143,7 @@ def test_inception_distances_of_ours(study, tmp_path, pages, cells):
     ("name", "label", "message"),
     [
         ("rec_fid", "rFD-EffLite0", "score 'rec_fid' is labelled 'rFD-EffLite0', which is no Inception distance"),
-        ("fd_vgg11", "FD-VGG11", r"score 'fd_vgg11' has no column in reports/tables/columns\.py"),
+        ("fd_vgg11", "FD-VGG11", r"score 'fd_vgg11' has no column in reports/tables/columns\.yaml"),
     ],
 )
 def test_distance_under_a_name_that_is_not_its_own_is_refused(study, name, label, message, pages):

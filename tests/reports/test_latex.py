@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from reports.tables.assembly import finished
-from reports.tables.render_latex import escape, latex
+from reports.tables.render import escape, latex
 from reports.tables.table import Cell, Head, Row, Table
 
 COMPILER = next(filter(shutil.which, ("pdflatex", "tectonic")), None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reports.tables import __main__ as tables
-from reports.tables.render_markdown import pipe_table
+from reports.tables.render import pipe_table
 
 LEVEL = {"psnr": 20.0, "ssim": 0.5, "lpips_alexnet": 0.25, "lpips_vgg16": 0.5}
 VALUES = {name: np.full((2, 4), value) for name, value in LEVEL.items()}
