@@ -24,15 +24,15 @@ STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "pre
 
 
 class ImageDataModule(SampleLoaders):
-    """A data set: a subclass says which pictures a split has, and all else is here.
+    """A data set. A subclass says which pictures a split has; everything else is done here.
 
     Args:
         image_size: side of the images in pixels.
         batch_size: images in a batch (per device). Training drops the last, incomplete batch of an epoch.
-        num_workers: processes that prepare samples; they never change what the samples are.
-        seed: of the order and the views of training samples, >= 0.
-        epoch_length: training samples an epoch; None: `views_per_photo` for each photo. Training views are random, so
-            that an epoch is a convention; a sample's index is its number within the epoch.
+        num_workers: processes that prepare samples; their number never changes the samples.
+        seed: determines the order and the views of the training samples, >= 0.
+        epoch_length: training samples per epoch; None: `views_per_photo` for each photo. Training views are random, so
+            the length of an epoch is a convention; a sample's index is its number within the epoch.
         crop: how the centre square is cut: "adm" is the pinned protocol, "release" that of the paper's released code.
         on_error: an unreadable picture is an error that names it ("stop"), or is reported once and left out ("skip");
             in training the next readable one takes its place.
@@ -43,10 +43,10 @@ class ImageDataModule(SampleLoaders):
         licence: terms of the pictures.
         citation: whom to cite.
         evaluation_group: images that a tokenizer is evaluated on together, whatever `batch_size` is.
-        obtain: how to get the data, one sentence; {root} stands for the folder asked for.
+        obtain: a sentence that says how to get the data; {root} stands for the requested folder.
 
     Raises:
-        ValueError: for a size below 1, a negative number, or a word that is none of the choices.
+        ValueError: for a size below 1, a negative number, or a word that is not among the choices.
     """
 
     licence: ClassVar[str]
@@ -92,7 +92,7 @@ class ImageDataModule(SampleLoaders):
 
     @abstractmethod
     def photos(self, split: str) -> Photos:
-        """The pictures of a split; none where it has none.
+        """The pictures of a split, possibly none.
 
         Args:
             split: "train", "val" or "test".
@@ -102,7 +102,7 @@ class ImageDataModule(SampleLoaders):
         """
 
     def missing(self, found: str) -> ValueError:
-        """The error for data that is not where `self.root` says, for `photos` to raise.
+        """The error that `photos` raises where the data is not at `self.root`.
 
         Args:
             found: what is there instead, such as "nothing" or "a folder without val/".
@@ -123,7 +123,7 @@ class ImageDataModule(SampleLoaders):
             self.dataset(split)
 
     def dataset(self, split: str) -> TrainingSamples | EvaluationSamples:
-        """The samples of a split, loaded once; those of "val" and "test" are prepared where they are not yet.
+        """The samples of a split, loaded once; "val" and "test" are prepared first if they have not been.
 
         Args:
             split: "train", "val" or "test".
@@ -158,19 +158,19 @@ class ImageDataModule(SampleLoaders):
         """Sources of the pictures of "val" or "test" that could not be read and were left out (`on_error="skip"`).
 
         Raises:
-            ValueError: for "train", which is read only as it goes.
+            ValueError: for "train", whose pictures are read only while training runs.
         """
         return self._prepared(split).skipped
 
     def evaluation_groups(self, split: str, done: Collection[int] = ()) -> list[int]:
-        """Numbers of the groups of `evaluation_group` images in which an image is not done yet.
+        """Numbers of the groups of `evaluation_group` images that still hold an image to evaluate.
 
         Args:
             split: "val" or "test".
-            done: indices of images that an evaluation which was killed has done.
+            done: indices of the images that an interrupted evaluation has finished.
 
         Raises:
-            ValueError: if `done` is of another set.
+            ValueError: if `done` belongs to another set.
         """
         total = len(self._prepared(split))
         left = set(range(total)) - set(done)
@@ -181,15 +181,15 @@ class ImageDataModule(SampleLoaders):
     def evaluation_loader(self, split: str, done: Collection[int] = ()) -> DataLoader:
         """The views of a split in groups that never change (`GroupSampler`), each on one of the trainer's devices.
 
-        A device for which no group is left gets one of another device: Lightning has all devices wait for each other,
-        and one without a batch would not. Its images are not to be recorded; see `is_company`.
+        A device for which no group is left gets a group of another device, because Lightning makes all devices wait
+        for each other and a device without a batch would not. Such a group must not be recorded; see `is_company`.
 
         Args:
             split: "val" or "test".
             done: see `evaluation_groups`; a group is left out when all its images are done.
 
         Raises:
-            ValueError: if `done` is of another set.
+            ValueError: if `done` belongs to another set.
         """
         samples, groups = self.dataset(split), self.evaluation_groups(split, done)
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -198,11 +198,11 @@ class ImageDataModule(SampleLoaders):
         return DataLoader(samples, batch_sampler=sampler, **self._loading() | {"batch_size": 1})
 
     def is_company(self, split: str, done: Collection[int] = ()) -> bool:
-        """Whether the group that this device gets of `evaluation_loader` is that of another device."""
+        """Whether `evaluation_loader` gives this device a group that belongs to another device."""
         return self.trainer is not None and self.trainer.global_rank >= len(self.evaluation_groups(split, done))
 
     def val_dataloader(self) -> DataLoader | list:
-        """The views of "val" in order; an empty list, which Lightning takes for no validation, where there are none."""
+        """The views of "val" in order; where there are none, an empty list, and Lightning skips validation."""
         samples = self.dataset("val")
         return self.in_order(samples, "images of val") if len(samples) else []
 

@@ -1,4 +1,4 @@
-"""What a token cache says of itself in its cache.json, checked in every value that is used."""
+"""Reads the description of a token cache, cache.json, and checks every value that is used."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,7 @@ def read_record(root: Path) -> dict[str, Any]:
         root: folder written by `gpstoken cache`.
 
     Raises:
-        ValueError: if there is none, it is of another format, or one of its values cannot be.
+        ValueError: if the file is missing, has another format, or holds an impossible value.
     """
     path = root / "cache.json"
     make = f"run `gpstoken cache --tokenizer RUN/last.ckpt --data DATA.yaml --views 1 -o {root}`"

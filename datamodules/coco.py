@@ -9,14 +9,15 @@ from gpstoken.limits import at_least, limits, optional, text
 
 
 class COCO(ImageDataModule):
-    """COCO 2017. Test: images of val2017 by chance; train: train2017 less at most 2,000, which are val.
+    """COCO 2017. Test: random images of val2017; val: at most 2,000 images of train2017; train: the rest of train2017.
 
-    Every label is 0: an image shows objects of several classes, so that none is its own. Annotations are not read.
+    Every label is 0, because an image shows objects of several classes. Annotations are not read.
 
     Args:
         root: holds `val2017/*.jpg`, and `train2017/*.jpg` to train.
-        subset: size of the test set; all of val2017 where it has no more.
-        list_file: text file of the test set, one `val2017/NAME.jpg` a line: obeyed where it exists, else written.
+        subset: size of the test set; all of val2017 where it has no more images.
+        list_file: text file that lists the test set, one `val2017/NAME.jpg` per line. It is obeyed if it exists and
+            written if it does not.
         **options: those of ImageDataModule.
     """
 

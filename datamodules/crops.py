@@ -1,7 +1,7 @@
 """Squares out of photographs. Pictures are uint8[H, W, 3] arrays.
 
-The pinned protocol of every number is `adm_centre_crop`; `release_centre_crop` is there to compare with numbers of the
-paper's released code.
+Every number is measured with `adm_centre_crop`, the pinned protocol; `release_centre_crop` serves to compare with
+numbers of the paper's released code.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ THINNEST = 16
 
 
 def adm_centre_crop(picture: np.ndarray, size: int) -> np.ndarray:
-    """The crop that ADM made customary: halve while twice too large, bicubic to the shortest side, cut the centre.
+    """The customary crop of ADM: halve while twice too large, resize the shortest side bicubically, cut the centre.
 
     This is the pinned protocol. Source: Dhariwal & Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis",
-    released data loader. Of a picture more than 16 times as long as wide, which would be enlarged to any size, only
-    the central 16 widths are looked at.
+    released data loader. Of a picture more than 16 times as long as it is wide only the central 16 widths are used,
+    because resizing its shortest side could make it arbitrarily large.
 
     Args:
         picture: uint8[H, W, 3].
@@ -38,10 +38,10 @@ def adm_centre_crop(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def release_centre_crop(picture: np.ndarray, size: int) -> np.ndarray:
-    """The crop of the paper's released code: bilinear of OpenCV to the shortest side, cut the centre.
+    """The crop of the paper's released code: resize the shortest side with OpenCV's bilinear filter, cut the centre.
 
-    Bilinear without antialiasing: large photographs alias. Source: the rules of albumentations' SmallestMaxSize and
-    CenterCrop. Very long pictures are treated as in `adm_centre_crop`.
+    The filter has no antialiasing, so large photographs alias. Source: the rules of albumentations' SmallestMaxSize
+    and CenterCrop. Very long pictures are treated as in `adm_centre_crop`.
 
     Args:
         picture: uint8[H, W, 3].
@@ -76,7 +76,7 @@ def random_square(picture: np.ndarray, size: int, generator: np.random.Generator
     Args:
         picture: uint8[H, W, 3].
         size: side of the result in pixels.
-        generator: the only source of chance.
+        generator: the only source of randomness.
 
     Returns:
         uint8[size, size, 3]; a picture whose shortest side is below `size` is enlarged.
@@ -99,8 +99,8 @@ def mirrored_centre(
     Args:
         picture: uint8[H, W, 3].
         size: side of the result in pixels.
-        generator: the only source of chance.
-        crop: what cuts the square.
+        generator: the only source of randomness.
+        crop: the function that cuts the square.
 
     Returns:
         uint8[size, size, 3].
@@ -115,12 +115,12 @@ def centre_and_tiles(picture: np.ndarray, size: int, crop: Crop = adm_centre_cro
     Args:
         picture: uint8[H, W, 3].
         size: side of the views in pixels.
-        crop: what cuts the centre square.
+        crop: the function that cuts the centre square.
 
     Returns:
         uint8[size, size, 3] each: the centre square, then the tiles, row by row and without overlap, of the picture
-        reduced to a shortest side of 2 * size and centre-cropped to a multiple of size. A picture smaller than that has
-        its centre square alone.
+        reduced to a shortest side of 2 * size and centre-cropped to a multiple of size. A smaller picture has only its
+        centre square.
     """
     views = [crop(picture, size)]
     height, width = picture.shape[:2]

@@ -12,17 +12,17 @@ from gpstoken.limits import at_least, limits, one_of, optional, text
 
 
 class Embedded(ImageDataModule):
-    """The photographs of one domain, in memory as uint8.
+    """The photographs of one domain, kept in memory as uint8.
 
-    Training views are random squares of any scale (`random_square`), 64 an epoch for each photo.
+    Training views are random squares of any scale (`random_square`), 64 per epoch for each photo.
 
     Args:
         root: folder written by `python -m datamodules.prepare -o ROOT`.
-        domain: which photographs; overhead is satellite and aerial together. Labels are the person for faces, the
-            ImageNet class for labelled (test only), else the number of the domain.
+        domain: which photographs to use; overhead is satellite and aerial together. The label of a face is the person,
+            that of a labelled photo (test only) its ImageNet class, and any other label is the number of the domain.
         working_size: photos are kept at this shortest side at most, in pixels; None: 4 * image_size.
-        views: what evaluation sees of each photo: its centre square, the same content at every image_size, or that
-            and its tiles (`centre_and_tiles`), so that samples cluster by `sources(split)`: by photo, faces by person.
+        views: what evaluation sees of each photo: its centre square, whose content is the same at every image_size, or
+            the square and tiles (`centre_and_tiles`). Samples cluster by `sources(split)`: by photo, faces by person.
         **options: those of ImageDataModule.
     """
 

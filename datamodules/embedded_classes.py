@@ -1,4 +1,4 @@
-"""The class-conditional default: embedded photographs of five kinds, and which of them an image is of."""
+"""The default data of class-conditional generators: embedded photographs of five kinds, with the kind as the class."""
 
 import csv
 import math
@@ -15,17 +15,17 @@ CLASSES = tuple(DOMAINS)
 class EmbeddedClasses(Embedded):
     """The photographs of five domains with the domain as the label: its place in `CLASSES`.
 
-    Training is balanced: sample i is of class i % 5 at every epoch length, and within a class each photo comes as often
-    as any other, give or take one. For that the list of an epoch names photos again and again (they are in memory
-    once), the only satellite scene as often as all faces together. Evaluation sees each view once, class after class,
-    of the classes that have photos in the split.
+    Training is balanced: sample i belongs to class i % 5 whatever the length of an epoch, and within a class all photos
+    occur equally often, give or take one. To this end the list of an epoch names photos repeatedly (each is in memory
+    once): the only satellite scene occurs as often as all faces together. Evaluation sees each view once, class by
+    class, for the classes that have photos in the split.
 
     Args:
         root: folder written by `python -m datamodules.prepare -o ROOT`.
-        **options: those of Embedded but `domain`.
+        **options: those of Embedded except `domain`.
     """
 
-    views_per_photo = 1  # an epoch is the balanced list once
+    views_per_photo = 1  # an epoch goes through the balanced list once
     class_names: ClassVar[tuple[str, ...]] = CLASSES
 
     @limits(root=text())

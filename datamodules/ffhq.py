@@ -8,17 +8,18 @@ from datamodules.base import ImageDataModule, Photos
 from datamodules.subsets import class_folders, contents, draw, files, hold_out, picture_names
 from gpstoken.limits import at_least, limits, optional, text
 
-FOLDERS = ("images1024x1024", "thumbnails128x128", ".")  # the first that has faces counts
+FOLDERS = ("images1024x1024", "thumbnails128x128", ".")  # the first that holds faces is used
 
 
 class FFHQ(ImageDataModule):
-    """FFHQ. Test: images by chance; train: all others less at most 2,000, which are val. Every label is 0.
+    """FFHQ. Test: random images; val: at most 2,000 of the others; train: the rest. Every label is 0.
 
     Args:
         root: holds `images1024x1024/` or `thumbnails128x128/`, or is itself a folder of NNNNN.png (of 256 px, say); the
-            faces lie in it, or in folders 00000 to 69000 below it. Smaller faces than `image_size` are enlarged.
-        subset: size of the test set; all faces where there are no more, which leaves none to train on.
-        list_file: text file of the test set, one path below `root` a line: obeyed where it exists, else written.
+            faces lie in it, or in folders 00000 to 69000 below it. Faces smaller than `image_size` are enlarged.
+        subset: size of the test set; where there are no more faces, it takes all and leaves none to train on.
+        list_file: text file that lists the test set, one path below `root` per line. It is obeyed if it exists and
+            written if it does not.
         **options: those of ImageDataModule.
     """
 

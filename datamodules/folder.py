@@ -1,4 +1,4 @@
-"""A user's own photographs: any folder, or a text file with one path a line."""
+"""A user's own photographs: any folder, or a text file with one path per line."""
 
 import codecs
 import sys
@@ -19,15 +19,15 @@ SPLIT_OF = {"train": "train", "training": "train", "val": "val", "valid": "val",
 
 
 class Folder(ImageDataModule):
-    """Photographs of a folder and all folders below it, or of a list, read when wanted.
+    """The photographs of a folder and all folders below it, or of a list, read when needed.
 
     Links to folders are followed; hidden files and folders are left out, and so is what gpstoken itself wrote there:
-    runs, prepared sets, generated images. Where the folder has any of the folders train, val (validation) and test, in
-    small or large letters, these are the splits; else photos are split 80/10/10. The label is the number of the folder
-    that a photo lies in, in the order of their names. Training views are the centre square, mirrored or not.
+    runs, prepared sets, generated images. If the folder has subfolders train, val (validation) or test, in upper or
+    lower case, these are the splits; otherwise the photos are split 80/10/10. The label of a photo is the rank of its
+    folder among the sorted names of all folders. Training views are the centre square, mirrored or not.
 
     Args:
-        root: the folder; or a text file of paths, one a line, relative to it or absolute.
+        root: the folder; or a text file with one path per line, relative to that file or absolute.
         **options: those of ImageDataModule.
     """
 
@@ -61,7 +61,7 @@ class Folder(ImageDataModule):
         return files(base, [names[i] for i in chosen], [number[classes[i]] for i in chosen])
 
     def _pictures(self) -> list[str]:
-        """Paths relative to the root, or as the list has them; found once."""
+        """Paths relative to the root, or as the list gives them; searched for once."""
         if self._names is None:
             found = Found(_listed(self.root)) if self.root.is_file() else self._search()
             if not found.names:
@@ -73,7 +73,7 @@ class Folder(ImageDataModule):
         return self._names
 
     def _search(self) -> Found:
-        """The pictures of a folder. Folders of splits are searched one by one: two of them may be one folder."""
+        """The pictures of a folder. Folders of splits are searched one by one: two may be links to one folder."""
         if not self.root.is_dir():
             return Found()
         splits = self._split_folders()
@@ -90,10 +90,10 @@ class Folder(ImageDataModule):
         return whole
 
     def _split_folders(self) -> dict[str, str]:
-        """The split of each folder that is one.
+        """The split that each subfolder named after one stands for.
 
         Raises:
-            ValueError: if two folders are of one split.
+            ValueError: if two subfolders stand for the same split.
         """
         if not self.root.is_dir():
             return {}

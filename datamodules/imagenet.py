@@ -13,11 +13,11 @@ from gpstoken.limits import limits, text
 class ImageNet(ImageDataModule):
     """ImageNet-1k. Train: its training images; test: the official validation images; labels: ranks of WordNet ids.
 
-    Val is 2,000 of the test images, to watch training by alone: nothing is selected on it, and what is tested is the
-    last average of the weights.
+    Val is 2,000 of the test images and only monitors training: nothing is selected on it, and the weights that are
+    tested are the last average.
 
     Args:
-        root: holds `train/nXXXXXXXX/*.JPEG`, which is not needed to test, and `val/nXXXXXXXX/*.JPEG` or a flat
+        root: holds `train/nXXXXXXXX/*.JPEG`, which testing does not need, and `val/nXXXXXXXX/*.JPEG` or a flat
             `val/ILSVRC2012_val_00000001.JPEG` ... with `ILSVRC2012_devkit_t12/`. Or tar shards with labels in `.cls`
             (see `datamodules.shards`): `train/*.tar` and `val/*.tar`, or `imagenet-{train,val}-000000.tar` ...
         **options: those of ImageDataModule.

@@ -13,10 +13,10 @@ TRUTH = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
 
 
 def imagenet_files(root: Path, side: str) -> Photos:
-    """The pictures in `root/side`, labelled by the rank of their WordNet id among all classes; none if none is there.
+    """The pictures in `root/side`, possibly none, labelled by the rank of their WordNet id among all classes.
 
-    All classes are those of the development kit where the validation folder is flat, else those that train and val have
-    folders for: with all of them both rank as torchvision does.
+    The classes are those of the development kit where the validation folder is flat, and otherwise those that have a
+    folder in train or val. If no class is missing, both give torchvision's ranks.
 
     Args:
         root: folder that holds train and val.
@@ -54,7 +54,7 @@ def read_devkit(root: Path) -> tuple[list[str], list[str]]:
         root: folder that holds ILSVRC2012_devkit_t12.
 
     Returns:
-        Sorted WordNet ids of all classes, and that of each validation image in the order of their numbers.
+        The sorted WordNet ids of all classes, and the id of each validation image in the order of their numbers.
 
     Raises:
         ValueError: if a file is missing, or the two do not belong together.
@@ -66,7 +66,7 @@ def read_devkit(root: Path) -> tuple[list[str], list[str]]:
             )
     try:
         synsets = loadmat(root / META, squeeze_me=True)["synsets"]
-        # Synsets with children are the inner nodes of the hierarchy, and no classes.
+        # Synsets with children are the inner nodes of the hierarchy, not classes.
         rows = zip(synsets["ILSVRC2012_ID"], synsets["WNID"], synsets["num_children"], strict=True)
         wnids = {int(number): str(wnid) for number, wnid, children in rows if children == 0}
         truth = [wnids[int(line)] for line in (root / TRUTH).read_text(encoding="ascii").split()]

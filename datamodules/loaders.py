@@ -12,12 +12,12 @@ from datamodules.sampling import EpochSampler, ResumableLoader
 
 
 class SampleLoaders(LightningDataModule, ABC):
-    """What data modules share whose `dataset(split)` gives samples; they set the attributes.
+    """The loaders of data modules whose `dataset(split)` gives samples; the modules set the attributes.
 
     Attributes:
         batch_size: samples in a batch (per device). Training drops the last, incomplete batch of an epoch.
         num_workers: processes that prepare samples.
-        seed: of the order of training samples.
+        seed: determines the order of the training samples.
     """
 
     batch_size: int
@@ -39,11 +39,11 @@ class SampleLoaders(LightningDataModule, ABC):
         """All samples in order, each on exactly one of the trainer's devices.
 
         Args:
-            samples: of a split, or some of them.
-            called: what they are, in words of an error: "images of test".
+            samples: the samples of a split, or some of them.
+            called: what an error message calls them, such as "images of test".
 
         Raises:
-            ValueError: if there are fewer than devices: one without a batch would keep the others waiting for ever.
+            ValueError: if there are fewer samples than devices: a device without a batch would keep the others waiting.
         """
         count, sampler = len(samples), None
         if self.trainer and self.trainer.world_size > 1 and count:
@@ -54,8 +54,8 @@ class SampleLoaders(LightningDataModule, ABC):
         return DataLoader(samples, sampler=sampler, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
-        # A generator of its own: DataLoader would draw its workers' seeds from the global one, and so would change the
-        # model's random numbers with the number of epochs begun.
+        # The loader gets its own generator: from the global one DataLoader would draw its workers' seeds, and the
+        # model's random numbers would depend on how many epochs have begun.
         own = torch.Generator().manual_seed(self.seed)
         pinned = torch.cuda.is_available()
         return {"batch_size": self.batch_size, "num_workers": self.num_workers, "pin_memory": pinned, "generator": own}

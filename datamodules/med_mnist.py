@@ -10,13 +10,13 @@ from gpstoken.limits import flag, limits, one_of, text
 
 
 class MedMNIST(ImageDataModule):
-    """A 2-D set of MedMNIST with its official splits, in memory as uint8; grey becomes three equal channels.
+    """A 2-D set of MedMNIST with its official splits, kept in memory as uint8; grey becomes three equal channels.
 
     Args:
         root: holds `<name>_<size>.npz`, or `<name>.npz` of 28 pixels.
-        name: of the set, as MedMNIST writes it. Labels are 0 where a picture may have several (chestmnist).
-        size: of the pictures in pixels: 28, 64, 128 or 224.
-        download: fetch a file that is absent, by the package `medmnist`, which checks its MD5.
+        name: name of the set, as MedMNIST writes it. Labels are 0 where a picture may have several (chestmnist).
+        size: side of the pictures in pixels: 28, 64, 128 or 224.
+        download: whether to fetch an absent file with the package `medmnist`, which checks its MD5.
         **options: those of ImageDataModule.
     """
 

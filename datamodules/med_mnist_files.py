@@ -15,11 +15,11 @@ def read_split(path: Path, split: str, size: int) -> tuple[list[np.ndarray], lis
     Args:
         path: npz with `<split>_images`, uint8[N, size, size] or [N, size, size, 3], and `<split>_labels`, [N, K].
         split: "train", "val" or "test".
-        size: of the pictures in pixels.
+        size: side of the pictures in pixels.
 
     Returns:
-        uint8[size, size, 3] each (grey ones are views that repeat one channel), and the class of each; 0 for K > 1,
-        where a picture may have several.
+        uint8[size, size, 3] each (grey pictures are views that repeat one channel), and the class of each; 0 for K > 1,
+        where a picture may have several classes.
 
     Raises:
         ValueError: if the file cannot be read or holds anything else.
@@ -47,12 +47,12 @@ def read_split(path: Path, split: str, size: int) -> tuple[list[np.ndarray], lis
 
 
 def download(name: str, size: int, path: Path) -> None:
-    """Fetches a file by the package `medmnist`, which checks its MD5.
+    """Fetches a file with the package `medmnist`, which checks its MD5.
 
     Args:
-        name: of the set.
+        name: name of the set.
         size: 28, 64, 128 or 224.
-        path: where to keep it; nothing is kept there of a download that was cut short.
+        path: where to keep the file; an interrupted download leaves nothing there.
 
     Raises:
         ValueError: if the package or the set is missing, or the download fails.
@@ -68,6 +68,6 @@ def download(name: str, size: int, path: Path) -> None:
         try:
             kind = getattr(medmnist, medmnist.INFO[name]["python_class"])
             kind(split="val", root=str(partial), size=size, download=True)
-        except Exception as error:  # AssertionError for a size it has not, RuntimeError for all else
+        except Exception as error:  # AssertionError for a size that the set lacks, else RuntimeError
             raise ValueError(f"MedMNIST: {name} of {size} pixels cannot be fetched: {error}") from error
         os.replace(partial / path.name, path)

@@ -44,7 +44,7 @@ def assign_splits(photographs: list[Photograph]) -> list[str]:
 
 
 def write_index(photographs: list[Photograph], splits: list[str]) -> str:
-    """The text of index.csv: one line a photograph, the columns of COLUMNS."""
+    """The text of index.csv: one line per photograph, with the columns of COLUMNS."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -62,14 +62,14 @@ def is_prepared(folder: Path) -> bool:
 
 
 def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Writes files into a new folder beside `folder`, then puts it in its place, so that no one sees half of it.
+    """Writes files into a new folder beside `folder`, then moves it into place, so that nobody sees it half written.
 
     Args:
-        folder: what to make, or to replace where an earlier run made it.
-        files: content by path relative to it.
+        folder: the folder to make, or to replace if an earlier run made it.
+        files: content by path relative to the folder.
 
     Raises:
-        ValueError: if `folder` holds files that are not of this command.
+        ValueError: if `folder` holds files that this command did not write.
     """
     remove_abandoned(folder)
     with replacing_folder(folder, is_prepared) as part, tqdm(files.items(), desc=folder.name, unit="file") as progress:
@@ -88,7 +88,7 @@ def prepare(output: Path, networks: Path, cache: Path) -> None:
         cache: folder of the fetched packages.
 
     Raises:
-        ValueError: if an archive is not what was pinned, or a folder is in use for something else.
+        ValueError: if an archive is not the pinned one, or a folder is in use for something else.
         RuntimeError: if pip cannot fetch an archive.
         OSError: if a folder cannot be written.
     """
@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command.
 
     Args:
-        arguments: those of the command line where None.
+        arguments: arguments of the command; None: those of the command line.
 
     Returns:
         Exit code: 0, or 2 after one line that says what is wrong.

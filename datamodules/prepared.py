@@ -26,7 +26,7 @@ from datamodules.samples import Photos
 from gpstoken.files.locks import temporary_folder
 from gpstoken.files.plain_text import read_json
 
-RULES = 1  # to be raised with any change of reading or cropping that changes pixels
+RULES = 1  # raise it with every change to reading or cropping that changes pixels
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Prepared:
     """A prepared evaluation set.
 
     Attributes:
-        folder: where the PNG files lie; they are numbered as the other attributes.
+        folder: folder of the PNG files, which are numbered in the order of the other attributes.
         sources: name of the photograph behind each picture.
         labels: class number of each picture.
         fingerprint: hexadecimal sha256 over the shape and pixels of all pictures in order.
-        skipped: sources of the pictures that could not be read, and so are not in the set.
+        skipped: sources of the pictures that could not be read and are therefore not in the set.
     """
 
     folder: Path
@@ -67,7 +67,7 @@ class EvaluationSamples(Dataset):
     """A prepared evaluation set as samples of the batch contract, in order.
 
     Args:
-        prepared: the squares.
+        prepared: the set.
     """
 
     def __init__(self, prepared: Prepared) -> None:
@@ -89,21 +89,21 @@ def file_name(i: int) -> str:
 
 
 def prepare(photos: Photos, root: Path, name: str, crop: str, size: int, skip: bool = False) -> Prepared:
-    """The prepared set of some photographs: found where it was made before, else made now.
+    """The prepared set of some photographs: opened if it was made before, otherwise made now.
 
-    Several processes may do so at once, and each may be killed at any time: a set is made in a temporary folder, which
-    takes its name when it is whole; one that a kill has left goes with the next set.
+    Several processes may do this at once, and each may be killed at any time: a set is made in a temporary folder,
+    which gets its name when the set is whole. A folder that a kill has left is removed when the next set is made.
 
     Args:
-        photos: what to prepare, at least one picture.
-        root: folder of prepared sets; the set is `root/<name>-<crop><size>-<key>`, with a key of all it depends on.
+        photos: the photographs to prepare, at least one.
+        root: folder of prepared sets; the set is `root/<name>-<crop><size>-<key>`, the key a hash of all it depends on.
         name: data set and split, such as "ImageNet-test".
         crop: name in CROPS.
         size: side of the squares in pixels.
-        skip: an unreadable picture is reported and left out. False: it is an error.
+        skip: whether an unreadable picture is reported and left out; otherwise it is an error.
 
     Raises:
-        ValueError: if a picture cannot be read (with `skip`: none can), or the set was damaged after it was made.
+        ValueError: if a picture (with `skip`: every picture) cannot be read, or the set was damaged after it was made.
     """
     folder = root / f"{name}-{crop}{size}-{_key(photos, name, crop, size)}"
     if not folder.is_dir():
@@ -130,7 +130,7 @@ def _write(photos: Photos, folder: Path, name: str, crop: str, size: int, skip: 
 
     with temporary_folder(folder.parent, ".part-") as part:
         _fill(part, photos, name, square, {"crop": crop, "size": size})
-        part.chmod(0o755)  # it is made private, and others may share the data
+        part.chmod(0o755)  # a temporary folder is private, but others may share the data
         try:
             part.rename(folder)
         except OSError:
@@ -151,7 +151,7 @@ def _fill(
         ThreadPoolExecutor(cores) as pool,
         tqdm(total=len(photos), desc=f"prepare {name.replace('-', ' ')}", unit="image") as progress,
     ):
-        # A few pictures for each core are under way, not all of them in memory.
+        # Only a few pictures per core are processed at a time, so that memory never holds them all.
         numbers, running = iter(range(len(photos))), deque()
         while True:
             running.extend((i, pool.submit(square, i)) for i in islice(numbers, 4 * cores - len(running)))
@@ -214,7 +214,7 @@ def _identity(picture: Any) -> bytes:
     if isinstance(picture, np.ndarray):
         return repr(picture.shape).encode() + hashlib.sha256(np.ascontiguousarray(picture)).digest()
     try:
-        status = os.stat(getattr(picture, "path", picture))  # of a member: the file it lies in
+        status = os.stat(getattr(picture, "path", picture))  # of a member of a shard: that of the shard
     except OSError:
         return f"{picture} is absent".encode(errors="surrogateescape")
     return repr((str(picture), status.st_size, status.st_mtime_ns)).encode()

@@ -1,4 +1,4 @@
-"""Pictures as samples of the batch contract: the random views to train on (those to evaluate on: `prepared`)."""
+"""Pictures as samples of the batch contract: random views for training (`prepared` has the views for evaluation)."""
 
 import itertools
 import sys
@@ -23,10 +23,10 @@ class Photos:
     Attributes:
         sources: name of the photograph behind each picture; several views of one photo share it.
         labels: class number of each picture.
-        pictures: uint8[H, W, 3] arrays, paths or members of other files; the latter two are read when wanted.
+        pictures: uint8[H, W, 3] arrays, paths or members of other files; the latter two are read when needed.
 
     Raises:
-        ValueError: if they are not equally many.
+        ValueError: if the three have different lengths.
     """
 
     sources: Sequence[str]
@@ -57,13 +57,13 @@ class TrainingSamples(Dataset):
     """Random views: a sample is a pure function of (seed, epoch, index), and shows photo index % len(photos).
 
     Args:
-        photos: what to look at.
+        photos: the photographs to show.
         image_size: side of the views in pixels.
-        seed: of crop, scale and mirroring.
-        length: samples an epoch.
+        seed: determines crop, scale and mirroring.
+        length: samples per epoch.
         view: (picture, image_size, generator) to uint8[image_size, image_size, 3].
-        skip: an unreadable picture is reported once (by each process) and the next readable one takes its place.
-            False: it is a ValueError.
+        skip: whether an unreadable picture is reported once (by each process) and replaced by the next readable one;
+            otherwise it is a ValueError.
     """
 
     def __init__(self, photos: Photos, image_size: int, seed: int, length: int, view: View, skip: bool = False) -> None:
@@ -77,11 +77,11 @@ class TrainingSamples(Dataset):
         self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
-        """Samples an epoch."""
+        """Samples per epoch."""
         return self.length
 
     def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
-        """One sample of the batch contract; a plain index (Lightning's overfit_batches asks so) means epoch 0."""
+        """One sample of the batch contract; a plain index, as from Lightning's overfit_batches, means epoch 0."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         generator = np.random.default_rng((self.seed, epoch, index))
         i, picture = self._read(index % len(self.photos))

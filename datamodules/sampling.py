@@ -8,18 +8,18 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 
 class EpochSampler(DistributedSampler):
-    """A permutation that is a pure function of (seed, epoch), from any batch of the epoch on.
+    """A permutation that is a pure function of (seed, epoch) and can start at any batch of the epoch.
 
-    It yields (epoch, index), so that a sample knows its epoch in every worker process. Being a DistributedSampler, it
-    is left in place by Lightning on several devices, each of which takes every num_replicas-th sample.
+    It yields (epoch, index), so that a sample knows its epoch in every worker process. Because it is a
+    DistributedSampler, Lightning leaves it in place on several devices; each takes every num_replicas-th sample.
 
     Args:
         dataset: only its length is used.
         batch_size: samples in a batch.
-        seed: of the permutations, >= 0.
+        seed: determines the permutations, >= 0.
         num_replicas: number of devices.
-        rank: the one this sampler is for.
-        batches_done: tells how many batches of the epoch the trainer has finished.
+        rank: number of the device that this sampler serves.
+        batches_done: returns how many batches of the epoch the trainer has finished.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class EpochSampler(DistributedSampler):
             yield self.epoch, int(index)
 
     def state_dict(self) -> dict[str, int]:
-        """Where the trainer stands, and what the order depends on."""
+        """The trainer's position in the epoch, and everything that the order depends on."""
         return {"epoch": self.epoch, "batches_done": self.batches_done(), **self._identity()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the epoch of the state go on after its last finished batch; other epochs are whole.
+        """Continues the saved epoch after its last finished batch; other epochs are complete.
 
         Args:
-            state: of `state_dict`.
+            state: what `state_dict` returned.
 
         Raises:
             ValueError: if the state belongs to another order of samples.
@@ -70,15 +70,15 @@ class EpochSampler(DistributedSampler):
 
 
 class GroupSampler(Sampler[list[int]]):
-    """Batches that stay the same whoever takes them, and however many are done already.
+    """Batches that stay the same whichever device takes them, and however many are already done.
 
-    A network in float32 gives an image other last bits in other company. So image i is always computed at place
-    i % size of group i // size; the last group is filled up by its last image.
+    In float32 the last bits of a network's output for an image depend on the rest of the batch. So image i is always
+    computed at place i % size of group i // size; the last group is padded with its last image.
 
     Args:
-        count: images in all.
-        size: images of a group.
-        groups: numbers of the groups that are wanted.
+        count: number of images.
+        size: images per group.
+        groups: numbers of the groups to yield.
     """
 
     def __init__(self, count: int, size: int, groups: Sequence[int]) -> None:
@@ -97,9 +97,9 @@ class GroupSampler(Sampler[list[int]]):
 
 
 class ResumableLoader(DataLoader):
-    """A DataLoader over an EpochSampler that Lightning saves in, and restores from, its checkpoints.
+    """A DataLoader over an EpochSampler whose state Lightning saves in its checkpoints and restores from them.
 
-    Lightning calls `state_dict` and `load_state_dict` of any loader that has both. len() is that of the whole epoch.
+    Lightning calls `state_dict` and `load_state_dict` of any loader that has both. len() counts the whole epoch.
     """
 
     def __iter__(self) -> Iterator[Any]:
@@ -111,14 +111,14 @@ class ResumableLoader(DataLoader):
         yield from super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
-        """The state of the sampler; empty where Lightning has replaced it (overfit_batches)."""
+        """The state of the sampler; empty where Lightning has replaced the sampler (overfit_batches)."""
         return self.sampler.state_dict() if isinstance(self.sampler, EpochSampler) else {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Hands the state to the sampler.
 
         Args:
-            state: of `state_dict`.
+            state: what `state_dict` returned.
         """
         if isinstance(self.sampler, EpochSampler) and state:
             self.sampler.load_state_dict(state)

@@ -1,8 +1,8 @@
-"""Tar shards as WebDataset writes them, read at random: a picture is a place in a shard.
+"""Tar shards in WebDataset's format, read by random access: a picture is a place in a shard.
 
-An index of each shard is made once and kept in the user's cache. Random access makes shards just another place where
-pictures lie: the order of an epoch, the exact resume and the distributed samplers are those of plain files. That is why
-the sequential loader of the `webdataset` package, whose order depends on workers and devices, is not used.
+An index of each shard is made once and kept in the user's cache. With random access a shard is just another place where
+pictures lie: the order of an epoch, the exact resume and the distributed samplers are the same as for plain files. The
+sequential loader of the `webdataset` package is not used, because its order depends on workers and devices.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Member:
         path: the tar file.
         name: name of the member.
         offset: where its content begins, in bytes.
-        size: of its content in bytes.
+        size: length of its content in bytes.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Member:
     size: int
 
     def read_bytes(self) -> bytes:
-        """The content; a shard that has been cut short since gives fewer bytes, which no picture survives."""
+        """The content; if the shard has been truncated since, it is shorter, and decoding the picture fails."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -75,7 +75,7 @@ def shard_photos(root: Path, shards: Sequence[Path]) -> Photos:
 def shard_index(path: Path) -> list[tuple[str, int, int, int]]:
     """(member name, offset, size, label) of each picture of a shard.
 
-    The index is kept in the cache (see `default_cache`) under the shard's path, size and time of change.
+    The index is kept in the cache (see `default_cache`) under the shard's path, size and modification time.
 
     Args:
         path: the tar file.
@@ -86,7 +86,7 @@ def shard_index(path: Path) -> list[tuple[str, int, int, int]]:
     stat = path.stat()
     key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
     kept = default_cache() / "shards" / f"{key}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):  # not there, or damaged: made anew
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):  # missing or damaged: made again
         listed = json.loads(kept.read_text(encoding="utf-8"))
         return [(str(name), int(offset), int(size), int(label)) for name, offset, size, label in listed]
     rows = _scan(path)
@@ -114,7 +114,7 @@ def _scan(path: Path) -> list[tuple[str, int, int, int]]:
                     pictures[key] = (member.name, member.offset_data, member.size)
                 elif suffix == "cls":
                     labels[key] = _class_number(archive.extractfile(member).read(), f"{path}!{member.name}")
-            # tarfile takes a broken header, and an end without its mark, for the end of the archive.
+            # tarfile takes a broken header or a missing end mark for the end of the archive.
             archive.fileobj.seek(end)
             if archive.fileobj.read(BLOCK) != bytes(BLOCK):
                 raise tarfile.ReadError(f"no end mark after its last member, at byte {end}")

@@ -12,12 +12,12 @@ from gpstoken.limits import flag, limits, text
 
 @dataclass(frozen=True)
 class Compressed:
-    """A file that gzip has compressed: its content by `read_bytes`, its path by `str`."""
+    """A gzip-compressed file: `read_bytes` gives its content, `str` its path."""
 
     path: Path
 
     def read_bytes(self) -> bytes:
-        """The content (1.3 MB), 64 MiB of it at most: a small file could else fill the memory."""
+        """The content (1.3 MB), at most 64 MiB of it: otherwise a small file could fill the memory."""
         with gzip.open(self.path) as file:
             return file.read(2**26)
 
@@ -40,7 +40,7 @@ class STARE(ImageDataModule):
 
     def photos(self, split: str) -> Photos:
         """The pictures of a split; see ImageDataModule."""
-        # A file that is there both ways is one picture: the plain one, which the dict keeps as the last.
+        # A picture that is there both plain and compressed counts once: the dict keeps the plain file, as the last.
         paths = [*self.root.glob("im[0-9]*.ppm.gz"), *self.root.glob("im[0-9]*.ppm")]
         pictures = {path.name.partition(".")[0]: Compressed(path) if path.suffix == ".gz" else path for path in paths}
         if not (names := sorted(pictures)):

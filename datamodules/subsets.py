@@ -1,6 +1,6 @@
-"""Which pictures of a set are used: listed, drawn by a fixed chance, split where nothing official does.
+"""Which pictures of a set are used: listed, drawn at random, or split where there is no official split.
 
-The chance here never depends on the seed of training: all seeds of a row are trained, and tested, on the same pictures.
+The draw never depends on the seed of training: all seeds of a row are trained and tested on the same pictures.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from datamodules.splits import split_by_group
 from gpstoken.files.pictures import printable
 from gpstoken.files.writing import replace_file
 
-MONITORED = 2000  # images to watch training by: enough for a steady mean, few enough to pass often
+MONITORED = 2000  # images that monitor training: enough for a stable mean, few enough to evaluate often
 
 
 def picture_names(folder: Path) -> list[str]:
@@ -28,10 +28,10 @@ def picture_names(folder: Path) -> list[str]:
 
 
 def class_folders(folder: Path) -> dict[str, list[str]]:
-    """Sorted picture names by the name of the folder below `folder` that they lie in, folders without any left out.
+    """The sorted names of the pictures in each subfolder of `folder`; subfolders without pictures are left out.
 
     Args:
-        folder: any path. Classes come in the order of their names, upper and lower case alike.
+        folder: any path. Subfolders come in the order of their names, ignoring case.
     """
     names = os.listdir(folder) if folder.is_dir() else []
     folders = {name: picture_names(folder / name) for name in sorted(names, key=lambda name: (name.casefold(), name))}
@@ -39,7 +39,7 @@ def class_folders(folder: Path) -> dict[str, list[str]]:
 
 
 def contents(folder: Path) -> str:
-    """What lies in a folder, in a few words, for a message that says what was found instead."""
+    """What lies in a folder, in a few words, for an error message that says what was found instead."""
     if not folder.is_dir():
         return "a file" if folder.exists() else "nothing"
     names = sorted(os.listdir(folder))
@@ -60,21 +60,22 @@ def keep(photos: Photos, sources: Collection[str]) -> Photos:
 
 
 def draw(names: Sequence[str], count: int, list_file: str | Path | None = None) -> list[str]:
-    """`count` of the names by chance, sorted; all of them where there are no more.
+    """`count` names drawn at random, sorted; all of them where there are no more.
 
     Args:
         names: distinct names.
         count: how many, >= 1.
-        list_file: a text file, one name a line: obeyed where it exists, whatever `count` says; else written.
+        list_file: a text file with one name per line. It is obeyed if it exists, whatever `count` says, and written if
+            it does not.
 
     Raises:
-        ValueError: for a count below 1, or a list that is empty, names a picture twice, or one that is not there.
+        ValueError: for a count below 1, or a list that is empty, names a picture twice or names one that is missing.
     """
     if count < 1:
         raise ValueError(f"subset must be at least 1, got {count}")
     if list_file is not None and Path(list_file).is_file():
         return _listed(names, Path(list_file))
-    # A hash rather than a generator: the order of the others stays when a picture comes or goes.
+    # A hash rather than a random generator: the order of the others stays when a picture is added or removed.
     chosen = sorted(sorted(names, key=lambda name: hashlib.sha256(_bytes(name)).digest())[:count])
     if list_file is not None:
         replace_file(Path(list_file), b"".join(_bytes(name) + b"\n" for name in chosen))
@@ -82,14 +83,14 @@ def draw(names: Sequence[str], count: int, list_file: str | Path | None = None) 
 
 
 def hold_out(photos: Photos, split: str) -> Photos:
-    """Pictures to train on as "train" and "val": a tenth (rounded up, at most MONITORED) is held out as "val".
+    """Splits training pictures into "train" and "val": a tenth (rounded up, at most MONITORED) is held out as "val".
 
     Args:
-        photos: a single one trains.
+        photos: the training pictures; a single one goes to "train".
         split: "train" or "val".
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no picture.
     """
     if not photos:
         raise ValueError(f"no picture is left for {split}: test has them all; set a smaller subset")
@@ -104,8 +105,8 @@ def split_or_all(photos: Photos, split: str, test_on_all: bool, name: str) -> Ph
     Args:
         photos: the whole set.
         split: "train", "val" or "test".
-        test_on_all: False: 80/10/10. True: all of it is "test", for models trained elsewhere.
-        name: of the data set, for the error.
+        test_on_all: False: 80/10/10. True: every picture is in "test", for models trained elsewhere.
+        name: name of the data set, for the error.
 
     Raises:
         ValueError: if test_on_all is on and another split is asked for.
@@ -119,7 +120,7 @@ def split_or_all(photos: Photos, split: str, test_on_all: bool, name: str) -> Ph
 
 
 class _Paths(Sequence):
-    """Paths made when asked for: a million of ImageNet would take 400 MB in every worker, and seconds to make."""
+    """Paths made on demand: the million paths of ImageNet would take seconds to make and 400 MB in every worker."""
 
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root, self.names = root, names

@@ -1,4 +1,4 @@
-"""Batches of tokens out of the shards that `gpstoken cache` has written."""
+"""Batches of tokens from the shards that `gpstoken cache` has written."""
 
 import bisect
 import functools
@@ -30,16 +30,16 @@ class TokenCache(SampleLoaders):
     """The cached tokens of a data set.
 
     A batch is a dict of stacked tensors: {"geometry": float[B, N, 5], "layout": float[B, N, 5],
-    "features": float[B, N, C]} of Gaussian tokens, {"latent": float[B, C, h, w]} of a grid, {"codes": long[B, ...]} of
-    a codebook; always {"label": long[B], "index": long[B]}, index = place in the cache.
+    "features": float[B, N, C]} for Gaussian tokens, {"latent": float[B, C, h, w]} for a grid, {"codes": long[B, ...]}
+    for a codebook, and always {"label": long[B], "index": long[B]}, where index is the place in the cache.
 
     Args:
         root: folder written by `gpstoken cache`.
         batch_size: samples in a batch (per device). Training drops the last, incomplete batch of an epoch.
-        num_workers: processes that read samples; they never change what the samples are.
-        seed: of the order of training samples, >= 0.
-        epoch_length: training samples an epoch; None: all. Otherwise the epochs go through the whole cache in an order
-            of chance, each from where the last one stopped, so that every sample is seen before one is seen again.
+        num_workers: processes that read samples; their number never changes the samples.
+        seed: determines the order of the training samples, >= 0.
+        epoch_length: training samples per epoch; None: all. Otherwise the epochs go through the whole cache in random
+            order, each from where the last one stopped, so that every sample is seen before any is seen again.
 
     Raises:
         ValueError: for a number below its limit.
@@ -69,7 +69,7 @@ class TokenCache(SampleLoaders):
         """The cache's own description, cache.json: tokenizer, code, data, statistics, num_classes, shards.
 
         Raises:
-            ValueError: if there is none, it is of another format, or one of its values cannot be.
+            ValueError: if the file is missing, has another format, or holds an impossible value.
         """
         return read_record(self.root)
 
@@ -79,10 +79,10 @@ class TokenCache(SampleLoaders):
             self.dataset(split)
 
     def dataset(self, split: str) -> "CachedSamples":
-        """The samples of "train" or "val"; none of "val" where the cache has none.
+        """The samples of "train" or "val"; "val" may have none.
 
         Raises:
-            ValueError: if a shard is missing, damaged or of another cache, or an epoch is shorter than a batch.
+            ValueError: if a shard is missing, damaged or from another cache, or an epoch is shorter than a batch.
         """
         if split not in self._datasets:
             train = split == "train"
@@ -98,7 +98,7 @@ class TokenCache(SampleLoaders):
         return self._datasets[split]
 
     def val_dataloader(self) -> DataLoader | list:
-        """The samples of "val" in order, each on one device; an empty list, no validation, where there are none.
+        """The samples of "val" in order, each on one device; where there are none, an empty list: no validation.
 
         Raises:
             ValueError: if there are fewer samples than devices.
@@ -108,18 +108,18 @@ class TokenCache(SampleLoaders):
 
 
 class CachedSamples(Dataset):
-    """The samples of some shards, read when wanted: files are mapped into memory, by each process for itself.
+    """The samples of some shards, read when needed: each process maps the files into its own memory.
 
     Args:
-        root: what the files' names are relative to.
+        root: folder that the files' names are relative to.
         shards: [{"file", "samples"}] in order.
-        identity: that every shard must have.
-        seed: of the order in which epochs of another length go through the samples.
-        length: samples an epoch; None: all.
-        numbers: how many labels and codes there are, by the name of the tensor that has them.
+        identity: the identity that every shard must have.
+        seed: determines the order in which epochs of another length go through the samples.
+        length: samples per epoch; None: all.
+        numbers: how many labels and codes there are, by the name of the tensor that holds them.
 
     Raises:
-        ValueError: naming the first shard that is missing, damaged or of another cache.
+        ValueError: names the first shard that is missing, damaged or from another cache.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class CachedSamples(Dataset):
             names = found
 
     def __len__(self) -> int:
-        """Samples an epoch."""
+        """Samples per epoch."""
         return self.length
 
     def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Tensor]:
@@ -176,7 +176,7 @@ def _read(path: Path, numbers: Mapping[str, int | None]) -> dict[str, Tensor]:
     """The tensors of a shard, as they were written.
 
     Raises:
-        ValueError: for a damaged shard, a number that is not finite, or a label or code that there is not.
+        ValueError: for a damaged shard, a number that is not finite, or a label or code out of range.
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -13,11 +13,11 @@ CLASSES = 19
 class WHURS19(ImageDataModule):
     """WHU-RS19: about 1,000 scenes of 600 x 600 pixels in 19 folders, `root/Airport/*.jpg` to `root/Viaduct/*.jpg`.
 
-    The label is the rank of the folder's name, upper and lower case alike. No official split: 80/10/10.
+    The label is the rank of the folder's name, ignoring case. There is no official split; the split is 80/10/10.
 
     Args:
         root: holds the 19 folders, named as downloaded.
-        test_on_all: all scenes are test, for models trained elsewhere.
+        test_on_all: puts all scenes into test, for models trained elsewhere.
         **options: those of ImageDataModule.
     """
 

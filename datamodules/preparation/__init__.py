@@ -1,1 +1,1 @@
-"""What `python -m datamodules.prepare` is made of: fetching, extracting, grouping and converting."""
+"""The steps of `python -m datamodules.prepare`: fetching, extracting, grouping and converting."""

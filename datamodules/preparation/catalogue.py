@@ -16,7 +16,7 @@ class Entry:
         pattern: regular expression that the whole path in the archive matches; its group `name` names the photo.
         licence: licence of the package, and the terms of its photos where they differ.
         credit: who made the photos, as far as the package says.
-        exclude: regular expression; a name in which it is found is no photograph of its own.
+        exclude: regular expression; a file whose name contains a match is left out.
     """
 
     domain: str
@@ -167,7 +167,7 @@ INSTALLED = (
 )
 
 # The first rows of scene 224078 show ground of 224077 (GeoTIFF tie points: its northern edge lies at -2777010 m, the
-# southern edge of the other at -2812080 m, 30 m a pixel). They go: a scene held out must show ground of its own.
+# southern edge of the other at -2812080 m, 30 m per pixel). They are cut: a held-out scene must show its own ground.
 OVERLAPPING_ROWS = {"LC08_L1TP_224078_20200518_20200518_01_RT": 1169}
 
 # Photos of one sitting under different names; `-2`, `-3` and `-square` siblings are recognised by name.

@@ -7,8 +7,8 @@ from PIL import Image
 
 from datamodules.preparation.photographs import Photograph
 
-# Of 256 bits. Copies of one picture at other sizes and JPEG qualities differ by 0 to 8; 12 leaves a margin and is far
-# below the distance of unrelated pictures (128 on average).
+# Differing bits out of 256. Copies of one picture at other sizes and JPEG qualities differ in 0 to 8 bits; 12 leaves a
+# margin and is far below the distance of unrelated pictures (128 on average).
 NEAR = 12
 
 
@@ -34,7 +34,7 @@ def deduplicate(photographs: list[Photograph]) -> list[Photograph]:
         photographs: in any order.
 
     Returns:
-        Those kept, sorted by path.
+        The kept photographs, sorted by path.
     """
     kept: list[Photograph] = []
     hashes: dict[str, list[np.ndarray]] = {}

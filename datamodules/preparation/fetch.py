@@ -43,7 +43,7 @@ def read_requirements() -> list[Requirement]:
     """The list that ships with this package.
 
     Returns:
-        One Requirement a line of embedded-packages.txt, in its order.
+        One Requirement per line of embedded-packages.txt, in the order of the lines.
 
     Raises:
         ValueError: if a line is not `NAME==VERSION --hash=sha256:HEX`.
@@ -72,10 +72,10 @@ def sha256_of(path: Path) -> str:
 
 
 def fetch(requirements: list[Requirement], cache: Path) -> dict[str, Path]:
-    """Makes every archive present and verified. Calls pip only for those that the cache lacks.
+    """Makes sure that the cache holds every archive, verified; calls pip only for archives that it lacks.
 
     Args:
-        requirements: the archives wanted.
+        requirements: the archives to fetch.
         cache: folder of the cache; made if absent.
 
     Returns:

@@ -21,7 +21,7 @@ CONVOLUTIONS = {
     "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
 }
 
-# What rebuilds a plain array. numpy 2 renamed the module; old pickles must not import the deprecated name.
+# The function that rebuilds a plain array. numpy 2 renamed its module; old pickles must not import the deprecated name.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _ADMITTED = {
     ("numpy", "ndarray"): np.ndarray,

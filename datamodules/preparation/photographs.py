@@ -68,7 +68,7 @@ def read_members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def read_archive(requirement: Requirement, archive: Path) -> list[Photograph]:
-    """The photographs of one archive, by the entries of the catalogue for its package.
+    """The photographs of one archive that the catalogue's entries for its package select.
 
     Args:
         requirement: the package.
@@ -91,7 +91,7 @@ def read_archive(requirement: Requirement, archive: Path) -> list[Photograph]:
         if not found:
             raise ValueError(f"prepare: {archive.name} holds no file that matches {entry.pattern!r}")
         for name, files in sorted(found.items()):
-            # Several files under one name are the bands of a scene: 4, 3, 2 in the falling order of their paths.
+            # Several files under one name are the bands of a scene: 4, 3, 2 in descending order of their paths.
             contents = [files[path] for path in sorted(files, reverse=True)]
             if entry.domain == "satellite":
                 contents = [render_landsat(*contents, first_row=OVERLAPPING_ROWS.get(name, 0))]
@@ -103,7 +103,7 @@ def read_installed() -> list[Photograph]:
     """The photographs in the data of scikit-image and scikit-learn.
 
     Raises:
-        ValueError: if one is missing or is not the picture that the catalogue means.
+        ValueError: if one is missing or is not the picture that the catalogue describes.
     """
     photographs = []
     for item in INSTALLED:
