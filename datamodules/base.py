@@ -175,7 +175,7 @@ class ImageDataModule(SampleLoaders):
         total = len(self._prepared(split))
         left = set(range(total)) - set(done)
         if len(left) != total - len(set(done)):
-            raise ValueError(f"{type(self).__name__}: {split} has {total} images, and {max(done)} is said to be done")
+            raise ValueError(f"{type(self).__name__}: {split} has {total} images, but {max(done)} is marked as done")
         return sorted({index // self.evaluation_group for index in left})
 
     def evaluation_loader(self, split: str, done: Collection[int] = ()) -> DataLoader:
@@ -193,8 +193,8 @@ class ImageDataModule(SampleLoaders):
         """
         samples, groups = self.dataset(split), self.evaluation_groups(split, done)
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        own = groups[rank::devices] or groups[rank % max(1, len(groups)) :][:1]
-        sampler = GroupSampler(len(samples), self.evaluation_group, own)
+        share = groups[rank::devices] or groups[rank % max(1, len(groups)) :][:1]
+        sampler = GroupSampler(len(samples), self.evaluation_group, share)
         return DataLoader(samples, batch_sampler=sampler, **self._loading() | {"batch_size": 1})
 
     def is_company(self, split: str, done: Collection[int] = ()) -> bool:

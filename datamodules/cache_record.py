@@ -31,13 +31,13 @@ def read_record(root: Path) -> dict[str, Any]:
         if form == (FORMAT, VERSION):
             _check(record)
     except KeyError as error:
-        raise ValueError(f"{path}: damaged, or no description of a token cache (no {error} in it); {make}") from error
+        raise ValueError(f"{path}: damaged, or not a token cache's description (no {error} in it); {make}") from error
     except ValueError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        raise ValueError(f"{path}: damaged, or no description of a token cache ({reason}); {make}") from error
+        raise ValueError(f"{path}: damaged, or not a token cache's description ({reason}); {make}") from error
     if form != (FORMAT, VERSION):
         shown = " ".join(" ".join(str(part).split())[:40] for part in form)
-        raise ValueError(f"{path}: has format {shown}, this code reads {FORMAT} {VERSION}; {make}")
+        raise ValueError(f"{path}: has format {shown}, but this code reads {FORMAT} {VERSION}; {make}")
     return record
 
 

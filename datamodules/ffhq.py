@@ -46,5 +46,5 @@ class FFHQ(ImageDataModule):
 
     def _names(self, folder: str) -> list[str]:
         below = class_folders(self.root / folder)
-        names = [*picture_names(self.root / folder), *(f"{each}/{name}" for each in below for name in below[each])]
+        names = [*picture_names(self.root / folder), *(f"{part}/{name}" for part in below for name in below[part])]
         return sorted((Path(folder) / name).as_posix() for name in names if re.fullmatch(r"(\d{5}/)?\d{5}\.\w+", name))

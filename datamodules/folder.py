@@ -54,7 +54,7 @@ class Folder(ImageDataModule):
             splits = split_by_group([printable(name) for name in names])
             classes = ["/".join(part[:-1]) for part in parts]
         number = {name: i for i, name in enumerate(sorted(set(classes)))}
-        chosen = [i for i, own in enumerate(splits) if own == split]
+        chosen = [i for i, name in enumerate(splits) if name == split]
         if not chosen and split != "val":
             raise ValueError(f"Folder: {printable(self.root)} has no picture for {split}: {self._shares(splits)}")
         base = self.root.parent if self.root.is_file() else self.root
@@ -63,13 +63,13 @@ class Folder(ImageDataModule):
     def _pictures(self) -> list[str]:
         """Paths relative to the root, or as the list gives them; searched for once."""
         if self._names is None:
-            found = Found(_listed(self.root)) if self.root.is_file() else self._search()
-            if not found.names:
+            pictures = Found(_listed(self.root)) if self.root.is_file() else self._search()
+            if not pictures.names:
                 what = "a folder without pictures" if self.root.is_dir() else "nothing"
-                raise self.missing("an empty list" if self.root.is_file() else "; ".join([what, *found.notes()]))
-            for note in found.notes():
+                raise self.missing("an empty list" if self.root.is_file() else "; ".join([what, *pictures.notes()]))
+            for note in pictures.notes():
                 print(f"Folder {printable(self.root)}: {note}", file=sys.stderr)
-            self._names = found.names
+            self._names = pictures.names
         return self._names
 
     def _search(self) -> Found:
@@ -81,11 +81,11 @@ class Folder(ImageDataModule):
             return find_pictures(self.root)
         whole = Found()
         for folder in sorted(splits):
-            found = find_pictures(self.root / folder)
-            whole.names += [f"{folder}/{name}" for name in found.names]
-            whole.other += found.other
-            whole.ours += [f"{folder}/{name}" for name in found.ours]
-            whole.closed += [folder if name == "." else f"{folder}/{name}" for name in found.closed]
+            pictures = find_pictures(self.root / folder)
+            whole.names += [f"{folder}/{name}" for name in pictures.names]
+            whole.other += pictures.other
+            whole.ours += [f"{folder}/{name}" for name in pictures.ours]
+            whole.closed += [folder if name == "." else f"{folder}/{name}" for name in pictures.closed]
         whole.names.sort()
         return whole
 
@@ -102,12 +102,14 @@ class Folder(ImageDataModule):
         for split, count in Counter(splits.values()).items():
             if count > 1:
                 several = " and ".join(name for name in folders if splits[name] == split)
-                raise ValueError(f"Folder: {printable(self.root)} has {several}, which are one split; keep one of them")
+                raise ValueError(f"Folder: {printable(self.root)} has {several}, which are the same split; keep one")
         return splits
 
     def _shares(self, splits: list[str | None]) -> str:
         counts = ", ".join(f"{split} {splits.count(split)}" for split in ("train", "val", "test"))
-        return f"{len(splits)} in all ({counts}); without folders train, val and test it takes three to fill each split"
+        return (
+            f"{len(splits)} in all ({counts}); without folders train, val and test it takes three pictures to fill them"
+        )
 
 
 def _listed(path: Path) -> list[str]:

@@ -56,9 +56,9 @@ class SampleLoaders(LightningDataModule, ABC):
     def _loading(self) -> dict[str, Any]:
         # The loader gets its own generator: from the global one DataLoader would draw its workers' seeds, and the
         # model's random numbers would depend on how many epochs have begun.
-        own = torch.Generator().manual_seed(self.seed)
+        rng = torch.Generator().manual_seed(self.seed)
         pinned = torch.cuda.is_available()
-        return {"batch_size": self.batch_size, "num_workers": self.num_workers, "pin_memory": pinned, "generator": own}
+        return {"batch_size": self.batch_size, "num_workers": self.num_workers, "pin_memory": pinned, "generator": rng}
 
     def _batches_done(self) -> int:
         # `processed`, not `completed`: callbacks that save after a batch run before Lightning counts it as completed.

@@ -22,7 +22,7 @@ class MedMNIST(ImageDataModule):
 
     licence = "CC BY 4.0 (dermamnist: CC BY-NC 4.0)"
     citation = "Yang et al., MedMNIST v2, Scientific Data 10 (2023) 41; and the source that medmnist.INFO names"
-    obtain = "set download, or fetch the file from the address that medmnist.INFO names to {root}"
+    obtain = "set download, or fetch the file to {root} from the address that medmnist.INFO names"
 
     @limits(root=text(), name=text(), size=one_of(28, 64, 128, 224), download=flag())
     def __init__(

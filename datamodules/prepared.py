@@ -200,7 +200,7 @@ def _open(folder: Path) -> tuple[Prepared, list[str]]:
 
 
 def _remedy(folder: Path) -> str:
-    return f"delete {folder}, it is made anew"
+    return f"delete {folder}; it will be made again"
 
 
 def _key(photos: Photos, name: str, crop: str, size: int) -> str:

@@ -143,7 +143,7 @@ def _listed(names: Sequence[str], path: Path) -> list[str]:
     if not listed:
         raise ValueError(f"{path}: an empty list; delete it to draw a new one")
     if absent:
-        raise ValueError(f"{path}: names {len(absent)} pictures that are not there, first {absent[0]}")
+        raise ValueError(f"{path}: names {len(absent)} pictures that do not exist, the first is {absent[0]}")
     if len(set(listed)) < len(listed):
         raise ValueError(f"{path}: names a picture twice")
     return sorted(listed)

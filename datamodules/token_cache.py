@@ -141,10 +141,10 @@ class CachedSamples(Dataset):
         self._open: dict[int, dict[str, Tensor]] = {}
         names = None
         for path, shard in zip(self.paths, shards, strict=True):
-            found = _check(path, shard["samples"], identity)
-            if names not in (None, found):
-                raise ValueError(f"{path}: holds {sorted(found)}, other shards {sorted(names)}; {_remedy(root)}")
-            names = found
+            held = _check(path, shard["samples"], identity)
+            if names not in (None, held):
+                raise ValueError(f"{path}: holds {sorted(held)}, other shards {sorted(names)}; {_remedy(root)}")
+            names = held
 
     def __len__(self) -> int:
         """Samples per epoch."""
@@ -183,13 +183,13 @@ def _read(path: Path, numbers: Mapping[str, int | None]) -> dict[str, Tensor]:
             described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: damaged or no shard ({reason(error)}); {_remedy(path.parents[1])}") from error
+        raise ValueError(f"{path}: damaged, or not a shard ({reason(error)}); {_remedy(path.parents[1])}") from error
     check_digest(path, tensors, described.get(DIGEST))
     for name, tensor in tensors.items():
         whole = name in ("label", "index", "codes")
         flat = tensor.dim() == 1
         if tensor.dtype not in (WHOLE if whole else FLOATING) or (whole and flat == (name == "codes")):
-            raise ValueError(f"{path}: {name} is {tensor.dtype}{list(tensor.shape)}, no {name} of a token cache")
+            raise ValueError(f"{path}: {name} is {tensor.dtype}{list(tensor.shape)}, not {name} of a token cache")
         if not whole and not bool(tensor.isfinite().all()):
             raise ValueError(f"{path}: {name} is not finite; {_remedy(path.parents[1])}")
     for name, count in numbers.items():
@@ -208,7 +208,7 @@ def _check(path: Path, samples: int, identity: str) -> set[str]:
             described = parse_json(path, (file.metadata() or {}).get(FORMAT, "{}"))
             counts = {name: file.get_slice(name).get_shape()[0] for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: damaged or no shard ({reason(error)}); {_remedy(path.parents[1])}") from error
+        raise ValueError(f"{path}: damaged, or not a shard ({reason(error)}); {_remedy(path.parents[1])}") from error
     if described.get("identity") != identity:
         raise ValueError(f"{path}: a shard of another cache; {_remedy(path.parents[1])}")
     if set(counts.values()) != {samples} or not {"label", "index"} <= set(counts):

@@ -40,8 +40,8 @@ def deduplicate(photographs: list[Photograph]) -> list[Photograph]:
     hashes: dict[str, list[np.ndarray]] = {}
     for photograph in sorted(photographs, key=lambda item: (-item.size[0] * item.size[1], item.path)):
         known = hashes.setdefault(photograph.domain, [])
-        own = difference_hash(photograph.content)
-        if all(np.count_nonzero(own != other) > NEAR for other in known):
-            known.append(own)
+        bits = difference_hash(photograph.content)
+        if all(np.count_nonzero(bits != other) > NEAR for other in known):
+            known.append(bits)
             kept.append(photograph)
     return sorted(kept, key=lambda item: item.path)

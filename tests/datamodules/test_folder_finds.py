@@ -198,7 +198,7 @@ def test_one_folder_may_be_two_splits(tmp_path, folder):
     data = folder(tmp_path)
     assert data.sources("val") == ["val/a.png"] and data.sources("test") == ["test/a.png"]
     write(tmp_path / "validation" / "a.png")
-    with pytest.raises(ValueError, match="has val and validation, which are one split"):
+    with pytest.raises(ValueError, match="has val and validation, which are the same split"):
         folder(tmp_path).photos("val")
 
 

@@ -191,7 +191,7 @@ def test_a_set_that_was_damaged_afterwards_is_named(tmp_path, files, damage, mes
     damage(folder)
     with pytest.raises(ValueError, match=message) as error:
         prepare(photos_of(files), tmp_path / "sets", "Some-test", "adm", 16).read(7)
-    assert str(error.value).endswith(f"; delete {folder}, it is made anew")
+    assert str(error.value).endswith(f"; delete {folder}; it will be made again")
     assert "\n" not in str(error.value)
 
 

@@ -39,7 +39,7 @@ def test_a_list_is_written_once_and_then_obeyed(tmp_path):
     assert obeyed == ["val2017/000000000139.jpg", "val2017/000000000224.jpg"]
     for text, message in (
         ("", "an empty list; delete it to draw a new one"),
-        ("val2017/000000000139.jpg\nval2017/1.jpg\n", "names 1 pictures that are not there, first val2017/1.jpg"),
+        ("val2017/000000000139.jpg\nval2017/1.jpg\n", "names 1 pictures that do not exist, the first is val2017/1.jpg"),
         ("val2017/000000000139.jpg\n" * 2, "names a picture twice"),
     ):
         path.write_text(text)

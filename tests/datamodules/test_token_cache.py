@@ -267,7 +267,7 @@ def test_no_cache_says_how_to_make_it(tmp_path, root):
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "null", '{"format": "gpstoken.cache", "version": 2}', "\x00\xff"])
 def test_a_damaged_description(root, content):
     (root / "cache.json").write_text(content)
-    refused(root, "cache.json: damaged, or no description of a token cache")
+    refused(root, "cache.json: damaged, or not a token cache's description")
 
 
 @pytest.mark.parametrize(("name", "value"), [("version", 1), ("format", "other")])
@@ -282,7 +282,7 @@ def test_shards_that_are_not_as_the_cache_says(root):
     assert f"delete {root} and run" in refused(root, "shard-00001.safetensors: this shard is missing")
     for part in (0, 7, 200, len(whole) - 1):
         path.write_bytes(whole[:part])
-        refused(root, "shard-00001.safetensors: damaged or no shard")
+        refused(root, "shard-00001.safetensors: damaged, or not a shard")
     other = {"gpstoken.cache": json.dumps({"identity": "4567", "samples": 10})}
     for metadata in (None, {"format": "pt"}, other):
         save_file(tensors(10, 10, False), path, metadata)
