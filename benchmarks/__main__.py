@@ -2,7 +2,7 @@
 
 A benchmark is a module of this folder, named in MODULES, with a function `run()` that returns a list of rows: dicts of
 text and numbers, at least case, variant and reference (empty: compared with nothing); `benchmarks.timing.compare` makes
-them. Those of ON_GPU take a device.
+them. The benchmarks of ON_GPU take a device.
 """
 
 import argparse
@@ -20,7 +20,7 @@ MODULES = (*ON_GPU, "evaluation", "calibrate")
 
 
 def table(rows: list[dict]) -> str:
-    """The rows as text, a column for each key; KEY, KEY_min and KEY_max share one."""
+    """The rows as text, with a column for each key; KEY, KEY_min and KEY_max share one."""
     columns = list(dict.fromkeys(key for row in rows for key in row if not key.endswith(("_min", "_max"))))
 
     def cell(row: dict, key: str) -> str:
@@ -37,15 +37,17 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     """Runs the benchmarks that are named, or all, prints their table and writes it as JSON if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODULES)}; all by default")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=f"cuda: of {', '.join(ON_GPU)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows and the machine there")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"benchmarks among {', '.join(MODULES)}; all by default"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=f"cuda: only {', '.join(ON_GPU)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the rows and the machine")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in MODULES:
             parser.error(f"no benchmark {name!r}; there are: {', '.join(MODULES)}")
         if arguments.device == "cuda" and name not in ON_GPU:
-            parser.error(f"{name} is not for --device cuda; those are: {', '.join(ON_GPU)}")
+            parser.error(f"{name} does not run with --device cuda; these do: {', '.join(ON_GPU)}")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device")
     rows = []

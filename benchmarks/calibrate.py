@@ -8,14 +8,14 @@ from gpstoken.calibrate import calibrate
 from gpstoken.gaussians import Gaussians
 from gpstoken.partition import partition
 
-# (side, tokens, min_region_size): the laptop's, and the paper's with 128 and 256 tokens.
+# (side, tokens, min_region_size): the case of the laptop scale, and those of the paper with 128 and 256 tokens.
 CASES = ((64, 16, 4), (256, 128, 8), (256, 256, 8))
-# Standard deviation in canvas units, of mu and, a tenth of it, of sigma: none, small, far too large.
+# Standard deviation of the noise on mu, in canvas units; sigma gets a tenth of it. None, small, far too large.
 NOISE = (0.0, 0.02, 1.0)
 
 
 def run() -> list[dict]:
-    """Milliseconds a layout on one thread, for each case and noise.
+    """Milliseconds per layout on one thread, for each case and noise.
 
     Returns:
         Rows as `benchmarks.timing.compare` makes them.

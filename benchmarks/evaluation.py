@@ -26,7 +26,7 @@ SIZE, IMAGES, BATCH = 256, 480, 16
 
 
 def photographs(folder: Path) -> None:
-    """Writes IMAGES JPEG files of 500 x 375 pixels or so, copies under other names where there are too few."""
+    """Writes IMAGES JPEG files of about 500 x 375 pixels; too few photographs are repeated under other names."""
     with (EMBEDDED / "index.csv").open(newline="", encoding="utf-8") as file:
         paths = [EMBEDDED / row["path"] for row in csv.DictReader(file) if row["domain"] == "natural"]
     folder.mkdir()
@@ -45,7 +45,7 @@ def data(root: Path, prepared: Path) -> Folder:
 
 
 def pass_over(images: Folder, rank: int, metrics: bool) -> None:
-    """Loads every second batch, and compares it with its changed copy if wanted."""
+    """Loads every second batch and, with `metrics`, compares it with its changed copy."""
     indices = [index for index in range(len(images.dataset("test"))) if index // BATCH % 2 == rank]
     for batch in DataLoader(Subset(images.dataset("test"), indices), batch_size=BATCH):
         if metrics:
@@ -53,7 +53,7 @@ def pass_over(images: Folder, rank: int, metrics: bool) -> None:
 
 
 def on_two_cores(root: Path, prepared: Path, metrics: bool) -> None:
-    """`pass_over` in two processes, after preparing what is not prepared."""
+    """Runs `pass_over` in two processes, after preparing the images where they are not prepared yet."""
     images = data(root, prepared)
     images.dataset("test")
     fork = multiprocessing.get_context("fork")  # a fresh interpreter would take longer than what is measured
@@ -67,7 +67,7 @@ def on_two_cores(root: Path, prepared: Path, metrics: bool) -> None:
 
 
 def run() -> list[dict]:
-    """Images a second of each stage and of all of them, and our SSIM beside torchmetrics'."""
+    """Images per second of each stage and of all together, and our SSIM beside that of torchmetrics."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "photos"

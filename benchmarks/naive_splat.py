@@ -1,4 +1,4 @@
-"""The renderer as a plain reader writes it from the formula: the baseline of `benchmarks.splat`."""
+"""The renderer written straight from the formula: the baseline of `benchmarks.splat`."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from gpstoken.splat.reference import pixel_positions
 
 
 def naive_splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support_factor: float) -> Tensor:
-    """Every intermediate of the formula as a tensor of tokens x pixels; arguments and result as `gpstoken.splat`.
+    """Computes every intermediate as a tensor of tokens x pixels; arguments and result as of `gpstoken.splat`.
 
     Args:
         gaussians: mu [B, N, 2], sigma [B, N, 2], rho [B, N].

@@ -14,14 +14,14 @@ from gpstoken import GPSToken
 from gpstoken.blocks import TiledGroupNorm, swish
 from gpstoken.decoder import Decoder
 
-DECODER_MACS = 335.54e9  # of the released form; spec of the paper's sizes, counted in tests/profiling
+DECODER_MACS = 335.54e9  # multiply-adds of the released form at the paper's sizes, counted in tests/profiling
 
 
 def released_form(tokenizer: GPSToken) -> GPSToken:
-    """A tokenizer of equal weights that computes as the release.
+    """A tokenizer with the same weights that computes as the release does.
 
-    It pools block by block, upsamples before convolving and brings the statistics of its decoder's norms to full size,
-    for one tile too; its attention is unfused where it is called through `unfused`.
+    It pools block by block, upsamples before convolving and interpolates the statistics of its decoder's norms to full
+    size, even for one tile; its attention is unfused where it is called through `unfused`.
     """
     other = GPSToken(**tokenizer.config | {"fused": False, "norm": "released"})
     other.load_state_dict(tokenizer.state_dict())
@@ -30,14 +30,14 @@ def released_form(tokenizer: GPSToken) -> GPSToken:
 
 
 def interpolate_statistics(decoder: Decoder) -> None:
-    """Has the norms bring the statistics of one tile to full size too, as the release does."""
+    """Makes the norms interpolate their statistics to full size even for one tile, as the release does."""
     for module in decoder.modules():
         if isinstance(module, TiledGroupNorm):
             module.forward = module.interpolated
 
 
 def unfused(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The call with its attention as two matrix products and a softmax in between."""
+    """The call with its attention computed as two matrix products with a softmax between them."""
 
     def computed() -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
@@ -47,17 +47,17 @@ def unfused(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 
 def run(device: str = "cpu") -> list[dict]:
-    """Times the parts that are rewritten, then encoding and decoding as a whole, and a training step of the decoder.
+    """Times the rewritten parts, then encoding and decoding as a whole, and a training step of the decoder.
 
-    On a CPU by one image and as many threads as torch takes. What torch.compile makes of ours is timed beside it; on a
-    GPU also in bfloat16, which a CPU without such instructions would take minutes for.
+    On a CPU a batch is one image, and torch chooses the number of threads. Our form is also timed compiled by
+    torch.compile; on a GPU also in bfloat16, which takes minutes on a CPU without such instructions.
 
     Returns:
-        Rows as `benchmarks.timing.compare` makes them, in milliseconds an image; difference is the largest from the
-        released form, over the largest value.
+        Rows as `benchmarks.timing.compare` makes them, in milliseconds per image; difference is the largest deviation
+        from the released form divided by the largest value.
 
     Raises:
-        RuntimeError: if a rewrite gives something else than the released form.
+        RuntimeError: if a rewrite disagrees with the released form.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -71,8 +71,8 @@ def run(device: str = "cpu") -> list[dict]:
         coarse = torch.randn(batch, 512, 64, 64, generator=torch.Generator().manual_seed(1)).to(device)
         image_wide = torch.randn(batch, 128, 256, 256, generator=torch.Generator().manual_seed(1)).to(device)
         image_wide = image_wide.contiguous(memory_format=torch.channels_last)
-        # Of each the multiply-adds and bytes of an image that ours cannot leave out. Pooling mixes 64 cells into 30,
-        # then takes 128 to 512 channels; of nine products of an upsampled pixel four remain; a norm reads and writes.
+        # For each part, the multiply-adds and bytes per image that our form cannot avoid. Pooling mixes 64 cells into
+        # 30, then maps 128 to 512 channels; of nine products per upsampled pixel four remain; a norm reads and writes.
         cases = {
             "pooling of regions for 30 blocks": (_pooling, cells, 30 * 128 * 128 * (64 + 512), 0),
             "x2 and convolution, 512 channels, 64 to 128": (_upsampling, coarse, 16 * 512 * 512 * 64 * 64, 0),
@@ -99,7 +99,7 @@ def _case(
     batch: int,
     device: str,
 ) -> list[dict]:
-    # What pooling gives is put together here, out of the timed call: that takes as long as making it.
+    # The outputs of pooling are stacked here, outside the timed call: stacking takes as long as pooling.
     given = {variant: call() for variant, call in variants.items()}
     whole = {name: torch.stack(value) if isinstance(value, tuple) else value for name, value in given.items()}
     expected, differences = next(iter(whole.values())), {}
@@ -110,7 +110,7 @@ def _case(
                 f"benchmarks.networks: {name}: {variant} differs from the released form by {differences[variant]:.1e}"
             )
     clock = "cuda" if device == "cuda" else "wall"
-    rounds = 5 if name.startswith("decode") and device == "cpu" else 9  # seconds each
+    rounds = 5 if name.startswith("decode") and device == "cpu" else 9  # a call takes seconds
     rows = compare(name, variants, clock, rounds, batch)
     rows = with_floor(rows, multiply_adds, moved_bytes, device) if multiply_adds or moved_bytes else rows
     return [row | {"difference": differences[row["variant"]]} for row in rows]
@@ -125,7 +125,7 @@ def _bfloat16(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
 
 
 def _recomputing(decoder: Decoder, batch: int, device: str) -> list[dict]:
-    """Forward and backward of the decoder with its activations kept, and computed again for the backward pass."""
+    """Forward and backward of the decoder with its activations kept, and with them recomputed in the backward pass."""
     feature_map = torch.randn(batch, decoder.conv_in.in_channels, 32, 32, device=device)
 
     def step(recompute: bool) -> None:

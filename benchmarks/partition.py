@@ -26,7 +26,7 @@ def photographs() -> Tensor:
 def run(device: str = "cpu") -> list[dict]:
     """Rows for 64, 128 and 256 tokens on one thread, then for a batch in two threads against one.
 
-    On a GPU: a batch of 64 images that lie there, by the CPU and by Triton, which is the wall time of a training step.
+    On a GPU: a batch of 64 images in GPU memory, by the CPU and by Triton, in the wall time that training would see.
 
     Returns:
         Rows as `benchmarks.timing.compare` makes them.

@@ -47,7 +47,7 @@ def partition(
         bias: float[H, W], added as its sum over a region to the region's complexity.
 
     Returns:
-        int64[N, 4], half-open boxes (x0, y0, x1, y1); all but the last two by falling complexity.
+        int64[N, 4], half-open boxes (x0, y0, x1, y1); all but the last two in descending order of complexity.
 
     Raises:
         ValueError: if the image has fewer splittable regions than asked for.

@@ -1,8 +1,8 @@
 """The paper's released renderer, ported from its description: the reference of the renderer benchmark.
 
-It follows the release where the release is slow: forward, every pixel asks every Gaussian whether it lies inside its
-box, and each that does adds all its channels to the map in memory; backward, every Gaussian walks over the whole map.
-Compiled by numba, images in turn, as the release launches them.
+It follows the release where the release is slow: forward, every pixel is tested against the box of every Gaussian, and
+every Gaussian whose box holds it adds all its channels to the map in memory; backward, every Gaussian walks over the
+whole map. It is compiled by numba and takes the images in turn, as the release launches them.
 """
 
 import numpy as np

@@ -32,7 +32,7 @@ def photograph_layouts(num_tokens: int, batch: int = 8) -> Gaussians:
 
     Args:
         num_tokens: N, one of the token counts of the golden partitions.
-        batch: images, photographs repeating.
+        batch: number of images; photographs repeat.
     """
     with np.load(GOLDEN) as golden:
         rows = [
@@ -47,7 +47,7 @@ def photograph_layouts(num_tokens: int, batch: int = 8) -> Gaussians:
 
 
 def layouts(case: str) -> Gaussians:
-    """The Gaussians of one of `CASES`; "worst" has nothing to cull, for every box covers the whole map."""
+    """The Gaussians of one of `CASES`; "worst" has nothing to cull, because every box covers the whole map."""
     batch, num_tokens, _, _ = CASES[case]
     if case == "L":
         return merge_tiles(photograph_layouts(128, 16 * batch), (4, 4))
@@ -67,10 +67,10 @@ def forward_backward(render: Callable, gaussians: Gaussians, features: Tensor, u
 def peak_extra_bytes(function: Callable[[], object]) -> int:
     """The largest sum of tensor memory allocated by a call and not yet freed, counted by torch's profiler.
 
-    Exact and repeatable, unlike the resident size of a process, which the allocator's reuse hides. Work space inside a
-    library call is not seen.
+    The count is exact and repeatable, unlike the resident size of a process, in which the allocator's reuse hides it.
+    Work space inside a library call is not counted.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its start and stop lines would break up the table
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's start and stop lines would break up the table
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         function()
     with tempfile.TemporaryDirectory() as folder:
@@ -87,8 +87,8 @@ def run(device: str = "cpu") -> list[dict]:
     """Times forward and backward of the cases, on the CPU on one thread.
 
     Returns:
-        Rows as `benchmarks.timing.compare` makes them, in milliseconds a batch, with the floor; on the CPU with
-        peak_mib, the extra memory of a call as torch counts it, without the band of rows a compiled kernel works on.
+        Rows as `benchmarks.timing.compare` makes them, in milliseconds per batch, with the floor; on the CPU with
+        peak_mib, the extra memory of a call as torch counts it, which omits the band of rows of a compiled kernel.
 
     Raises:
         RuntimeError: if the variants disagree.
@@ -137,7 +137,7 @@ def _run_case(case: str, device: str) -> list[dict]:
     }
     references = REFERENCES.get(case, ()) if device == "cpu" else ()
     clock = "cuda" if device == "cuda" else "cpu"
-    # The least: what every pixel that a box holds needs, once forward and twice backward, and maps and tokens once.
+    # The floor: the work of every pixel inside a box, once forward and twice backward, and maps and tokens once.
     touches, moved = count_touches(gaussians, (side, side)), upstream.nbytes + 2 * features.nbytes
     rows = []
     for label, calls, work in (("forward", forward, 1), ("forward + backward", both, 3)):

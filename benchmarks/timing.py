@@ -21,15 +21,15 @@ def compare(
     images: int = 1,
     references: tuple[str, ...] = (),
 ) -> list[dict]:
-    """Times variants against references among them, taking turns, so that a slow spell of the machine hits all alike.
+    """Times variants against references among them, in turns, so that a slow spell of the machine hits all alike.
 
     Args:
         case: what is timed, for the table.
-        variants: name and call of each. Each is called once before the clock runs.
+        variants: calls by name. Every call is made once before the clock runs.
         clock: "cpu", the CPU time of the calling thread, for work on one thread; "wall"; or "cuda", time between events
             on the device.
         rounds: timed calls of each variant.
-        images: images that one call handles; times are milliseconds an image.
+        images: images that one call handles; times are milliseconds per image.
         references: names of variants that the others are compared with; the first variant by default.
 
     Returns:
@@ -41,7 +41,7 @@ def compare(
         call()
     names = list(variants)
     for turn in range(rounds):
-        # Another variant opens each round: none always runs in the wake of the same one.
+        # Another variant opens each round, so that none always runs after the same one.
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             times[name].append(_milliseconds(variants[name], clock) / images)
@@ -74,8 +74,8 @@ def with_floor(rows: list[dict], multiply_adds: float, moved_bytes: float, devic
 
     Args:
         rows: of one case, with one clock.
-        multiply_adds: products of one image that no variant can leave out, float32.
-        moved_bytes: inputs and outputs of one image, each read or written once.
+        multiply_adds: float32 multiply-adds per image that no variant can avoid.
+        moved_bytes: bytes of the inputs and outputs of one image, each read or written once.
         device: where the rows were timed.
     """
     flops, copied = rates(device, torch.get_num_threads())

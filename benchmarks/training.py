@@ -1,4 +1,4 @@
-"""Steps of training: a generator's, a tokenizer's, and where the partition of a tokenizer's images is best made."""
+"""Training steps of a generator and of a tokenizer, and the best place to partition the tokenizer's images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,18 +18,18 @@ from gpstoken.flow import flow_loss
 from gpstoken.sit import PRESETS, SiT
 
 LAPTOP = Path(__file__).parent.parent / "experiments" / "laptop" / "gpstoken.yaml"
-STEPS = 8  # of the tokenizer, a timed call
+STEPS = 8  # training steps of the tokenizer per timed call
 
 
 def run(device: str = "cpu") -> list[dict]:
     """Times whole steps: forward, backward and Adam, without losses that have networks of their own.
 
-    On a GPU the paper's SiT-XL/2 on 128 tokens and GPSToken-M128 on 256 pixels; on a CPU, in as many threads as torch
-    takes, the paper's layout generator (33 M parameters) and the tokenizer of laptop scale. bfloat16 only on a GPU: a
-    CPU without such instructions takes minutes.
+    On a GPU these are steps of the paper's SiT-XL/2 on 128 tokens and of GPSToken-M128 on 256 pixels; on a CPU, where
+    torch chooses the number of threads, of the paper's layout generator (33 M parameters) and of the laptop scale's
+    tokenizer. bfloat16 is timed only on a GPU: a CPU without such instructions takes minutes.
 
     Returns:
-        Rows as `benchmarks.timing.compare` makes them, in milliseconds an image.
+        Rows as `benchmarks.timing.compare` makes them, in milliseconds per image.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -110,7 +110,7 @@ def _step(
 
 
 def _where_to_partition() -> list[dict]:
-    """Some steps from a new loader on, whose one worker cuts the images and, in one variant, partitions them too."""
+    """Times some steps with a new loader, whose one worker cuts the images and, in one variant, partitions them too."""
     tokenizer, batch = _tokenizer_of("cpu").train(), 16
     step = _step(tokenizer, partial(_l2, tokenizer), torch.optim.Adam, "cpu", "")
 

@@ -9,7 +9,7 @@ import sys
 
 
 def pip(*arguments: str) -> str:
-    """Runs pip and returns what it printed."""
+    """Runs pip and returns its output."""
     return subprocess.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True).stdout.strip()
 
 
@@ -31,7 +31,7 @@ def main() -> int:
     if subprocess.run([sys.executable, "-m", "pip", "install", "-q", "uv"]).returncode == 0:
         if subprocess.run(fast, env=environment).returncode == 0:
             return 0
-        print("uv could not install; going on with pip", file=sys.stderr)
+        print("uv could not install; trying pip", file=sys.stderr)
     return subprocess.run([sys.executable, "-m", "pip", "install", *sys.argv[1:]]).returncode
 
 

@@ -1,8 +1,8 @@
-"""`python tools/lanes.py SCALE`: `dvc repro` in two lanes side by side, with a line a stage.
+"""`python tools/lanes.py SCALE`: `dvc repro` in two lanes side by side, with one line per stage.
 
-What one process does alone leaves the other core to the other lane: tokenizers, and generators. What is timed comes
-last, with nothing beside it. `dvc repro` alone does the same, later. All that the commands print is in
-scratch/repro.log.
+One lane takes the tokenizers and the other the generators, so that a stage of one process leaves a core to the other
+lane. Timed stages come last, with nothing beside them. `dvc repro` alone does the same, but takes longer. The output of
+all commands goes to scratch/repro.log.
 """
 
 import re
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOG = Path("scratch/repro.log")
-# What a stage took on two cores, in seconds, at the quick scale and at the laptop's; it tells how long the rest takes.
+# Seconds that a stage took on two cores at the quick and at the laptop scale, from which the time left is estimated.
 SECONDS = {
     "prepare": (20, 20), "commands": (3, 3), "fit": (15, 190), "fit-ablation": (12, 190), "fit-sweep": (12, 190),
     "evaluate": (4, 60), "evaluate-ablation": (4, 60), "evaluate-sweep": (3, 25), "study": (25, 170),
@@ -36,12 +36,12 @@ class Progress:
     """Counts the stages that have ended, and prints a line for each.
 
     Attributes:
-        stages: all of the pipeline, by name.
-        failed: those that have failed.
+        stages: names of all stages of the pipeline.
+        failed: names of those that have failed.
     """
 
     def __init__(self, stages: list[str], scale: str) -> None:
-        """Begins now."""
+        """Starts the clock."""
         self.stages, self.failed, self.done = stages, [], set()
         self._scale, self._start, self._lock = scale, time.monotonic(), threading.Lock()
 
@@ -68,7 +68,7 @@ def main(scale: str) -> int:
         print(listed.stderr, file=sys.stderr)
         return 2
     progress = Progress(listed.stdout.split(), scale)
-    print(f"{len(progress.stages)} stages at the {scale} scale; {LOG.absolute()} has all that they print", flush=True)
+    print(f"{len(progress.stages)} stages at the {scale} scale; {LOG.absolute()} has their output", flush=True)
     if any(repro([stage], progress) for stage in FIRST):
         return fail(progress)
     fitted = threading.Event()
@@ -89,24 +89,24 @@ def main(scale: str) -> int:
         lane.start()
     for lane in lanes:
         lane.join()
-    # What has failed fails again, and says so; what is timed is timed alone.
+    # Stages that failed fail again and report it; the timed stages now run alone.
     return fail(progress) if repro([], progress) else 0
 
 
 def groups(names: tuple[str, ...], progress: Progress) -> None:
-    """The stages of some groups, one after the other."""
+    """Runs the stages of some groups, one after the other."""
     repro([stage for name in names for stage in progress.stages if stage.partition("@")[0] == name], progress)
 
 
 def fail(progress: Progress) -> int:
-    """Says which stages failed, and the end of what they printed; returns 1."""
+    """Prints which stages failed and the end of their output; returns 1."""
     print(f"failed: {', '.join(dict.fromkeys(progress.failed)) or 'dvc'}; {LOG.absolute()} ends:", file=sys.stderr)
     print("".join(LOG.read_text(errors="replace").splitlines(keepends=True)[-25:]), file=sys.stderr)
     return 1
 
 
 def repro(stages: list[str], progress: Progress) -> int:
-    """`dvc repro` of some stages alone, or of all with those that they need; returns its exit code."""
+    """Runs `dvc repro` on the given stages alone, or on the whole pipeline if none is given; returns its exit code."""
     command = ["dvc", "--wait-for-lock", "repro", *(["-s", *stages] if stages else [])]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -116,7 +116,7 @@ def repro(stages: list[str], progress: Progress) -> int:
 
 
 def follow(lines: Iterator[str], progress: Progress) -> None:
-    """Reads what dvc prints: it says when a stage begins, and that one has not changed."""
+    """Reads the output of dvc, which says when a stage begins and which stages have not changed."""
     running, since = None, 0.0
     with LOG.open("a") as log:
         for line in lines:

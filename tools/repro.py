@@ -1,8 +1,8 @@
 """`python tools/repro.py SCALE`: every stage, table and figure at a scale.
 
-The scale of params.yaml is made in the working tree, as `dvc repro` does. Any other is made in a copy of it,
-scratch/SCALE, whose results and report are then brought here: params.yaml, dvc.lock and what is committed stay as they
-are. The copy is kept, so that a second run does only what has changed.
+The scale of params.yaml runs in the working tree, as with `dvc repro`. Any other scale runs in a copy of the tree,
+scratch/SCALE, and its results and report are then copied back: params.yaml, dvc.lock and the committed files stay as
+they are. The copy is kept, so that a second run repeats only the stages that have changed.
 """
 
 import os
@@ -14,25 +14,25 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-BROUGHT = ("results", "reports/generated")  # folders whose part SCALE is brought from the copy
-LEFT_OUT = {  # of a tree without Git
+BROUGHT = ("results", "reports/generated")  # folders whose subfolder SCALE is copied back
+LEFT_OUT = {  # not copied from a tree without Git
     ".venv", "data", "runs", "samples", "scratch", "mlartifacts", "__pycache__", ".dvc/cache", ".dvc/tmp",
 }  # fmt: skip
 
 
 def main(scale: str) -> int:
     """Runs the pipeline; returns its exit code."""
-    own = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
     settings = ROOT / "experiments" / scale / "scale.yaml"
     if not settings.is_file():
         known = sorted(path.parent.name for path in ROOT.glob("experiments/*/scale.yaml"))
         print(f"make repro SCALE={scale}: there is no {settings.relative_to(ROOT)}; scales: {', '.join(known)}")
         return 2
-    folder = ROOT if own["scale"] == scale else ROOT / "scratch" / scale
+    folder = ROOT if params["scale"] == scale else ROOT / "scratch" / scale
     if folder != ROOT:
         mirror(folder)
         changed = yaml.safe_load(settings.read_text()).get("params", {})
-        (folder / "params.yaml").write_text(yaml.safe_dump(own | {"scale": scale} | changed, sort_keys=False))
+        (folder / "params.yaml").write_text(yaml.safe_dump(params | {"scale": scale} | changed, sort_keys=False))
     environment = dict(os.environ, PYTHONPATH=str(folder), DVC_NO_ANALYTICS="1", MLFLOW_DISABLE_TELEMETRY="true")
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT / 'mlruns.db'}")
@@ -49,7 +49,7 @@ def main(scale: str) -> int:
 
 
 def mirror(folder: Path) -> None:
-    """Makes `folder` the working tree as it is here, as a fresh clone would have it; what it made itself stays."""
+    """Makes `folder` a copy of this working tree, as a fresh clone would have it; what runs in it have made stays."""
     if (ROOT / ".git").exists():
         if not (folder / ".git").exists():
             git("clone", "-q", "--no-checkout", str(ROOT), str(folder))
@@ -58,26 +58,26 @@ def mirror(folder: Path) -> None:
         git("reset", "-q", folder=folder)
         names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     else:
-        found = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
-        names = [str(path) for path in found if not LEFT_OUT & {*path.parts, "/".join(path.parts[:2])}]
+        files = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
+        names = [str(path) for path in files if not LEFT_OUT & {*path.parts, "/".join(path.parts[:2])}]
     names = {name for name in names if name and (ROOT / name).is_file()} - {"dvc.lock", "params.yaml"}
     take(ROOT, folder, names, folder / "scratch" / "mirrored.txt")
 
 
 def bring(folder: Path, scale: str) -> None:
-    """Takes the results and the report of a copy; what else lies there stays."""
+    """Copies the results and the report of a scale back from the copy of the tree."""
     made = [path for part in BROUGHT for path in (folder / part / scale).rglob("*") if path.is_file()]
     take(folder, ROOT, {str(path.relative_to(folder)) for path in made}, folder / "scratch" / "brought.txt")
 
 
 def take(source: Path, target: Path, names: set[str], listed: Path) -> None:
-    """Copies the files of some names that differ, and removes those that an earlier call has copied and that are gone.
+    """Copies the named files that differ, and removes files that an earlier call copied and that are no longer named.
 
     Args:
-        source: folder that they are in.
-        target: folder that they go to.
-        names: paths from either.
-        listed: file that remembers the names.
+        source: folder to copy from.
+        target: folder to copy to.
+        names: paths relative to either folder.
+        listed: file that records the names for the next call.
     """
     before = set(listed.read_text().splitlines()) if listed.is_file() else set()
     for name in before - names:
@@ -94,7 +94,7 @@ def take(source: Path, target: Path, names: set[str], listed: Path) -> None:
 
 
 def git(*arguments: str, folder: Path = ROOT) -> str:
-    """What a Git command prints."""
+    """Runs a Git command and returns its output."""
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 

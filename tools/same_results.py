@@ -1,7 +1,7 @@
-"""`python tools/same_results.py A B`: whether two folders of results are of the same numbers, timings aside.
+"""`python tools/same_results.py A B`: whether two folders of results hold the same numbers, timings aside.
 
-Two runs of the pipeline on one machine are to give the same files, but for what they measure of time and memory: that
-is listed here, and nothing else may differ.
+Two runs of the pipeline on one machine must give the same files except for measured times and memory. The entries that
+may differ are listed here; nothing else may.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-# Files, relative to results/SCALE -> the entries of them that differ from run to run: times, speeds and peaks of
-# memory, and the names that MLflow invents. "*" stands for one key, or for all of the file.
+# Files, relative to results/SCALE -> their entries that differ from run to run: times, speeds, peaks of memory, and the
+# names that MLflow invents. "*" stands for one key, or for the whole file.
 DIFFERS = {
     "*/*.json": ["seconds"],
     "cost/*.json": [
@@ -28,35 +28,35 @@ DIFFERS = {
     ],
     "published.json": ["*"],
 }
-# Of the report, what shows those: these tables, figures drawn from them, and the pages made of both.
+# The parts of the report that show these entries: tables, figures drawn from them, and the pages made of both.
 REPORTS = ["tables/efficiency.*", "tables/generation_training.*", "tables/claims.*", "figures/speed_quality.*"]
 REPORTS += ["site/*"]
-COMMITS = ["commit", "trained_at"]  # of two commits
+COMMITS = ["commit", "trained_at"]  # entries that differ between two commits
 
 
 def main(arguments: list[str]) -> int:
-    """Prints what differs; returns 1 if anything does that must not."""
+    """Prints the differences that must not be; returns 1 if there is any."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("first", type=Path, help="results/SCALE")
-    parser.add_argument("second", type=Path, help="the same of another run")
+    parser.add_argument("second", type=Path, help="the same folder of another run")
     parser.add_argument("--other-commit", action="store_true", help="the commits may differ")
     options = parser.parse_args(arguments)
-    found = list(differences(options.first, options.second, COMMITS if options.other_commit else []))
-    print("\n".join(found) or f"{options.first} and {options.second}: the same but for times")
-    return bool(found)
+    lines = list(differences(options.first, options.second, COMMITS if options.other_commit else []))
+    print("\n".join(lines) or f"{options.first} and {options.second}: the same except for times")
+    return bool(lines)
 
 
 def differences(first: Path, second: Path, more: list[str]) -> Iterator[str]:
-    """A line for every file or entry that is not the same in both, though it should be.
+    """Yields a line for every file or entry that should be the same in both folders and is not.
 
     Args:
         first: folder of results.
-        second: another.
-        more: entries of every JSON file that may differ besides.
+        second: another folder of results.
+        more: further entries that may differ in every JSON file.
     """
-    names = [{str(path.relative_to(each)) for path in each.glob("**/*") if path.is_file()} for each in (first, second)]
+    names = [{str(path.relative_to(root)) for path in root.glob("**/*") if path.is_file()} for root in (first, second)]
     for name in sorted(names[0] ^ names[1]):
-        yield f"{name}: in one of them alone"
+        yield f"{name}: only in one of them"
     for name in sorted(names[0] & names[1]):
         one, other = first / name, second / name
         if one.suffix != ".json":

@@ -1,9 +1,9 @@
-"""`python tools/warm.py COMMAND ...`: runs a command in which `gpstoken` starts without its imports.
+"""`python tools/warm.py COMMAND ...`: runs a command in which `gpstoken` starts with its imports already done.
 
 The pipeline calls `gpstoken` about a hundred times, and each call spends a quarter of a minute of a slow core on
 importing torch, torchvision and Lightning. This process imports them once; `tools/bin/gpstoken`, first in the PATH of
 COMMAND, asks it for a fork instead of starting a Python of its own. Nothing else differs: without it `dvc repro` does
-the same, later.
+the same, but takes longer.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 1 << 20  # bytes of a request: arguments and environment
-PAUSE = 0.05  # seconds between looks at what has ended
+PAUSE = 0.05  # seconds between checks for processes that have ended
 
 
 def main(command: list[str]) -> int:
-    """Gives forks until `command` ends; returns its exit code, and in a fork that of the subcommand."""
+    """Serves forks until `command` ends and returns its exit code; a fork exits with that of its subcommand."""
     environment = dict(os.environ)
-    # Before numpy and torch are imported: a process that has threads must not fork. Each fork sets its own number.
+    # Set before numpy and torch are imported: a process with threads must not fork. Each fork sets its own number.
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     sys.path[0] = str(ROOT)
     # An interrupt from the terminal reaches the forks and the command; this process waits for them.
@@ -39,7 +39,7 @@ def main(command: list[str]) -> int:
         environment["GPSTOKEN_WARM"] = listener.getsockname()
         environment["PATH"] = f"{ROOT / 'tools' / 'bin'}{os.pathsep}{environment.get('PATH', os.defpath)}"
         process = subprocess.Popen(command, env=environment, preexec_fn=_hear_interrupts)
-        cli = _import_everything()  # beside what the command begins with; who asks early waits
+        cli = _import_everything()  # while the command starts; early requests wait
         waiting: list[int] = []
         while process.poll() is None:
             if select.select([listener], [], [], PAUSE)[0]:
@@ -76,19 +76,19 @@ def _serve(connection: socket.socket, run) -> int:
         os.close(descriptor)
     ended, status = os.waitpid(pid, os.WNOHANG)
     while not ended:
-        if select.select([connection], [], [], PAUSE)[0]:  # it has nothing to say but that it is gone
+        if select.select([connection], [], [], PAUSE)[0]:  # the caller sends nothing more, so it is gone
             os.kill(pid, signal.SIGTERM)
             ended, status = os.waitpid(pid, 0)
         else:
             ended, status = os.waitpid(pid, os.WNOHANG)
     code = os.waitstatus_to_exitcode(status)
-    with contextlib.suppress(BrokenPipeError):  # who asked may have gone
+    with contextlib.suppress(BrokenPipeError):  # the caller may be gone
         connection.sendall(b"%d\n" % (code if code >= 0 else 128 - code))  # a shell's number for a signal
     return 0
 
 
 def _become(request: dict, descriptors: list[int]) -> None:
-    """Takes over the streams, folder, environment and number of threads of who asked."""
+    """Takes over the streams, folder, environment and number of threads of the caller."""
     for place, descriptor in enumerate(descriptors):
         os.dup2(descriptor, place)
         os.close(descriptor)
@@ -101,7 +101,7 @@ def _become(request: dict, descriptors: list[int]) -> None:
 
 
 def _outcome(run) -> int:
-    """The exit code, as the interpreter would give it."""
+    """Runs the subcommand and returns the exit code that the interpreter would give."""
     try:
         code = run(sys.argv[1:])
     except SystemExit as error:

@@ -79,5 +79,5 @@ def test_another_csv_and_a_missing_file_are_told(twice, tmp_path, capsys):
     (tmp_path / "copy/efficiency/layout.json").unlink()
     assert same_results.main([str(twice[0]), str(tmp_path / "copy")]) == 1
     said = capsys.readouterr().out.splitlines()
-    assert said == ["efficiency/layout.json: in one of them alone", "tokenizers/row.csv: differs"]
+    assert said == ["efficiency/layout.json: only in one of them", "tokenizers/row.csv: differs"]
     assert same_results.main([str(twice[0]), str(twice[1]), "--other-commit"]) == 0
