@@ -1,44 +1,44 @@
-# make repro [SCALE=quick|laptop|workstation|paper] | test | test-numeric | lint | ui | bench | clean. Every target makes
-# .venv itself.
+# make repro [SCALE=quick|laptop|workstation|paper] | test | test-numeric | lint | ui | bench | clean.
+# Every target makes .venv first if it is missing.
 SCALE ?= quick
 SHELL := /bin/bash
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
-# Relative, for make splits names at blanks: the folder of this project may have one in its path.
+# A relative path, because make splits names at blanks and the path of this project may contain one.
 VENV := .venv
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
-# What Python has compiled is kept, whatever the shell says: without it every start compiles all it imports, half its time.
+# Keeps what Python has compiled, whatever the shell sets: otherwise half of every start goes into compiling imports.
 export PYTHONDONTWRITEBYTECODE :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlruns.db
 
 .PHONY: install repro test test-numeric lint ui bench clean
 install: $(STAMP)
 
-# uv installs in a fifth of pip's time; pip does it where uv cannot. Both are told of the same indexes.
+# uv installs in a fifth of pip's time; pip takes over where uv fails. Both use the same indexes.
 $(STAMP): pyproject.toml constraints.txt tools/install.py
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python tools/install.py -c $(CONSTRAINTS) -e '.[pipeline,dev]'
 	touch $(STAMP)
-# What was downloaded without its history works too: dvc only has to be told that there is no Git.
+# A download without Git history works too: dvc only has to be told that there is no Git.
 	@[ -e .git ] || $(VENV)/bin/dvc config -q --local core.no_scm true
 
-# Every stage, table and figure at a scale: quick in minutes and without touching what is committed, laptop (that of
-# params.yaml, as `dvc repro`) for the committed tables.
+# Every stage, table and figure at a scale: quick takes minutes and leaves committed files alone; laptop, the scale of
+# params.yaml as in `dvc repro`, makes the committed tables.
 repro: install
 	python tools/repro.py $(SCALE)
 
-# Tests judge real networks by real photographs: they need what `prepare` fetches (nothing to do when it is there).
-# Beside it Python and numba compile what every worker would compile for itself.
+# The tests judge real networks by real photographs, so they need what `prepare` fetches (once). Meanwhile Python and
+# numba compile what every worker would otherwise compile for itself.
 test: install
 	python -m tests.faults.warm & dvc repro -q prepare && OMP_NUM_THREADS=1 pytest -n auto --dist worksteal; \
 	code=$$?; wait; exit $$code
 
-# Floating-point results alone, as another processor rounds them: ATEN_CPU_CAPABILITY (default, avx2, avx512) limits
-# torch's own kernels, ONEDNN_MAX_CPU_ISA (SSE41, AVX2, AVX512_CORE) convolutions, MKL_ENABLE_INSTRUCTIONS (SSE4_2, AVX2,
-# AVX512) products of matrices, OMP_NUM_THREADS all of them. TESTS=... names some files.
+# Only the tests of floating-point results, rounded as on another processor: ATEN_CPU_CAPABILITY (default, avx2, avx512)
+# limits torch's own kernels, ONEDNN_MAX_CPU_ISA (SSE41, AVX2, AVX512_CORE) convolutions, MKL_ENABLE_INSTRUCTIONS
+# (SSE4_2, AVX2, AVX512) matrix products, OMP_NUM_THREADS all of them. TESTS=... selects files.
 test-numeric: install
 	dvc repro -q prepare
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest -n auto --dist worksteal -m numeric $(TESTS)
