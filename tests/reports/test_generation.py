@@ -148,7 +148,7 @@ def test_origin_sampler_budget_and_classifier_are_told(write, run):
         "Commit 0123456789ab. Device cpu (Test CPU), torch 2.14.1.",
         "GPSToken two-stage: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 "
         "(t = 0: noise); trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
-        "kernel logistic regression on thumbnails of 8 x 8 pixels, trained on the real training images alone",
+        "kernel logistic regression on thumbnails of 8 x 8 pixels, trained only on the real training images",
         "chance is 20.0 %",
         "Class accuracy by chance: 20.0 %.",
     ):  # fmt: skip

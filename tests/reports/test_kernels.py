@@ -32,9 +32,9 @@ def test_cells(benchmarked, pages, cells):
     # no line of the reference against itself; no number of a GPU that there was not
     assert cells(page, "cpu (Test CPU), 2 threads") == {
         "machine": "cpu (Test CPU), 2 threads", "case": "splat A, forward", "variant": "cpu", "against": "released",
-        "CPU (ms an image or batch) ↓": "1,234.50 (1,200.00-1,300.25)", "CPU, times as fast ↑": "4.50 (4.00-5.25)",
-        "CPU, of the floor (%) ↑": "6", "GPU (ms an image or batch) ↓": "-", "GPU, times as fast ↑": "-",
-        "GPU, of the floor (%) ↑": "-", "extra memory (MiB) ↓": "2.1",
+        "CPU (ms per image or batch) ↓": "1,234.50 (1,200.00-1,300.25)", "CPU, times as fast ↑": "4.50 (4.00-5.25)",
+        "CPU, floor over time (%) ↑": "6", "GPU (ms per image or batch) ↓": "-", "GPU, times as fast ↑": "-",
+        "GPU, floor over time (%) ↑": "-", "extra memory (MiB) ↓": "2.1",
     }  # fmt: skip
 
 

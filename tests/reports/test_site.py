@@ -159,7 +159,7 @@ def test_the_page_of_a_row_has_its_numbers_runs_and_configuration(pages):
         assert said in text
     assert "run-of-another-scale" not in text
     assert ["psnr", "9.5", "0.25", "9.25, 9.75", "1234"] in document.tables[-1]
-    assert "Not measured" in read(pages, "rows/unmeasured.html")[0]
+    assert "This row has not been measured" in read(pages, "rows/unmeasured.html")[0]
 
 
 def test_the_start_page_warns_of_the_scale_and_counts_the_verdicts(pages):
@@ -173,7 +173,7 @@ def test_the_start_page_warns_of_the_scale_and_counts_the_verdicts(pages):
     assert "240 training steps of 16 images of 64 px, 2 seeds, measured on 1234 held-out images" in text
     titles = re.findall(r'<li><a href="tables/(\w+)\.html">', text.split('class="cards"')[1])
     assert titles == ["reconstruction", "small"]  # the paper's order, then what tables.yaml does not know
-    assert "2 of 3 rows of ours measured; 1 of the paper" in text
+    assert "2 of 3 of our rows measured; 1 printed in the paper" in text
     assert re.findall(r"<strong>(\d)</strong>.*?</svg>([a-z ]+)</span>", text, flags=re.DOTALL) == [
         ("1", "holds"), ("1", "does not hold"), ("1", "not resolved"), ("1", "not testable at this scale"),
     ]  # fmt: skip
