@@ -1,4 +1,4 @@
-"""What every reader does: rows of ours, of one scale after the other, and a table of them and of the paper's."""
+"""What all readers share: our rows, scale by scale, and the table of these and of the paper's rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -132,13 +132,13 @@ def best_of_ours(columns: list[Head], rows: list[Row]) -> str:
     """Which of our rows is the best in what, at each scale: "At the laptop scale GPSToken-L256 is best in PSNR."."""
     sentences = []
     for scale in dict.fromkeys(row.scale for row in rows if row.ours and row.scale):
-        found: dict[str, list[str]] = {}
+        best_in: dict[str, list[str]] = {}
         for row in rows:
             names = [head.heading for head in columns if head.name in row.cells and row.cells[head.name].best]
             if names and row.ours and row.scale == scale and "method" in row.cells:
-                found.setdefault(row.cells["method"].text, []).extend(names)
-        said = [f"{method} is best in {listed(list(dict.fromkeys(names)))}" for method, names in found.items()]
-        sentences += [f"At the {scale} scale {'; '.join(said)}."] * bool(said)
+                best_in.setdefault(row.cells["method"].text, []).extend(names)
+        phrases = [f"{method} is best in {listed(list(dict.fromkeys(names)))}" for method, names in best_in.items()]
+        sentences += [f"At the {scale} scale {'; '.join(phrases)}."] * bool(phrases)
     return " ".join(sentences)
 
 

@@ -1,12 +1,13 @@
 """The claims page: each claim of claims.yaml, what was tested, our figure, and what came of it."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from reports.declared import every_table
-from reports.tables.assembly import Part, assembled, text_cells
+from reports.tables.assembly import Part, assembled, listed, text_cells
 from reports.tables.claims import Tested, as_lines, judge_all, whole
 from reports.tables.columns import heads
 from reports.tables.cost_table import PAPERS_POSITIONS
@@ -17,7 +18,13 @@ from reports.tables.rows import HERE, read_table
 from reports.tables.table import DASH, Claim, Row, Table
 
 NOT_TESTABLE = "not testable at this scale"
-VERDICTS = ("holds", "does not hold", "not resolved", NOT_TESTABLE, "not measured")
+VERDICTS = {
+    "holds": ("**holds**", "**hold**"),
+    "does not hold": ("**does not hold**", "**do not hold**"),
+    "not resolved": ("is not resolved", "are not resolved"),
+    NOT_TESTABLE: ("is not testable", "are not testable"),
+    "not measured": ("was not measured", "were not measured"),
+}
 SHOWN = ("PSNR", "LPIPS (AlexNet)")  # of four metrics; the others stand in the tests below
 
 
@@ -34,7 +41,7 @@ def claims_table(name: str, declared: dict[str, Any], results: Path, scales: lis
                 claims += tests
     measured = sorted({row.commit for row in rows if row.result})
     origin = f"Ours: {' and '.join(scales)} scale, commits {', '.join(measured)}." if measured else "Not measured."
-    introduction = _tally(rows) if measured else "Ours: not measured."
+    introduction = _tally(rows, scales) if measured else "Nothing has been measured here yet."
     return assembled(name, declared, heads("claims"), [Part(rows, origin, [], introduction, claims)])
 
 
@@ -114,16 +121,21 @@ def _verdict(chosen: Tested) -> str:
     claimed = [lines for claim, lines in chosen if claim.get("kind") != "measured"]
     tests = [line for lines in claimed for line in lines]
     if not tests and any(lines for _, lines in chosen):
-        return f"{NOT_TESTABLE}: no row of ours has as many tokens"
+        return f"{NOT_TESTABLE}: none of our rows has as many tokens"
     if tests and all(line.interval is None for line in tests):
         return f"{NOT_TESTABLE}: one seed"
     return whole(claimed)
 
 
-def _tally(rows: list[Row]) -> str:
-    verdicts = [row.cells["verdict"].text.split(":")[0] for row in rows]
-    counts = ", ".join(f"**{verdict}** {verdicts.count(verdict)}" for verdict in VERDICTS if verdict in verdicts)
-    return f"The claims of the paper and of its rebuttal, tested on what was measured here. Of {len(rows)}: {counts}."
+def _tally(rows: list[Row], scales: list[str]) -> str:
+    """How many claims came out how, a sentence a scale; what was not measured stands with the first."""
+    sentences = []
+    for scale in scales:
+        of_scale = [row for row in rows if row.scale == scale or (row.scale is None and scale == scales[0])]
+        outcomes = Counter(row.cells["verdict"].text.split(":")[0] for row in of_scale)
+        counts = [f"{outcomes[name]} {verbs[outcomes[name] > 1]}" for name, verbs in VERDICTS.items() if outcomes[name]]
+        sentences += [f"At the {scale} scale, of {len(of_scale)} claims {listed(counts)}."] * bool(counts)
+    return " ".join(sentences)
 
 
 def judge_cost(declared: dict[str, Any], records: dict[str, Record | None]) -> tuple[str, str, str]:
@@ -134,7 +146,7 @@ def judge_cost(declared: dict[str, Any], records: dict[str, Record | None]) -> t
     rows, they cannot show, whatever was measured.
     """
     name, first, second = declared["of"], records.get(declared["from"]), records.get(declared["to"])
-    statistic = f"ratio of {name}, one run a row"
+    statistic = f"ratio of {name}, one run per row"
     costs = [None if record is None else _quantity(name, record) for record in (first, second)]
     if None in costs:
         return statistic, "", "not measured"
@@ -161,21 +173,22 @@ def judge_counts(declared: dict[str, Any], counted: dict[str, Record | None]) ->
         declared: rows `from` and `to`, and `at_most`.
         counted: records of efficiency by row.
     """
-    statistic = f"ratio of counted multiply-adds of a call at the published size; holds up to {declared['at_most']}"
+    most = declared["at_most"]
+    statistic = f"ratio of the counted multiply-adds of one call at the published size; the claim holds up to {most}"
     rows = {name: [counted.get(row) for row in declared[name]] for name in ("from", "to")}
     if None in rows["from"] or None in rows["to"]:
         return statistic, "", "not measured"
     first, second = (sum(record["counts"]["network"]["gmacs"] for record in rows[name]) for name in ("from", "to"))
     ratio = second / first
     figure = f"{ratio:.2f} times ({second:.1f} against {first:.1f} GMACs), at equal numbers of calls"
-    return statistic, figure, "holds" if ratio <= declared["at_most"] else "does not hold"
+    return statistic, figure, "holds" if ratio <= most else "does not hold"
 
 
-UNITS = {"training time": "h", "training memory": "MB", "seconds a sample": "s"}
+UNITS = {"training time": "h", "training memory": "MB", "seconds per sample": "s"}
 
 
 def _quantity(name: str, record: Record) -> float | None:
-    if name == "seconds a sample":
+    if name == "seconds per sample":
         speed = record.get("cost", {}).get("inference", {}).get("samples_per_second")
         return 1 / speed if speed else None
     return {"training time": hours, "training memory": memory}[name](record)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.declared import name_of
-from reports.tables.assembly import Part, assembled, caption, missing_row, our_row
+from reports.tables.assembly import Part, assembled, caption, listed, missing_row, our_row
 from reports.tables.columns import cells_of, heads, printed_cells
 from reports.tables.generation_results import (
     Record,
@@ -42,10 +42,10 @@ def _part(declared: dict[str, Any], results: Path, first: bool) -> Part | None:
         elif first:
             rows.append(missing_row(row, {"method": name_of(row)}))
     machines = {str(record["cost"].get("device", record["machine"]["device"])) for record in measured.values()}
-    origin = f"Scale **{scale}**: one run a row, timed on {', '.join(sorted(machines))}."
+    origin = f"Scale **{scale}**: one run per row, timed on {', '.join(sorted(machines))}."
     return Part(
         rows=rows,
-        caption=caption(list(measured.values()), more=", one run a row"),
+        caption=caption(list(measured.values()), more=", one run per row"),
         origins=[origin if measured else "Ours: not measured yet."],
         finding=_comparison(declared, measured, scale),
     )
@@ -55,17 +55,18 @@ def _comparison(declared: dict[str, Any], measured: dict[str, Record], scale: st
     """The paper's savings, as the table has `claimed` them, and ours of the two rows that it has `compared`."""
     claimed, pair = declared["claimed"], [declared["compared"][end] for end in ("to", "from")]
     if not set(pair) <= measured.keys():
-        return f"{claimed} Ours was not measured at the {scale} scale."
+        return f"{claimed} Our generators have not been measured at the {scale} scale."
     time, size = ([quantity(measured[row]) for row in pair] for quantity in (hours, memory))
     speed = [measured[row]["cost"].get("inference", {}).get("samples_per_second") for row in pair]
-    savings = []
+    needs = []
     if None not in time:
-        savings.append(f"{_less(*time)} training time")
+        needs.append(f"{_less(*time)} training time")
     if None not in size:
-        savings.append(f"{_less(*size)} training memory (the larger stage)")
+        needs.append(f"{_less(*size)} training memory (of its larger stage)")
+    phrases = [f"needs {listed(needs)}"] if needs else []
     if None not in speed:
-        savings.append(f"{speed[0] / speed[1]:.2f} times the samples a second")
-    return f"{claimed} Ours at the {scale} scale: {', '.join(savings) or 'not measured yet'}."
+        phrases.append(f"generates {speed[0] / speed[1]:.2f} times as many samples per second")
+    return f"{claimed} At the {scale} scale ours {listed(phrases) or 'has not been timed'}."
 
 
 def _less(ours: float, other: float) -> str:

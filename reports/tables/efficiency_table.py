@@ -51,10 +51,8 @@ def _agreement(_: list[Head], rows: list[Row]) -> str:
     """How far our counts by the paper's convention are from what the paper prints."""
     deviations = [row.cells["deviation"].value for row in rows if "deviation" in row.cells]
     if not deviations:
-        return "No row that the paper's table has was counted here."
-    return (
-        f"Counted as the paper counts, our networks differ from its printed GFLOPs by at most {max(deviations):.1f} %."
-    )
+        return "None of the rows of the paper's table has been counted here."
+    return f"By the paper's convention, our counts differ from its printed GFLOPs by at most {max(deviations):.1f} %."
 
 
 def read_efficiency(declared: dict[str, Any], results: Path) -> dict[str, Record | None]:
@@ -79,7 +77,7 @@ def read_efficiency(declared: dict[str, Any], results: Path) -> dict[str, Record
 
 def _origin(scale: str, records: list[Record]) -> str:
     if not records:
-        return "Ours: not measured. No row of ours has been profiled yet."
+        return "None of our rows has been profiled yet."
     versions = ", ".join(sorted({record["versions"]["torch"] for record in records}))
     timed = [record for record in records if record.get("measured")]
     machines = []
@@ -90,8 +88,8 @@ def _origin(scale: str, records: list[Record]) -> str:
         machines.append(f"{part['device']} ({processor}), {settings}")
     on = f"Timed on {'; '.join(dict.fromkeys(machines))}." if machines else "Nothing was timed."
     if any(record["measured"]["device"] == "cpu" for record in timed):
-        on += " **Timings of a CPU**: of no use beside the paper's, which are of a GPU."
-    where = f"Published sizes, counted; machine of the **{scale}** scale."
+        on += " **These are CPU timings**: do not compare them with the paper's, which are for a GPU."
+    where = f"Counts are for the published sizes; timings are from the machine of the **{scale}** scale."
     return f"{where} {on} Commit {commits(records)}, torch {versions}."
 
 

@@ -18,11 +18,11 @@ def origin(records: list[Record]) -> str:
     training, data, counted = first["training"], first["data"], budget(first)
     spent = f"{training['steps']:,} training steps of {training['batch_size']} samples"
     if counted is not None:
-        spent = f"training of about {counted / 1000:.2f} T multiply-adds (forward)"
+        spent = f"training takes about {counted / 1000:.2f} T multiply-adds in the forward pass"
     images = " and ".join(f"{part['images']:,} real {name} images" for name, part in first["reference"].items())
     return (
-        f"Scale **{first['scale']}**: n = {samples_per_seed(first):,} samples a seed of "
-        f"{len(first['classifier']['classes'])} classes; seeds {', '.join(map(str, first['seeds']))}; {spent} a row. "
+        f"Scale **{first['scale']}**: n = {samples_per_seed(first):,} samples per seed in "
+        f"{len(first['classifier']['classes'])} classes; seeds {', '.join(map(str, first['seeds']))}; {spent} per row. "
         f"Scored against {images} of {data['class_path']}, fingerprint {data['fingerprint'][:12]}. "
         f"Commit {commits(records)}. Device {devices(records)}, torch {first['versions']['torch']}."
     )
@@ -41,10 +41,12 @@ def notes(records: list[Record]) -> list[str]:
     if spent and None not in spent.values():
         budgets = ", ".join(f"{name} {value / 1000:.2f} T" for name, value in spent.items())
         same = max(spent.values()) <= (1 + SAME_BUDGET) * min(spent.values())
-        kind = "One budget" if same else "**Not one budget**"
-        texts.append(f"{kind}: multiply-adds of training, forward, all networks of a row together: {budgets}.")
+        kind = "Equal budgets" if same else "**Unequal budgets**"
+        texts.append(
+            f"{kind}: multiply-adds of the forward pass in training, summed over all networks of a row: {budgets}."
+        )
     chances = " or ".join(f"{100 * chance:.1f} %" for chance in sorted({r["classifier"]["chance"] for r in records}))
-    return texts + [f"Class accuracy by chance: {chances}."] * bool(records)
+    return texts + [f"Chance level of the class accuracy: {chances}."] * bool(records)
 
 
 def sampling_words(sampling: dict[str, Any]) -> str:
@@ -55,7 +57,7 @@ def sampling_words(sampling: dict[str, Any]) -> str:
     low, high = left["guidance_interval"]
     return (
         f"{left['sampler'].upper()} sampler ({left['method']}), {left['steps']} steps, guidance {left['guidance']:g} "
-        f"where {low:g} ≤ t ≤ {high:g} (t = 0: noise)"
+        f"for {low:g} ≤ t ≤ {high:g} (t = 0 is noise)"
     )
 
 
@@ -71,11 +73,11 @@ def classifier_section(declared: dict[str, Any], records: list[Record]) -> str:
         samples = verdict = DASH
         if score is not None:
             samples, low = _share({"accuracy": score["mean"], "interval": score["interval"]}), score["interval"][0]
-            verdict = "above chance" if low > part["chance"] else "not told from chance"
+            verdict = "above chance" if low > part["chance"] else "around chance"
             if "bar" in part and low > part["bar"]:
                 verdict = f"well above chance (over {100 * part['bar']:.1f} %)"
         lines.append([name_of(record["row"]), *real, samples, verdict])
-    headings = ["method", "real test images", "coded and decoded", "samples", "the whole interval is"]
+    headings = ["method", "real test images", "reconstructions", "samples", "the 95 % interval lies"]
     text = declared["classifier"].format(chance=f"{100 * first['chance']:.1f} %")
     page = [text, "", *pipe_table(headings, lines, {0}), ""]
     names = list(first["per_class"])
@@ -106,15 +108,21 @@ def memorisation_section(declared: dict[str, Any], records: list[Record]) -> str
     lines, left_out = [], []
     for record in records:
         name, near = name_of(record["row"]), record.get("memorisation") or {}
-        for unit, part in (("levels of pixels", near), ("1 - cosine of features", near.get("by_features"))):
+        for unit, part in (("pixel values", near), ("1 - cosine of features", near.get("by_features"))):
             if part and "left_out" in part:
                 lines.append([name, unit, *[DASH] * 3])
-                left_out.append(f"{name}: not in {unit}, for {part['left_out']}.")
+                left_out.append(f"{name}: no distance in {unit}, because {part['left_out']}.")
             elif part:
                 medians = [f"{part[f'{end}_median']:,.4g}" for end in ("sample", "test")]
                 lines.append([name, unit, *medians, f"{100 * part['share_below_first_percentile']:.1f} %"])
         if not near:
             lines.append([name, *[DASH] * 4])
-    headings = ["method", "distance in", "samples", "held-out images", "samples nearer than 99 % of held-out images"]
+    headings = [
+        "method",
+        "distance in",
+        "median of samples",
+        "median of held-out images",
+        "samples nearer than 99 % of held-out images",
+    ]
     page = [*pipe_table(headings, lines, {0, 1}), "", declared["memorisation"]]
     return "\n".join([*page, *(f"\n{line}" for line in left_out)])

@@ -72,7 +72,7 @@ def _read(path: Path) -> Record | None:
             # A distance of another network must never pass for an FID.
             network = "inception" if name in INCEPTION_SCORES else name.partition("_")[2]
             if name != ACCURACY and network not in record["networks"]:
-                raise ValueError(f"{path}: {place}score {name!r} is of the network {network}, which was not used")
+                raise ValueError(f"{path}: {place}score {name!r} belongs to the network {network}, which was not used")
             if len(score["per_seed"]) != len(record["seeds"]):
                 held, seeds = len(score["per_seed"]), len(record["seeds"])
                 raise ValueError(f"{path}: {place}score {name!r} has {held} numbers for {seeds} seeds")

@@ -31,9 +31,9 @@ def scored_rows(results: Path) -> Part:
         rows.append(our_row(f"scored samples, {results.name}", cells, None, record, path, reference["sha256"]))
         images = reference["images"] or reference["statistics"]
         origins.append(
-            f"{named.row}: scored as they are, {samples['file']} against {reference['file']}"
-            f"{f' of {images:,} images' if images else ''}, features of {network['label']}; of the generator "
-            "behind them `gpstoken score` knows nothing."
+            f"{named.row}: the samples of {samples['file']} were scored unchanged against {reference['file']}"
+            f"{f' of {images:,} images' if images else ''}, with the features of {network['label']}; nothing is known "
+            "of the generator behind them."
         )
     return Part(rows, "", origins)
 

@@ -24,7 +24,7 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
     """Fills the table of generators from results/SCALE of every scale, with its sections on classes and copies."""
     parts = []
     for scale in scales:
-        at = f", at {scale} scale" if len(scales) > 1 else ""
+        at = f", at the {scale} scale" if len(scales) > 1 else ""
         parts.append(_part(declared, results / scale, scale == scales[0], at))
     parts = [part for part in parts if part is not None]
     if declared.get("scored"):
@@ -45,8 +45,8 @@ def _part(declared: dict[str, Any], results: Path, first: bool, at: str) -> Part
     tests = judge_all(declared, compared, results.name)
     sections = []
     if records and "classifier" in declared:
-        sections += [f"## Can the class of a sample be told{at}?", classifier_section(declared, records)]
-        sections += [f"## Are they copies of training images{at}?", memorisation_section(declared, records)]
+        sections += [f"## Can a classifier recognise the class of a sample{at}?", classifier_section(declared, records)]
+        sections += [f"## Are the samples copies of training images{at}?", memorisation_section(declared, records)]
     return Part(
         rows=[_our_row(row, result) for row, result in compared.items() if first or result is not None],
         caption=caption(records),

@@ -7,6 +7,8 @@ from typing import Any
 from reports.tables.columns import heads
 from reports.tables.table import Cell, Row, Table
 
+OURS = ("cpu", "triton")  # variants: the kernels that tokenizers choose
+
 
 def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
     """Fills the table from every file of results/benchmarks, which `python -m benchmarks --json` writes.
@@ -30,18 +32,36 @@ def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: li
             ]
             rows += [_row(line, "cpu" if machine["device"] == "cpu" else "gpu", source, path) for line in timed]
         except (KeyError, TypeError):
-            raise ValueError(f"{path}: no file of benchmarks; write it by python -m benchmarks --json") from None
+            raise ValueError(f"{path}: not a file of benchmarks; write one with python -m benchmarks --json") from None
     return Table(
         name=name,
         title=declared["title"],
         paper=declared["paper"],
-        introduction="" if origins else "Nothing was timed: `python -m benchmarks --json FILE` does.",
+        introduction=_finding(rows)
+        if rows
+        else "Nothing has been timed yet; `python -m benchmarks --json FILE` does it.",
         columns=heads("kernels"),
         rows=rows,
         origin=" ".join(origins) or "Not measured.",
         notes=declared["notes"],
         origins=origins,
     )
+
+
+def _finding(rows: list[Row]) -> str:
+    """How much faster our kernels are than the released algorithms, over all cases."""
+    texts = [{name: cell.text for name, cell in row.cells.items()} for row in rows]
+    sentences = []
+    for device in ("cpu", "gpu"):
+        speedups = [
+            row.cells[f"{device}_speedup"].value
+            for row, text in zip(rows, texts, strict=True)
+            if f"{device}_speedup" in text and text["variant"] in OURS and text["reference"] == "released"
+        ]
+        if speedups:
+            span = f"{min(speedups):.1f} to {max(speedups):.1f}"
+            sentences.append(f"On a {device.upper()} our kernels are {span} times as fast as the released algorithms.")
+    return " ".join(sentences)
 
 
 def _row(line: dict[str, Any], device: str, source: str, path: Path) -> Row:

@@ -64,7 +64,7 @@ def markdown(table: Table, folder: Path | None = None) -> str:
     if table.notes:
         lines += ["", *(f"- {note}" for note in table.notes)]
     if table.claims:
-        lines += ["", "## The paper's claims, tested", "", *claim_table(table.claims)]
+        lines += ["", "## Tests of the paper's claims", "", *claim_table(table.claims)]
     for section in table.sections:
         lines += ["", section]
     for name in table.figures:

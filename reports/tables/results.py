@@ -88,7 +88,9 @@ def check_scale(path: Path, record: dict[str, Any], scale: str) -> None:
         ValueError: naming the file and both scales.
     """
     if record["scale"] != scale:
-        raise ValueError(f"{path}: is of the scale {record['scale']!r}, not {scale!r}; move it to its own folder")
+        raise ValueError(
+            f"{path}: belongs to the scale {record['scale']!r}, not {scale!r}; move it to that scale's folder"
+        )
 
 
 def clusters(data: dict[str, Any]) -> str:

@@ -100,7 +100,7 @@ def _check_one_change(base: Result, result: Result, argument: str) -> None:
     first, other = base.record["tokenizer"]["init_args"], result.record["tokenizer"]["init_args"]
     more = [name for name in first | other if first.get(name) != other.get(name) and name != argument]
     if more:
-        raise ValueError(f"other arguments differ from those of {base.record['row']} too: {', '.join(more)}")
+        raise ValueError(f"further arguments differ from those of {base.record['row']}: {', '.join(more)}")
 
 
 def _read(results: Path, row: str, label: dict[str, str], study: str | None) -> Result | None:

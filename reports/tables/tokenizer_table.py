@@ -14,7 +14,7 @@ from reports.tables.table import Cell, Row, Table
 
 # Up to so many photographs, a mean stands for those photographs alone.
 FEW_PHOTOGRAPHS = 3
-FEW = "**Demonstration only**: so few photographs stand for themselves alone, whatever their ±."
+FEW = "**Demonstration only**: with so few photographs a mean says nothing about other photographs, whatever its ±."
 
 
 def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
@@ -177,7 +177,7 @@ def origins(declared: dict[str, Any], ours: dict[str, Result | None], left_out: 
 def _origin(results: list[Result]) -> str:
     """A list of the data where the rows have several."""
     if not results:
-        return "Ours: not measured. No row of ours has been evaluated yet."
+        return "None of our rows has been evaluated yet."
     records = [result.record for result in results]
     first, training = records[0], records[0]["training"]
     seeds = ", ".join(map(str, first["seeds"]))
@@ -210,5 +210,5 @@ def _codes_used(declared: dict[str, Any], measured: dict[str, Result]) -> list[s
             tokens = result.record["data"]["images"] * result.evaluated["num_tokens"]
             name = declared["ours"].get(row, {"name": row})["name"]  # a value of a sweep has no other
             rows.append(f"{name} {used} of {codebook['codebook_size']:,} (in {tokens:,} tokens)")
-    text = f"Codes that each seed uses on the test images, of all in its codebook: {'; '.join(rows)}. Few: a collapse."
-    return [text] * bool(rows)
+    text = f"Codes of its codebook that each seed uses on the test images: {'; '.join(rows)}."
+    return [f"{text} A small number means that the codebook has collapsed."] * bool(rows)

@@ -193,12 +193,15 @@ def test_a_named_result_is_a_row_of_the_report(monkeypatch, tmp_path, capsys):
         assert row.cells[name].value == metrics[name], name
     for name in ("kid", "precision", "recall"):
         assert row.cells[f"{name}_inception"].value == metrics[name], name
-    assert any(note.startswith("theirs: scored as they are, samples against reference of 60") for note in table.origins)
+    assert any(
+        note.startswith("theirs: the samples of samples were scored unchanged against reference of 60")
+        for note in table.origins
+    )
     record = json.loads(output.read_text())
     for changes, said in (
         ({"row": None}, "does not say its row"),
         ({"row": "other"}, "holds the row 'other' of the group 'scored'"),
-        ({"scale": "paper"}, "is of the scale 'paper', not 'laptop'"),
+        ({"scale": "paper"}, "belongs to the scale 'paper', not 'laptop'"),
         ({"network": record["network"] | {"name": "vgg16"}}, "score 'fid' is of Inception, but the network was vgg16"),
     ):
         output.write_text(json.dumps(record | changes))

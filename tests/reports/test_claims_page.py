@@ -72,7 +72,7 @@ def test_verdicts_of_several_tests_together(arm, study, pages):
     assert page["s = 1 collapses"]["verdict"] == "not measured" and "ours" not in page["s = 1 collapses"]
     # 3: λ = 0 too
     head = json.loads(written["claims.json"])["introduction"]
-    assert "Of 21: **holds** 2, **does not hold** 1, **not measured** 18." in head
+    assert "of 21 claims 2 **hold**, 1 **does not hold** and 18 were not measured." in head
 
 
 def test_one_seed_is_told(arm, pages):
@@ -118,7 +118,7 @@ def test_no_row_with_as_many_tokens_is_not_testable(study, pages):
     study("domain_faces_vavae", of="vavae", num_tokens=4, data=data)
     study("domain_faces_m128", data=data, levels={"psnr": 25.0})
     page = read(pages())["Gains over VA-VAE at equal token count on faces"]
-    assert page["verdict"] == "not testable at this scale: no row of ours has as many tokens"
+    assert page["verdict"] == "not testable at this scale: none of our rows has as many tokens"
 
 
 def test_another_scale_is_judged_for_itself(arm, pages):
@@ -167,7 +167,7 @@ def test_training_time_by_hand(speeds, verdict, figure):
 
 def test_costs_at_as_many_positions_cannot_show_the_papers_savings():
     ours = {"grid": record([8, 8], patch=2, memory=200.0), "two_stage": record([16], memory=100.0)}
-    for of, figure in (("training memory", "0.50 times (100 against 200 MB)"), ("seconds a sample", "1.00 times")):
+    for of, figure in (("training memory", "0.50 times (100 against 200 MB)"), ("seconds per sample", "1.00 times")):
         _, said, outcome = judge_cost({"of": of, "from": "grid", "to": "two_stage"}, ours)
         assert said.startswith(figure)
         assert outcome == ("not testable at this scale: 16 against 16 positions, where the paper has 128 against 256")
@@ -175,10 +175,10 @@ def test_costs_at_as_many_positions_cannot_show_the_papers_savings():
 
 def test_a_cost_of_one_run_without_a_spread_resolves_nothing():
     ours = {"grid": record([64]), "two_stage": record([32], rate=2.0)}
-    _, said, outcome = judge_cost({"of": "seconds a sample", "from": "grid", "to": "two_stage"}, ours)
+    _, said, outcome = judge_cost({"of": "seconds per sample", "from": "grid", "to": "two_stage"}, ours)
     assert (said.split(" ")[0], outcome) == ("0.50", "not resolved: one run, without a spread")
     assert (
-        judge_cost({"of": "seconds a sample", "from": "grid", "to": "two_stage"}, {"grid": None})[2] == "not measured"
+        judge_cost({"of": "seconds per sample", "from": "grid", "to": "two_stage"}, {"grid": None})[2] == "not measured"
     )
 
 

@@ -79,8 +79,9 @@ def test_cells_of_a_tokenizer(profiled, pages, cells):
 def test_introduction_tells_the_machine(profiled, pages):
     profiled("gpstoken_m128", M128)
     assert (
-        "Published sizes, counted; machine of the **laptop** scale. Timed on cpu (Test CPU), 2 threads, fp32, not "
-        "compiled, 3 repeats. **Timings of a CPU**: of no use beside the paper's, which are of a GPU. Commit "
+        "Counts are for the published sizes; timings are from the machine of the **laptop** scale. Timed on cpu (Test "
+        "CPU), 2 threads, fp32, not compiled, 3 repeats. **These are CPU timings**: do not compare them with the "
+        "paper's, which are for a GPU. Commit "
         "0123456789ab, torch 2.14.1."
     ) in pages()["efficiency.md"]
 
@@ -114,7 +115,7 @@ def test_a_gpu_beside_the_laptop(profiled, pages, cells):
     [
         ({"row": "vavae"}, r"gpstoken_m128\.json: holds \['efficiency', 'vavae', 'tokenizer'\]"),
         ({"kind": "generator"}, "profile the row again"),
-        ({"scale": "paper"}, "is of the scale 'paper', not 'laptop'"),
+        ({"scale": "paper"}, "belongs to the scale 'paper', not 'laptop'"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be_is_refused(profiled, pages, changes, message):

@@ -143,14 +143,14 @@ def test_origin_sampler_budget_and_classifier_are_told(write, run):
     write("grid"), write("one_stage", classifier=write("one_stage")["classifier"] | {"bar": 0.45})
     page = run()["generation.md"]
     for part in (
-        "Scale **laptop**: n = 500 samples a seed of 2 classes; seeds 0, 1, 2; 1,200 training steps of 64 samples",
+        "Scale **laptop**: n = 500 samples per seed in 2 classes; seeds 0, 1, 2; 1,200 training steps of 64 samples",
         "2,000 real train images and 180 real test images of datamodules.EmbeddedClasses, fingerprint fe6d6b66d051.",
         "Commit 0123456789ab. Device cpu (Test CPU), torch 2.14.1.",
-        "GPSToken two-stage: SDE sampler (euler), 250 steps, guidance 1.5 where 0.2 ≤ t ≤ 1 "
-        "(t = 0: noise); trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
+        "GPSToken two-stage: SDE sampler (euler), 250 steps, guidance 1.5 for 0.2 ≤ t ≤ 1 "
+        "(t = 0 is noise); trained for 600 steps of 64 (layout) and 1,200 steps of 64 (texture).",
         "kernel logistic regression on thumbnails of 8 x 8 pixels, trained only on the real training images",
         "chance is 20.0 %",
-        "Class accuracy by chance: 20.0 %.",
+        "Chance level of the class accuracy: 20.0 %.",
     ):  # fmt: skip
         assert part in page
     real = "91.0 % (85.0 to 95.0), N = 180"
@@ -163,7 +163,7 @@ def test_origin_sampler_budget_and_classifier_are_told(write, run):
     assert line(page, "GPSToken one-stage", real)[1:] == ["50.0 % (45.0 to 55.0)", "above chance"]
     # 19 % is below the chance of 20 %
     grid = line(page, "SiT on a grid of KL latents", real)
-    assert grid == ["-", "69.0 % (19.0 to 99.0)", "not told from chance"]
+    assert grid == ["-", "69.0 % (19.0 to 99.0)", "around chance"]
     assert line(page, "natural") == ["80.0 %, N = 750"] * 3
 
 
@@ -241,13 +241,13 @@ def test_the_budgets_of_the_rows_are_compared(write, run):
     other = cost(("grid",), 1.0, 400, 1.0, {"grid": 250})
     write("grid", cost=other)
     page = run()["generation.md"]
-    assert "training of about 2.44 T multiply-adds (forward) a row." in page
+    assert "training takes about 2.44 T multiply-adds in the forward pass per row." in page
     assert "GPSToken two-stage 2.44 T, SiT on a grid of KL latents 2.44 T." in page
-    assert "- One budget: " in page
+    assert "- Equal budgets: " in page
     other["training"]["grid"]["gmacs"] = 0.04
     write("grid", cost=other)
     page = run()["generation.md"]
-    assert "- **Not one budget**: " in page
+    assert "- **Unequal budgets**: " in page
     assert "GPSToken two-stage 2.44 T, SiT on a grid of KL latents 3.07 T." in page
 
 
@@ -262,8 +262,8 @@ def test_another_number_of_samples_is_refused(write, run):
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        ("fid", r"grid.json: score 'fid' is of the network inception, which was not used"),
-        ("kid_dinov2", "is of the network dinov2, which was not used"),
+        ("fid", r"grid.json: score 'fid' belongs to the network inception, which was not used"),
+        ("kid_dinov2", "belongs to the network dinov2, which was not used"),
         ("accuracy", "score 'accuracy' has no column"),
     ],
 )
@@ -319,7 +319,7 @@ def test_memorisation(write, run):
     by_features = {"sample_median": 0.25, "test_median": 0.125, "share_below_first_percentile": 0}
     write("two_stage", memorisation=near | {"by_features": by_features}), write("grid")
     page = run()["generation.md"]
-    assert line(page, "GPSToken two-stage", "levels of pixels") == ["2,346", "3,457", "3.4 %"]
+    assert line(page, "GPSToken two-stage", "pixel values") == ["2,346", "3,457", "3.4 %"]
     assert line(page, "GPSToken two-stage", "1 - cosine of features") == ["0.25", "0.125", "0.0 %"]
     assert line(page, "SiT on a grid of KL latents", "-") == ["-"] * 3
 
@@ -355,7 +355,8 @@ def test_cost_beside_the_papers(write, run, cells):
     assert (grid["positions"], grid["network calls"], grid["samples/s"]) == ("64", "250", "2")
     # 360 s against 600 s; 600 MB against 800 MB; 3.0 against 2.0
     assert (
-        "Ours at the laptop scale: 40 % less training time, 25 % less training memory (the larger stage), 1.50 " in page
+        "At the laptop scale ours needs 40 % less training time and 25 % less training memory (of its larger stage) "
+        "and generates 1.50 times" in page
     )
     paper = "paper, SiT-XL/2 at ImageNet 256 px"
     papers = [row for row in page.splitlines() if row.startswith(f"| {paper} | GPSToken two-stage |")]
@@ -385,11 +386,11 @@ def test_another_scale_stands_beside(write, run, tmp_path):
     beside = line(page, "ours, workstation scale, 64 px", "flow matching")
     assert beside[:2] == ["SiT on a grid of KL latents", "SiT-XL/2"]
     assert "**" not in "".join(beside)  # alone of its source
-    assert [text for text in page.splitlines() if text.startswith("## Are they")] == [
-        "## Are they copies of training images, at laptop scale?",
-        "## Are they copies of training images, at workstation scale?",
+    assert [text for text in page.splitlines() if text.startswith("## Are the samples")] == [
+        "## Are the samples copies of training images, at the laptop scale?",
+        "## Are the samples copies of training images, at the workstation scale?",
     ]
     assert page.count("| ours, not measured |") == 2  # one stage, MaskGIT
     path.write_text(json.dumps(record | {"scale": "laptop"}))
-    with pytest.raises(ValueError, match=r"grid\.json: is of the scale 'laptop', not 'workstation'"):
+    with pytest.raises(ValueError, match=r"grid\.json: belongs to the scale 'laptop', not 'workstation'"):
         run("workstation")

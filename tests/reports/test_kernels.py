@@ -48,12 +48,12 @@ def test_a_gpu_has_columns_of_its_own(benchmarked, pages, cells):
 
 
 def test_nothing_measured(pages):
-    assert "Nothing was timed: `python -m benchmarks --json FILE` does." in pages()["kernels.md"]
+    assert "Nothing has been timed yet; `python -m benchmarks --json FILE` does it." in pages()["kernels.md"]
 
 
 @pytest.mark.parametrize("text", ['{"rows": []}', "[]", '{"machine": {}, "rows": []}'])
 def test_another_file_is_refused(benchmarked, pages, tmp_path, text):
     benchmarked("test", CPU)
     (tmp_path / "results" / "benchmarks" / "test.json").write_text(text)
-    with pytest.raises(ValueError, match=r"test\.json: no file of benchmarks"):
+    with pytest.raises(ValueError, match=r"test\.json: not a file of benchmarks"):
         pages()

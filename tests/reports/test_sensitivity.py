@@ -62,7 +62,7 @@ def test_every_value_is_a_row_in_order(base, sweep, pages, cells):
         ({"steps": 20}, "measured with different training"),
         ({"seeds": (0, 2)}, "measured with different seeds"),
         ({"data": {"fingerprint": "f" * 64}}, "measured with different images"),
-        ({"feature_channels": 8}, "other arguments differ from those of gpstoken_m128 too: feature_channels"),
+        ({"feature_channels": 8}, "further arguments differ from those of gpstoken_m128: feature_channels"),
     ],
 )
 def test_a_value_measured_otherwise_is_left_out_and_told(base, sweep, pages, changes, why):

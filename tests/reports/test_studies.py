@@ -7,7 +7,7 @@ OURS = "ours, laptop scale, 64 px"
 
 def verdicts(page: str) -> list[list[str]]:
     """Claim, metric, difference, what is claimed and the outcome, of every line of the second table."""
-    text = page.split("claims, tested")[1]
+    text = page.split("Tests of the paper's claims")[1]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     return [[*line[:3], *line[4:]] for line in lines[2:]]
 

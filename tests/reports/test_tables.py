@@ -123,7 +123,7 @@ def test_nothing_evaluated(pages):
     for name in TABLES - {"kernels"}:  # rows of its own, which tests/reports/test_kernels.py has
         page, table = pages[f"{name}.md"], json.loads(pages[f"{name}.json"])
         assert "not measured" in page.lower() or name == "efficiency"
-        assert "claims, tested" not in page or name == "claims"
+        assert "Tests of the paper's claims" not in page or name == "claims"
         ours = [row for row in table["rows"] if row["ours"]]
         assert ours and all(row["result"] is None and row["scale"] is None for row in ours)
         assert all("value" not in cell for row in ours for cell in row["cells"].values())
@@ -154,7 +154,7 @@ def test_rows_of_different_origin_are_refused(arm, changes, what, pages):
 def test_a_result_of_another_scale_is_refused(arm, pages):
     path = arm("init_only")
     path.write_text(path.read_text().replace('"scale": "laptop"', '"scale": "paper"'))
-    with pytest.raises(ValueError, match=r"init_only\.json: is of the scale 'paper', not 'laptop'"):
+    with pytest.raises(ValueError, match=r"init_only\.json: belongs to the scale 'paper', not 'laptop'"):
         pages()
 
 
@@ -246,8 +246,8 @@ def test_codes_used_are_told_below_the_table_where_a_result_has_them(write_resul
     added = set(page.splitlines()) - set(without.splitlines())
     # four images of 16 tokens
     assert added == {
-        "Codes that each seed uses on the test images, of all in its codebook: VQVAE-f16 24, 9 of 1,024 (in 64 "
-        "tokens). Few: a collapse."
+        "Codes of its codebook that each seed uses on the test images: VQVAE-f16 24, 9 of 1,024 (in 64 "
+        "tokens). A small number means that the codebook has collapsed."
     }
 
 
