@@ -174,7 +174,11 @@ def _at_equal_count(claim: dict[str, Any], ours: Mapping[str, Result | None]) ->
     return claim | {"kind": "measured", "text": f"{claim['text']} ({counts[1]} tokens against {counts[0]})"}
 
 
-COUNTED = {"holds": "hold", "reversed": "are reversed", "not resolved": "are not resolved"}
+COUNTED = {
+    "holds": ("holds", "hold"),
+    "reversed": ("is reversed", "are reversed"),
+    "not resolved": ("is not resolved", "are not resolved"),
+}
 AS_A_WHOLE = {"holds": "holds", "does not hold": "does not hold", "not resolved": "is open", "not measured": "is open"}
 
 
@@ -184,7 +188,7 @@ def finding(claimed: str, tested: Tested, scale: str) -> str:
     outcomes = Counter(line.verdict for lines in claims for line in lines)
     if not outcomes:
         return f"{claimed} was not measured at the {scale} scale."
-    counts = [f"{outcomes[name]} {words}" for name, words in COUNTED.items() if outcomes[name]]
+    counts = [f"{outcomes[name]} {verbs[outcomes[name] > 1]}" for name, verbs in COUNTED.items() if outcomes[name]]
     missing = sum(not lines for lines in claims)
     left = f"; {missing} of {len(claims)} comparisons could not be made" * bool(missing)
     text = f"**{claimed} {AS_A_WHOLE[whole(claims)]} at the {scale} scale**"

@@ -194,7 +194,7 @@ def test_a_claim_that_is_reversed_is_said_so(write, run):
     write("two_stage", kid=KIDS["one_stage"]), write("one_stage", kid=KIDS["two_stage"])
     page = run()["generation.md"]
     assert "(FID 1.64 against 2.13 and 2.06) does not hold at the laptop scale**: of 2 tests" in page
-    assert "of 2 tests 1 hold and 1 are reversed; 1 of 2 comparisons could not be made." in page
+    assert "of 2 tests 1 holds and 1 is reversed; 1 of 2 comparisons could not be made." in page
     assert line(page, "two stages over the grid") == ["-", "-", "-", "-", "not measured"]
 
 
