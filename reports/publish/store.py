@@ -64,9 +64,8 @@ def open_store(uri: str) -> tuple[mlflow.MlflowClient, dict[str, str]]:
     artifacts = database and database.with_name("mlartifacts").as_uri()
     for name in (TRAININGS, RESULTS):
         experiment = client.get_experiment_by_name(name)
-        identities[name] = (
-            experiment.experiment_id if experiment else client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
-        )
+        made = None if experiment else client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
+        identities[name] = made or experiment.experiment_id
     return client, identities
 
 
@@ -128,19 +127,14 @@ def _register(client: mlflow.MlflowClient, run: Published, run_id: str, key: str
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = [version.tags for version in client.search_model_versions(f"name = '{name}'")]
-    if key in (others.get("key") for others in tags):
+    others = [version.tags for version in client.search_model_versions(f"name = '{name}'")]
+    if key in (other.get("key") for other in others):
         return
-    seeds = [others.get("seed", "") for others in tags if others.get("scale") == scale]
-    first = all(int(seed) <= int(other) for other in seeds if other.isdigit())
-    version = client.create_model_version(
-        name,
-        f"runs:/{run_id}/{CHECKPOINT}",
-        run_id,
-        tags={"scale": scale, "seed": seed, "group": run.tags["group"], "commit": run.tags["commit"], "key": key},
-        description=run.name,
-        await_creation_for=0,
-    )
-    # A training in a folder of its own is of no scale.
-    for alias in [] if scale == "none" else [f"{scale}-seed{seed}", *([scale] if first else [])]:
-        client.set_registered_model_alias(name, alias, version.version)
+    tags = {tag: run.tags[tag] for tag in ("scale", "seed", "group", "commit")} | {"key": key}
+    source = f"runs:/{run_id}/{CHECKPOINT}"
+    version = client.create_model_version(name, source, run_id, tags, description=run.name, await_creation_for=0)
+    if scale != "none":  # a training in a folder of its own has no alias
+        seeds = [other.get("seed", "") for other in others if other.get("scale") == scale]
+        first = all(int(seed) <= int(other) for other in seeds if other.isdigit())
+        for alias in (f"{scale}-seed{seed}", *([scale] if first else [])):
+            client.set_registered_model_alias(name, alias, version.version)
