@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -45,28 +46,30 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _publish(options: argparse.Namespace, uri: str) -> int:
-    """Publishes all, with --follow once a training has ended; a damaged file or a missing store is one line."""
+    """Publishes all, with --follow once a training has ended; a damaged file or a store that fails is one line."""
     try:
         if options.follow is not None and not mirror(Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch")), uri):
             return 0
         wanted = [*trainings(options.runs), *evaluations(options.results)]
         wanted += report(options.report, wanted)
         published, new = publish(wanted, uri)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     except (MlflowException, SQLAlchemyError) as error:
-        cause: BaseException = error  # the first of a chain: MLflow's own texts have all of it
-        while cause.__context__ is not None:
-            cause = cause.__context__
-        reason = (getattr(cause, "strerror", None) or str(cause)).splitlines()[0][:200]
-        print(f"{uri}: cannot publish ({reason}); nothing is lost, the same command goes on", file=sys.stderr)
+        print(f"{uri}: cannot publish ({_reason(error)}); nothing is lost, the same command goes on", file=sys.stderr)
         return 2
     print(f"{len(wanted)} runs in {uri}, {new} of them new", flush=True)
     if options.stamp:
         with replacing(options.stamp) as part:
             part.write_text(json.dumps({"runs": len(published), "published": published}, indent=1) + "\n")
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a store, in a few words: MLflow's own have the whole chain of exceptions."""
+    match = re.search(r"\[Errno -?\d+\] ([^'\")]+)|\(sqlite3\.\w+\) ([^\n]+)", str(error))
+    return (match[1] or match[2]) if match else str(error).splitlines()[0][:200]
 
 
 if __name__ == "__main__":

@@ -58,15 +58,14 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
 def open_store(uri: str) -> tuple[mlflow.MlflowClient, dict[str, str]]:
     """The client of a store, and the ids of the two experiments by name, which are made where they are not there."""
     mlflow.set_tracking_uri(uri)
-    client, identities = mlflow.MlflowClient(uri), {}
+    client = mlflow.MlflowClient(uri)
     # Beside its database; MLflow would take a folder of the working directory.
     database = Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
     artifacts = database and database.with_name("mlartifacts").as_uri()
     for name in (TRAININGS, RESULTS):
-        experiment = client.get_experiment_by_name(name)
-        made = None if experiment else client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
-        identities[name] = made or experiment.experiment_id
-    return client, identities
+        if client.get_experiment_by_name(name) is None:
+            client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
+    return client, {name: client.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS)}
 
 
 def _create(client: mlflow.MlflowClient, experiment: str, run: Published, key: str) -> str:
