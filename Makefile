@@ -48,10 +48,13 @@ lint: install
 	ruff format --check .
 	lint-imports
 
+# MLflow also shows trainings that are still running: `--follow` copies their metrics until the UI ends.
 ui: install
 	mlflow db upgrade "$$MLFLOW_TRACKING_URI" 2>/dev/null
 	python -m reports.publish
-	@echo "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART"
+	@echo "trainings: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART"
+	@echo "results:   http://127.0.0.1:5000/#/experiments/2/runs?workflowType=machine_learning&compareRunsMode=CHART"
+	python -m reports.publish --follow & trap "kill $$!" EXIT; \
 	mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --host 127.0.0.1 --workers 1
 
 bench: install

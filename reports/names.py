@@ -35,6 +35,14 @@ def named_result(path: Path, record: dict[str, Any]) -> Named:
     return Named(names["row"], KINDS.get(names["group"], "evaluation"), names["group"], names["scale"])
 
 
+def named_training(folder: Path, seed: int, origin: dict[str, Any]) -> Named:
+    """The names that a training says of itself in its origin; one that nobody has named is called by its folder."""
+    row, group, scale = (origin.get(name, "none") for name in ("row", "group", "scale"))
+    if row == "none":
+        return Named(folder.resolve().name, folder.resolve().name, group, scale)
+    return Named(row, f"seed{seed}", group, scale)
+
+
 def sweep_tags(named: Named, arguments: dict[str, Any]) -> dict[str, str]:
     """{"sweep", "sweep_value"} of a row ARGUMENT=VALUE in the group `sweeps`, by `arguments` of its tokenizer."""
     parameter, equals, _ = named.row.partition("=")

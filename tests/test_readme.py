@@ -3,12 +3,10 @@
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from reports.site.claims import claim_cards
-from reports.site.verdicts import verdict_class
+from reports.site.claims import claim_cards, verdict_class
 
 BLOCKS = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), flags=re.DOTALL)
 
@@ -25,7 +23,7 @@ def test_there_is_a_code_block():
 
 def test_its_result_is_that_of_the_committed_claims():
     claims = json.loads(Path("reports/generated/laptop/tables/claims.json").read_text())
-    cards = claim_cards(SimpleNamespace(tables={"claims": claims}))
+    cards = claim_cards({"claims": claims})
     kinds = [verdict_class(card.verdict) for card in cards]
     said = re.search(r"Of the paper's (\d+) claims, (\d+) hold at the laptop scale, (\d+) do not, and (\d+) are open",
                      " ".join(Path("README.md").read_text().split()))  # fmt: skip

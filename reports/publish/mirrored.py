@@ -4,21 +4,21 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from gpstoken.files.plain_text import read_yaml
-from gpstoken.files.provenance import file_hash
-from gpstoken.training.files import CHECKPOINT_FILE, METRICS_FILE, ORIGIN_FILE, read_metrics
+from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE, METRICS_FILE, ORIGIN_FILE, read_metrics
 from gpstoken.training.origins import read_origin
-from reports.names import KINDS, Named, named_result, sweep_tags
+from reports.names import KINDS, named_result, named_training, sweep_tags
 
 TAGS = ("row", "data", "scale", "seed", "commit", "group")  # every run has these
 # Parts of a record that are measured numbers by name, of a cost and of a profile.
 MEASURED = ("training", "inference", "parameters", "counts", "paper_convention", "memory", "measured")
 SETTINGS = (
-    "tokenizer", "generator", "sampling", "experiment", "config", "image_size", "data", "evaluated", "training",
-    "parameters", "networks", "versions", "machine",
+    "tokenizer", "generator", "sampling", "experiment", "config", "image_size", "data", "evaluated", "networks",
+    "versions", "machine", *MEASURED,
 )  # fmt: skip
 REPORT_FILES = (".md", ".csv", ".tex", ".json", ".png", ".svg", ".pdf")
 NOTE_LENGTH = 8000  # what a tag may hold; the whole tables are artifacts
@@ -26,27 +26,18 @@ NOTE_LENGTH = 8000  # what a tag may hold; the whole tables are artifacts
 
 @dataclass
 class Published:
-    """One MLflow run to be: its files, and what is shown of them.
+    """One MLflow run to be: its files, and what is shown of them."""
 
-    Attributes:
-        name: the run's name, the same wherever it is published from.
-        files: everything it is made from; their hash is its key.
-        tags: searchable text.
-        params: searchable parameters.
-        metrics: (name, value, step).
-        pictures: (key, file, step), shown as a grid over steps.
-        checkpoint: weights to register, of a training.
-        weights: hexadecimal sha256 of every file of weights of a training, by which results name it.
-    """
-
-    name: str
-    files: list[Path]
+    name: str  # the same wherever it is published from
+    files: list[Path]  # everything it is made from; their hash is its key
     tags: dict[str, str]
     params: dict[str, Any] = field(default_factory=dict)
-    metrics: list[tuple[str, float, int]] = field(default_factory=list)
-    pictures: list[tuple[str, Path, int]] = field(default_factory=list)
-    checkpoint: Path | None = None
-    weights: list[str] = field(default_factory=list)
+    metrics: list[tuple[str, float, int]] = field(default_factory=list)  # (name, value, step)
+    pictures: list[tuple[str, Path, int]] = field(default_factory=list)  # (key, file, step), a grid over steps
+    times: list[int] = field(default_factory=list)  # start and end in milliseconds since 1970, where a file says them
+    weights: list[Path] = field(
+        default_factory=list
+    )  # of a training: its checkpoint, which is registered, and snapshots
 
     @property
     def key(self) -> str:
@@ -58,43 +49,50 @@ class Published:
 
 
 def trainings(runs: Path) -> Iterator[Published]:
-    """Every finished fit under `runs`; named by what it says of itself, or by its folder."""
-    for config_file in sorted(runs.glob("**/config.yaml")):
-        folder = config_file.parent
-        if not (folder / CHECKPOINT_FILE).is_file():
-            continue
-        config = read_yaml(config_file)
-        model = _model(config_file, config)
-        origin_file, origin = folder / ORIGIN_FILE, read_origin(folder)
-        seed = f"seed{config['seed_everything']}"
-        row, group, scale = (origin.get(name, "none") for name in ("row", "group", "scale"))
-        if row == "none":  # a training that nobody has named is called by its folder
-            row = seed = folder.resolve().name
-        named = Named(row, seed, group, scale)
-        pictures = sorted(folder.glob("pictures/step_*.png"))
-        shown = "samples" if "stage" in model else "reconstructions"
-        tags = {"kind": "training", "row": row, "scale": scale, "group": group}
-        tags |= {"commit": origin.get("commit", "unknown")}
-        tags |= {"seed": str(config["seed_everything"]), "data": config["data"]["class_path"]}
-        yield Published(
-            name=str(named) if scale != "none" else seed,
-            files=[config_file, folder / METRICS_FILE, *([origin_file] if origin_file.is_file() else []), *pictures],
-            tags=tags | sweep_tags(named, model.get("tokenizer", {}).get("init_args", {})),
-            params=flatten(config),
-            metrics=[(name, value, step) for step, name, value in read_metrics(folder / METRICS_FILE)],
-            pictures=[(shown, picture, int(picture.stem.removeprefix("step_"))) for picture in pictures],
-            checkpoint=folder / CHECKPOINT_FILE,
-            weights=[file_hash(path) for path in (folder / CHECKPOINT_FILE, *sorted(folder.glob("snapshots/*.ckpt")))],
-        )
+    """Every finished fit under `runs`.
+
+    Raises:
+        ValueError: for a damaged one; names the file.
+    """
+    folders = (path.parent for path in sorted(runs.glob(f"**/{CONFIG_FILE}")))
+    return (read_training(folder) for folder in folders if (folder / CHECKPOINT_FILE).is_file())
 
 
-def _model(path: Path, config: dict[Any, Any]) -> dict[str, Any]:
+def read_training(folder: Path) -> Published:
+    """The fit in a folder, finished or not; named by what it says of itself, or by its folder.
+
+    Raises:
+        FileNotFoundError: where there is no configuration or no metrics.
+        ValueError: for a damaged file; names it.
+    """
+    config, origin = read_yaml(folder / CONFIG_FILE), read_origin(folder)
     try:
-        config["seed_everything"], config["data"]["class_path"]
-        return dict(config["model"]["init_args"])
+        seed, data, model = config["seed_everything"], config["data"]["class_path"], dict(config["model"]["init_args"])
     except (KeyError, TypeError, ValueError) as error:
-        expected = "seed_everything, data.class_path and model.init_args"
-        raise ValueError(f"{path}: not the configuration of a run, without one of {expected}") from error
+        reason = "not the configuration of a run, without one of seed_everything, data.class_path and model.init_args"
+        raise ValueError(f"{folder / CONFIG_FILE}: {reason}") from error
+    named = named_training(folder, seed, origin)
+    try:
+        times = [datetime.fromisoformat(origin[name]).timestamp() for name in ("started", "finished") if name in origin]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / ORIGIN_FILE}: says no time as its start or its end") from error
+    if len(times) == 1:  # it is not finished
+        times.append((folder / METRICS_FILE).stat().st_mtime)
+    pictures = sorted(folder.glob("pictures/step_*.png"))
+    optional = [path for path in (folder / ORIGIN_FILE, *pictures) if path.is_file()]
+    shown = "samples" if "stage" in model else "reconstructions"
+    tags = named._asdict() | {"kind": "training", "seed": str(seed), "data": data}
+    tags |= {"commit": origin.get("commit", "unknown")}
+    return Published(
+        name=str(named) if named.scale != "none" else named.kind,
+        files=[folder / CONFIG_FILE, folder / METRICS_FILE, *optional],
+        tags=tags | sweep_tags(named, model.get("tokenizer", {}).get("init_args", {})),
+        params=flatten(config),
+        metrics=[(name, value, step) for step, name, value in read_metrics(folder / METRICS_FILE)],
+        pictures=[(shown, picture, int(picture.stem.removeprefix("step_"))) for picture in pictures],
+        times=[round(1000 * time) for time in times],
+        weights=[folder / CHECKPOINT_FILE, *sorted(folder.glob("snapshots/*.ckpt"))],
+    )
 
 
 def evaluations(results: Path) -> Iterator[Published]:
@@ -111,28 +109,23 @@ def evaluations(results: Path) -> Iterator[Published]:
         if not table.is_file() and named.group not in KINDS:
             continue
         data, tokenizer = record.get("data", {}), record.get("tokenizer", {})
-        tags = {"kind": named.kind, "row": named.row, "scale": named.scale, "group": named.group}
-        tags |= {"seed": " ".join(map(str, record.get("seeds", []))) or "none", "commit": record["commit"]}
-        tags |= {"data": data.get("class_path", "none")} | sweep_tags(named, tokenizer.get("init_args", {}))
-        if "fingerprint" in data:
-            tags["fingerprint"] = data["fingerprint"]
-        measured = named.kind != "evaluation"
-        settings = (*SETTINGS, *MEASURED) if measured else SETTINGS
-        flat = flatten({name: record[name] for name in settings if record.get(name) is not None})
-        numbers = {name: value for name, value in flat.items() if measured and _is_measured(name, value)}
+        tags = named._asdict() | {"commit": record["commit"], "data": data.get("class_path", "none")}
+        tags |= {"seed": " ".join(map(str, record.get("seeds", []))) or "none"}
+        tags |= {"fingerprint": data["fingerprint"]} if "fingerprint" in data else {}
+        flat = flatten({name: record[name] for name in SETTINGS if record.get(name) is not None})
+        # Whole numbers are settings (batch sizes, repeats), all but the counts of parameters.
+        parts = () if named.kind == "evaluation" else MEASURED
+        types = {part: (float, int) if part == "parameters" else float for part in parts}
+        numbers = {name: value for name, value in flat.items() if isinstance(value, types.get(name.split(".")[0], ()))}
+        ended, seconds = path.stat().st_mtime, sum(record.get("seconds", {}).values())
         yield Published(
             name=str(named),
             files=[path, *([table] if table.is_file() else [])],
-            tags=tags,
+            tags=tags | sweep_tags(named, tokenizer.get("init_args", {})),
             params={name: value for name, value in flat.items() if name not in numbers},
             metrics=[*_scores(record), *((f"{named.kind}/{name}", value, 0) for name, value in numbers.items())],
+            times=[round(1000 * (ended - seconds)), round(1000 * ended)],
         )
-
-
-def _is_measured(name: str, value: Any) -> bool:
-    # Whole numbers are settings (batch sizes, repeats), all but the counts of parameters.
-    part = name.split(".")[0]
-    return part in MEASURED and (isinstance(value, float) or (part == "parameters" and isinstance(value, int)))
 
 
 def _scores(record: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
@@ -146,25 +139,21 @@ def _scores(record: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
                 yield f"curve/{name}", score["mean"], point["step"]
 
 
-def report(folder: Path, found: list[Published]) -> Iterator[Published]:
-    """The tables and figures as one run, tagged with all that the runs `found` are of.
+def report(folder: Path, runs: list[Published]) -> Iterator[Published]:
+    """The tables and figures as one run, tagged with all that the others are of.
 
     The Markdown tables are its description, which the UI shows: the claims first.
     """
-    files = [path for path in folder.glob("*") if path.is_file()]
-    files += [path for kind in ("tables", "figures") for path in folder.glob(f"{kind}/*")]
-    files = sorted(path for path in files if path.suffix in REPORT_FILES)
+    files = sorted(path for place in ("*", "tables/*", "figures/*") for path in folder.glob(place))
+    files = [path for path in files if path.suffix in REPORT_FILES]
     if files:
         written = sorted((path for path in files if path.suffix == ".md"), key=lambda path: path.stem != "claims")
         text = "\n".join(path.read_text(encoding="utf-8") for path in written)[:NOTE_LENGTH]
-        tags = {tag: _joined(run.tags[tag] for run in found) for tag in TAGS}
+        words = {tag: {word for run in runs for word in run.tags[tag].split()} - {"none"} for tag in TAGS}
+        tags = {tag: " ".join(sorted(words[tag])) or "none" for tag in TAGS}
         tags |= {"kind": "report", "row": "report", "group": "report", "mlflow.note.content": text}
         pictures = [(path.stem, path, 0) for path in files if path.suffix == ".png"]
         yield Published("report", files, tags, pictures=pictures)
-
-
-def _joined(values: Iterator[str]) -> str:
-    return " ".join(sorted({word for value in values for word in value.split()} - {"none"})) or "none"
 
 
 def flatten(nested: Any, prefix: str = "") -> dict[str, Any]:
@@ -172,14 +161,11 @@ def flatten(nested: Any, prefix: str = "") -> dict[str, Any]:
 
     Thus a row's exponent is found as ``params.`model.tokenizer.lambda_` = '2.5'``.
     """
-    if isinstance(nested, dict) and nested:
-        items = nested.items()
-    elif isinstance(nested, list) and any(isinstance(value, dict | list) for value in nested):
-        items = enumerate(nested)
-    else:
+    if isinstance(nested, list) and any(isinstance(value, dict | list) for value in nested):
+        nested = dict(enumerate(nested))
+    if not isinstance(nested, dict) or not nested:
         return {prefix: nested}
     flat: dict[str, Any] = {}
-    for key, value in items:
-        name = prefix if key == "init_args" else f"{prefix}.{key}".lstrip(".")
-        flat |= flatten(value, name)
+    for name, value in nested.items():
+        flat |= flatten(value, prefix if name == "init_args" else f"{prefix}.{name}".lstrip("."))
     return flat

@@ -1,35 +1,25 @@
 """The pages, written as one folder that takes the place of the last one."""
 
+import re
 import shutil
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from gpstoken.files.writing import replacing_folder
-from reports.site.claims import claim_cards, outcome, tally
-from reports.site.figures import key_figures, read_captions
+from reports.site.claims import claim_cards, digits_of, outcome, tally, verdict_alone, verdict_class
 from reports.site.material import CLAIMS, Material
-from reports.site.origins import ResultFile, cell_origin, result_files
 from reports.site.rows import row_pages
-from reports.site.text import to_html
-from reports.site.verdicts import digits_of, interval_bar, verdict_alone, verdict_class
 
 HERE = Path(__file__).parent
-READING = HERE.with_name("reading.md")
-LINKS = {"paper": "https://arxiv.org/abs/2509.01109", "code": None}  # out of the site; the code's where it has a home
-ASSETS = ("site.css", "site.js")
-CONTENT = {
-    *ASSETS,
-    "index.html",
-    "figures.html",
-    "reading.html",
-    "tables",
-    "rows",
-    "figures",
-    "results",
-}  # all that a site may hold
+READING, CAPTIONS = HERE.with_name("reading.md"), HERE / "figures.yaml"
+ASSETS = {"site.css", "site.js"}
+CONTENT = ASSETS | {"index.html", "figures.html", "reading.html", "tables", "rows", "figures", "results"}
+PICTURE = re.compile(r"^!\[([^\]]*)\]\(([^)]+)\)$", flags=re.MULTILINE)
+SCROLL = '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table class="sortable">\n'
 
 
 def build(material: Material, output: Path) -> int:
@@ -44,15 +34,43 @@ def build(material: Material, output: Path) -> int:
         for name, text in pages.items():
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_text(text, encoding="utf-8")
-        _copy(material, part)
+        copies = {name: HERE / name for name in ASSETS} | {path: file.source for path, file in material.files.items()}
+        copies |= {f"tables/{path.name}": path for paths in material.forms.values() for path in paths}
+        copies |= {f"figures/{path.name}": path for paths in material.figures.values() for path in paths.values()}
+        for name, path in copies.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, part / name)
     return len(pages)
+
+
+def _is_site(folder: Path) -> bool:
+    """Whether a folder is a site of ours, with nothing of somebody else's beside the pages."""
+    return ASSETS | {"index.html"} <= {path.name for path in folder.iterdir()} <= CONTENT
 
 
 def render(material: Material) -> dict[str, str]:
     """Every page's HTML by its path in the site."""
-    files = result_files(material)
-    rows = row_pages(material, files)
-    captions = read_captions(material)
+    environment, cards, rows = templates(), claim_cards(material.tables), row_pages(material)
+    environment.globals |= {"tables": material.tables, "figures": material.figures, "files": material.files}
+    environment.globals |= {"rows": rows, "claim_cards": cards, "verdicts": tally(cards), "outcome": outcome(cards)}
+    environment.globals["captions"] = yaml.safe_load(CAPTIONS.read_text(encoding="utf-8"))
+    environment.globals["reading"] = READING.read_text(encoding="utf-8")
+
+    def page(template: str, root: str, here: str, **context: object) -> str:
+        return environment.get_template(template).render(root=root, here=here, **context)
+
+    pages = {f"{name}.html": page(f"{name}.html", "", name) for name in ("index", "figures", "reading")}
+    for name, table in material.tables.items():
+        forms = [path.name for path in material.forms[name]]
+        template = "claims.html" if name == CLAIMS else "table.html"
+        pages[f"tables/{name}.html"] = page(template, "../", name, table=table, forms=forms)
+    for name, row in rows.items():
+        pages[f"rows/{name}.html"] = page("row.html", "../", f"row {name}", row=row)
+    return pages
+
+
+def templates() -> Environment:
+    """The templates, with what they need to write Markdown, verdicts and differences."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -60,92 +78,28 @@ def render(material: Material) -> dict[str, str]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {
-        "tables": material.tables,
-        "figures": material.figures,
-        "captions": captions,
-        "files": files,
-        "rows": rows,
-        "verdict_alone": verdict_alone,
-        "verdict_class": verdict_class,
-        "digits_of": digits_of,
-        "interval_bar": interval_bar,
-        "cell_origin": cell_origin,
-        "full_heading": full_heading,
-        "links": LINKS,
-    }
+    environment.globals |= {"verdict_alone": verdict_alone, "verdict_class": verdict_class, "digits_of": digits_of}
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.add_render_rule("table_open", lambda *_: SCROLL)
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    parser.add_render_rule("link_open", _link)
 
-    def text(markdown: str, root: str) -> Markup:
-        """Markdown, with the pictures that the site has as figures."""
+    def to_html(markdown: str, root: str) -> Markup:
+        """Markdown without any HTML that it may hold; a picture on a line of its own is a figure of the site."""
         figure = environment.get_template("parts.html").module.figure
-        return to_html(markdown, lambda name, caption: figure(name, root, caption))
+        parts = PICTURE.split(markdown)
+        pieces = [parser.render(parts[0])]
+        for caption, path, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            pieces += [figure(PurePosixPath(path).stem, root, caption), parser.render(text)]
+        return Markup("".join(pieces))
 
-    environment.filters["markdown"] = text
-
-    def page(template: str, root: str, **context: Any) -> str:
-        return environment.get_template(template).render(root=root, **context)
-
-    cards = claim_cards(material)
-    judged = {"claim_cards": cards, "verdicts": tally(cards), "outcome": outcome(cards)}
-    pages = {
-        "index.html": page(
-            "index.html",
-            "",
-            here="index",
-            key=key_figures(material),
-            training=_training(files),
-            # A timing of kernels is of no scale.
-            scales=sorted({file.named.scale for file in files.values() if file.named.group != "benchmarks"}),
-            commits=sorted({file.commit for file in files.values()}),
-            **judged,
-        ),
-        "figures.html": page("figures.html", "", here="figures"),
-        "reading.html": page("reading.html", "", here="reading", reading=READING.read_text(encoding="utf-8")),
-    }
-    for name, table in material.tables.items():
-        forms = [path.name for path in material.forms[name]]
-        template = "claims.html" if name == CLAIMS else "table.html"
-        pages[f"tables/{name}.html"] = page(template, "../", here=name, table=table, forms=forms, **judged)
-    for name, row in rows.items():
-        pages[f"rows/{name}.html"] = page("row.html", "../", here=f"row {name}", row=row)
-    return pages
+    environment.filters["markdown"] = to_html
+    return environment
 
 
-def full_heading(column: dict[str, Any]) -> str:
-    """The heading with its unit, and an arrow to where the better numbers are."""
-    unit = f" ({column['unit']})" if column["unit"] and column["unit"] not in column["heading"] else ""
-    arrow = {True: " ↑", False: " ↓", None: ""}[column["more_is_better"]]
-    return column["heading"] + unit + (arrow if arrow.strip() not in column["heading"] else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _training(files: dict[str, ResultFile]) -> list[str]:
-    """What our tokenizers were trained and measured with, once for each scale, size and budget."""
-    said = {}
-    for file in files.values():
-        if file.named.group == "tokenizers":
-            training, size = file.record["training"], file.record.get("evaluated", {}).get("image_size")
-            pixels = f"images of {size} px" if size else "images"
-            images, seeds = file.record["data"]["images"], _count(len(file.record["seeds"]), "seed")
-            said[
-                f"{file.named.scale} scale: {training['steps']} training steps of {training['batch_size']} {pixels}, "
-                f"{seeds}, measured on {images} held-out images; {file.machine}"
-            ] = None
-    return sorted(said)
-
-
-def _is_site(folder: Path) -> bool:
-    """Whether a folder is a site of ours, with nothing of somebody else's beside the pages."""
-    return {*ASSETS, "index.html"} <= {path.name for path in folder.iterdir()} <= CONTENT
-
-
-def _copy(material: Material, site: Path) -> None:
-    copies = {name: HERE / name for name in ASSETS} | material.sources
-    copies |= {f"tables/{path.name}": path for forms in material.forms.values() for path in forms}
-    copies |= {f"figures/{path.name}": path for forms in material.figures.values() for path in forms.values()}
-    for name, path in copies.items():
-        (site / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, site / name)
+def _link(renderer, tokens, index, options, environment) -> str:
+    # The pages of Markdown that lie beside each other are pages of HTML here.
+    href = str(tokens[index].attrs["href"])
+    if "/" not in href and href.endswith(".md"):
+        tokens[index].attrSet("href", href.removesuffix(".md") + ".html")
+    return renderer.renderToken(tokens, index, options, environment)

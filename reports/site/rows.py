@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.site.claims import place_of_scale
-from reports.site.material import CLAIMS, Material
-from reports.site.origins import ResultFile
+from reports.site.material import Material
+from reports.site.results import ResultFile
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,7 @@ class RowPage:
         finding: what was measured of it, in a sentence; empty where nothing was.
         lines: its rows of each table it is in, by the table's name.
         files: the result files behind them, its own before those of its studies.
-        claims: (table, claim) of the tests it is one side of.
-        figures: figures of the tables it is in, by name.
+        claims: the tests it is one side of.
         of: the row that was trained, where this one is a study of it.
     """
 
@@ -28,64 +27,49 @@ class RowPage:
     finding: str
     lines: dict[str, list[dict[str, Any]]]
     files: list[ResultFile]
-    claims: list[tuple[str, dict[str, Any]]]
-    figures: list[str]
+    claims: list[dict[str, Any]]
     of: str | None
 
-    @property
-    def measured(self) -> bool:
-        """Whether there is any number of it."""
-        return bool(self.files)
 
-
-def row_pages(material: Material, files: dict[str, ResultFile]) -> dict[str, RowPage]:
+def row_pages(material: Material) -> dict[str, RowPage]:
     """Every row of ours that a table names, by name, in the order of the tables."""
     lines: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, table in material.tables.items():
         for row in table["rows"]:
             if row["ours"] and row["row"]:
                 lines.setdefault(row["row"], {}).setdefault(name, []).append(row)
-    return {name: _page(name, lines[name], material, files) for name in lines}
+    return {name: _row_page(name, lines[name], material) for name in lines}
 
 
-def _page(
-    name: str, lines: dict[str, list[dict[str, Any]]], material: Material, files: dict[str, ResultFile]
-) -> RowPage:
-    every = [row for rows in lines.values() for row in rows]
-    cited = sorted({row["result"] for rows in lines.values() for row in rows if row["result"]})
-    trained = {files[path].record.get("evaluated", {}).get("row", name) for path in cited}
-    shown = [figure for table in lines if table != CLAIMS for figure in material.tables[table]["figures"]]
-    title = next(
-        (row["cells"][key]["text"] for key in ("method", "value") for row in every if key in row["cells"]), name
-    )
+def _row_page(name: str, lines: dict[str, list[dict[str, Any]]], material: Material) -> RowPage:
+    rows = [row for rows in lines.values() for row in rows]
+    cited = sorted({row["result"] for row in rows if row["result"]})
+    files = [material.files[path] for path in cited]
+    trained = {file.record.get("evaluated", {}).get("row", name) for file in files}
+    claims = [claim for table in material.tables.values() for claim in table["claims"]]
     return RowPage(
         name=name,
-        title=title,
-        finding=_finding(lines, material),
+        title=next(
+            (row["cells"][key]["text"] for key in ("method", "value") for row in rows if key in row["cells"]), name
+        ),
+        finding=_finding(lines, material.tables),
         lines=lines,
-        files=sorted((files[path] for path in cited), key=lambda file: file.named.row != name),
-        claims=[
-            (table, claim)
-            for table in material.tables
-            for claim in material.tables[table]["claims"]
-            if set(claim["results"]) & set(cited)
-        ],
-        figures=[figure for figure in dict.fromkeys(shown) if figure in material.figures],
+        files=sorted(files, key=lambda file: file.named.row != name),
+        claims=[claim for claim in claims if not set(claim["results"]).isdisjoint(cited)],
         of=trained.pop() if len(trained) == 1 and trained != {name} else None,
     )
 
 
-def _finding(lines: dict[str, list[dict[str, Any]]], material: Material) -> str:
+def _finding(lines: dict[str, list[dict[str, Any]]], tables: dict[str, dict[str, Any]]) -> str:
     """The first three numbers of the row that pages show, of the scale that says most, and which are the best there."""
-    for table, rows in lines.items():
-        names = material.tables[table].get("shown") or [column["name"] for column in material.tables[table]["columns"]]
-        columns = [column for column in material.tables[table]["columns"] if column["more_is_better"] is not None]
+    for name, rows in lines.items():
+        table = tables[name]
+        names = table.get("shown") or [column["name"] for column in table["columns"]]
+        judged = [column for column in table["columns"] if column["more_is_better"] is not None]
         for row in sorted((row for row in rows if row["result"]), key=place_of_scale):
-            found = [(column, row["cells"][column["name"]]) for column in columns if column["name"] in row["cells"]]
-            found = [(column, cell) for column, cell in found if column["name"] in names][:3]
-            if found:
-                parts = [
-                    f"{column['heading']} {cell['text']}" + " (best)" * bool(cell.get("best")) for column, cell in found
-                ]
-                return f"{material.tables[table]['title']} at the {row['scale']} scale: {', '.join(parts)}."
+            columns = [column for column in judged if column["name"] in names and column["name"] in row["cells"]]
+            cells = [(column["heading"], row["cells"][column["name"]]) for column in columns[:3]]
+            numbers = [f"{heading} {cell['text']}{' (best)' * bool(cell.get('best'))}" for heading, cell in cells]
+            if numbers:
+                return f"{table['title']} at the {row['scale']} scale: {', '.join(numbers)}."
     return ""

@@ -198,3 +198,24 @@ def write_run(tmp_path):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """A store of 65 tables takes seconds to make: made once, copied for each test."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("store") / "mlruns.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(empty_store, tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns.db").write_bytes(empty_store.read_bytes())
+    # absolute: MLflow keeps one open store a URI and process, whatever folder it was opened in
+    return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns.db")

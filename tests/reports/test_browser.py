@@ -22,8 +22,7 @@ DESKTOP, PHONE = 1280, 390
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = contract.write(tmp_path_factory.mktemp("report"))
-    places = ["--tables", folder / "tables", "--figures", folder / "figures", "--results", folder / "results"]
-    assert site.main([*map(str, places), "-o", str(folder / "site")]) == 0
+    assert site.main(["--report", str(folder), "--results", str(folder / "results"), "-o", str(folder / "site")]) == 0
     return folder / "site"
 
 

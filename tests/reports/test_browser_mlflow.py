@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from reports.publish import __main__ as publish
+from reports.publish.store import RESULTS, TRAININGS
 
 _spec = importlib.util.spec_from_file_location("chrome", Path(__file__).with_name("chrome.py"))
 chrome = importlib.util.module_from_spec(_spec)
@@ -64,8 +65,8 @@ def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run
     training = runs["gpstoken_m128 seed0 (tokenizers, laptop)"]
     assert publish.main([]) == 0  # nothing new, over HTTP as well
     client = mlflow.MlflowClient(server)
-    experiment = client.get_experiment_by_name(publish.EXPERIMENT).experiment_id
-    assert len(client.search_runs([experiment])) == len(runs) == 4
+    trainings, results = (client.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS))
+    assert (len(client.search_runs([trainings])), len(client.search_runs([results]))) == (2, 2)
 
     browser = chrome.Chrome(tmp_path / "profile")
     try:
@@ -79,17 +80,21 @@ def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run
             browser.wait_for(f"document.body && {said} && {also}")
             browser.picture(tmp_path / f"mlflow_{name}.png", whole=False)
 
-        place = f"experiments/{experiment}/runs"
-        page("runs", f"{place}?workflowType=machine_learning", *runs)
-        # Charts are drawn as they come into view: the first of all runs are those of the metrics on test images.
+        # Charts are drawn as they come into view: the first are those of the first metrics of the runs.
         charts = "document.querySelectorAll('.js-plotly-plot').length > 0"
-        page("charts", f"{place}?workflowType=machine_learning&compareRunsMode=CHART", "test/psnr", also=charts)
+        for experiment, metric in ((trainings, "train/loss"), (results, "test/psnr")):
+            place = f"experiments/{experiment}/runs"
+            shown = [name for name, run in runs.items() if client.get_run(run).info.experiment_id == experiment]
+            page(f"runs_{experiment}", f"{place}?workflowType=machine_learning", *shown)
+            view = f"{place}?workflowType=machine_learning&compareRunsMode=CHART"
+            page(f"charts_{experiment}", view, metric, also=charts)
+        place = f"experiments/{trainings}/runs"
         page("run", f"{place}/{training}", "train/loss", "model.tokenizer.lambda_", "laptop")
         # The steps 10 and 20 are on an axis.
         steps = "[...document.querySelectorAll('.js-plotly-plot')].some(each => /10.*20/s.test(each.textContent))"
         page("metrics", f"{place}/{training}/model-metrics", "loss", "psnr", also=steps)
-        page("report", f"{place}/{runs['report']}", "Claims of the paper")
-        page("artifacts", f"{place}/{runs['report']}/artifacts", "tables", "figures")
+        page("report", f"experiments/{results}/runs/{runs['report']}", "Claims of the paper")
+        page("artifacts", f"experiments/{results}/runs/{runs['report']}/artifacts", "tables", "figures")
         page("model", "models/gpstoken_m128", "Version 2", "laptop-seed1", "laptop-seed0")
         elsewhere = [address for address in browser.requests if address.startswith("http") and server not in address]
         assert elsewhere == []

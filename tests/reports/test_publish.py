@@ -1,6 +1,8 @@
 import json
+import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import sqlalchemy.sql
 from PIL import Image
 
 from reports.publish import __main__ as publish
-from reports.publish import mirrored, registry
+from reports.publish import mirrored
+from reports.publish.store import RESULTS, TRAININGS
 
 # MLflow 3.17 against SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -21,31 +24,13 @@ WEIGHTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """A store of 65 tables takes seconds to make: made once, copied for each test."""
-    path = tmp_path_factory.mktemp("store") / "mlruns.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def store(empty_store, tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mlruns.db").write_bytes(empty_store.read_bytes())
-    # absolute: MLflow keeps one open store a URI and process, whatever folder it was opened in
-    return mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlruns.db")
-
-
 def run(*arguments: str) -> None:
     uri = f"sqlite:///{Path.cwd()}/mlruns.db"
     assert publish.main(["--tracking-uri", uri, "--stamp", "stamp.json", *arguments]) == 0
 
 
 def published(client) -> dict[str, mlflow.entities.Run]:
-    experiment = client.get_experiment_by_name(publish.EXPERIMENT)
-    runs = client.search_runs([experiment.experiment_id])
+    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS)])
     by_name = {run.info.run_name: run for run in runs}
     assert len(by_name) == len(runs)
     return by_name
@@ -135,6 +120,73 @@ def test_second_publish_adds_nothing_from_whichever_folder(store, write_run, arm
         f"3 runs in sqlite:///{tmp_path}/mlruns.db, 3 of them new",
         f"3 runs in sqlite:///{tmp_path}/mlruns.db, 0 of them new",
     ]
+
+
+def test_a_training_was_when_its_origin_says(store, write_run, tmp_path):
+    folder = write_run("uniform", 0)
+    origin = json.loads((folder / "origin.json").read_text())
+    times = {"started": "2026-11-29T03:00:00.250+00:00", "finished": "2026-11-29T03:20:00.250+00:00"}
+    (folder / "origin.json").write_text(json.dumps(origin | times))
+    write_run("uniform", 1)  # of before trainings said it
+    before = int(1000 * time.time())
+    run()
+    runs = published(store)
+    timed, untimed = (runs[f"uniform seed{seed} (tokenizers, laptop)"] for seed in (0, 1))
+    start = 1795921200250  # date -u -d 2026-11-29T03:00:00.250Z +%s%3N
+    assert (timed.info.start_time, timed.info.end_time) == (start, start + 1_200_000)
+    history = store.get_metric_history(timed.info.run_id, "train/loss")
+    assert [(point.step, point.timestamp - start) for point in history] == [(10, 600_000), (20, 1_200_000)]
+    assert before <= untimed.info.start_time <= untimed.info.end_time <= 1000 * time.time()
+    assert {point.timestamp for point in store.get_metric_history(untimed.info.run_id, "train/loss")} == {0}
+
+
+def test_a_start_that_is_no_time_is_one_line(store, write_run, capsys):
+    folder = write_run("uniform", 0)
+    for value in ("yesterday", 5):
+        (folder / "origin.json").write_text(json.dumps({"row": "uniform", "started": value}))
+        assert publish.main([]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("runs/laptop/tokenizers/uniform/seed0/origin.json: ")
+
+
+def test_a_result_took_the_seconds_that_it_states_until_its_file_was_written(store, arm):
+    timed = arm("uniform", seconds={"prepare": 4.5, "reconstruct and compare": 60.0})
+    untimed = arm("init_only")
+    for path in (timed, untimed):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    run()
+    runs = published(store)
+    timed, untimed = (runs[f"{row} evaluation (tokenizers, laptop)"].info for row in ("uniform", "init_only"))
+    assert (timed.start_time, timed.end_time) == (1_699_999_935_500, 1_700_000_000_000)
+    assert (untimed.start_time, untimed.end_time) == (1_700_000_000_000, 1_700_000_000_000)
+
+
+def test_trainings_and_results_are_in_experiments_that_share_no_metric(store, write_run, arm):
+    write_run("uniform", 0), arm("uniform")
+    run()
+    shown = {}
+    for name in (TRAININGS, RESULTS):
+        experiment = store.get_experiment_by_name(name)
+        assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+        (found,) = store.search_runs([experiment.experiment_id])
+        shown[found.data.tags["kind"]] = set(found.data.metrics)
+    assert set(shown) == {"training", "evaluation"} and not set.intersection(*shown.values())
+
+
+def test_a_result_of_a_store_of_before_moves_to_its_experiment(store, arm, tmp_path):
+    arm("uniform")
+    run()
+    key = json.loads((tmp_path / "stamp.json").read_text())["published"]["uniform evaluation (tokenizers, laptop)"][
+        "key"
+    ]
+    trainings, results = (store.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS))
+    (kept,) = store.search_runs([results])
+    name, tags = "uniform evaluation (tokenizers, laptop)", {"kind": "evaluation", "key": key}
+    store.create_run(trainings, tags=tags, run_name=name)
+    store.create_run(trainings, tags=tags, run_name="of another call")
+    run()
+    assert [found.info.run_name for found in store.search_runs([trainings])] == ["of another call"]
+    assert [found.info.run_id for found in store.search_runs([results])] == [kept.info.run_id]
 
 
 def test_a_sweep_is_tagged_with_its_parameter_and_value(store, write_run, arm, tmp_path):
@@ -255,7 +307,7 @@ def test_a_version_that_a_kill_left_out_is_made_by_the_next_call(store, write_ru
 
 
 def test_a_large_checkpoint_is_registered_by_its_path_and_hash(store, write_run, monkeypatch, tmp_path):
-    monkeypatch.setattr(registry, "LARGEST_COPY", len(b"weights") - 1)
+    monkeypatch.setattr("reports.publish.store.LARGEST_COPY", len(b"weights") - 1)
     path = write_run("uniform", 0) / "last.ckpt"
     run()
     (version,) = store.search_model_versions("name = 'uniform'")
@@ -294,7 +346,7 @@ def test_changed_run_is_published_beside_the_old_one(store, write_run):
     run()
     metrics.write_text(metrics.read_text() + "30,train/loss,0.25\n")
     run()
-    experiment = store.get_experiment_by_name(publish.EXPERIMENT).experiment_id
+    experiment = store.get_experiment_by_name(TRAININGS).experiment_id
     assert sorted(found.data.metrics["train/loss"] for found in store.search_runs([experiment])) == [0.25, 0.5]
 
 
@@ -322,7 +374,7 @@ def test_environment_names_the_store(store, write_run, empty_store, tmp_path, mo
     write_run("uniform", 0)
     run()
     assert len(published(mlflow.MlflowClient(f"sqlite:///{tmp_path}/other.db"))) == 1
-    assert store.get_experiment_by_name(publish.EXPERIMENT) is None
+    assert store.get_experiment_by_name(TRAININGS) is None
 
 
 def test_flatten_drops_only_the_level_of_constructor_arguments():

@@ -4,22 +4,21 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from reports.site import __main__ as site
-from reports.site.claims import claim_cards, outcome, tally
-from reports.site.verdicts import digits_of, interval_bar, verdict_class
+from reports.site.build import templates
+from reports.site.claims import claim_cards, digits_of, outcome, tally, verdict_class
 
 _spec = importlib.util.spec_from_file_location("contract", Path(__file__).with_name("contract.py"))
 contract = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(contract)
 
 
-def build(folder: Path, output: str = "site", *more: str) -> int:
-    places = [["--tables", folder / "tables"], ["--figures", folder / "figures"], ["--results", folder / "results"]]
-    return site.main([*(str(each) for pair in places for each in pair), "-o", str(folder / output), *more])
+def build(folder: Path, output: str = "site") -> int:
+    places = ["--report", str(folder), "--results", str(folder / "results")]
+    return site.main([*places, "-o", str(folder / output)])
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +191,7 @@ def test_the_claims_are_told_in_words_with_the_tests_of_every_table(pages):
 
 
 def card(*verdicts: tuple[str, str]) -> dict:
-    """The material of one claim at several scales."""
+    """The tables of one claim at several scales."""
     rows = [
         {"cells": {"claim": {"text": "Width helps"}, "verdict": {"text": verdict}}, "scale": scale}
         for scale, verdict in verdicts
@@ -209,7 +208,7 @@ def card(*verdicts: tuple[str, str]) -> dict:
     ],
 )
 def test_a_claim_is_counted_at_the_scale_that_says_most(verdicts, said):
-    (found,) = claim_cards(SimpleNamespace(tables=card(*verdicts)))
+    (found,) = claim_cards(card(*verdicts))
     assert said in outcome([found]) and sum(tally([found]).values()) == 1
 
 
@@ -226,7 +225,7 @@ def test_intervals_are_written_and_drawn_to_their_width():
     assert digits_of([-0.386, 0.127]) % -0.13 == "-0.130"
     assert digits_of([30.297, 65.801]) % 48.049 == "+48.0"
     # half of the width is 60, of which 54 are the farther end: 0.5 of 1 is 60 - 27
-    bar = interval_bar(-0.5, -1.0, 0.5)
+    bar = templates().get_template("parts.html").module.interval_bar(-0.5, -1.0, 0.5)
     assert 'cx="33.0"' in bar and 'x1="6.0" x2="87.0"' in bar
 
 
@@ -275,9 +274,10 @@ def test_a_kill_between_the_two_renames_leaves_a_site(tmp_path, monkeypatch):
     assert [path.name for path in folder.glob("*site*")] + [path.name for path in folder.glob(".*site*")] == ["site"]
 
 
-def test_stamps_can_be_named(tmp_path):
+def test_without_a_stamp_no_run_is_named(tmp_path):
     folder = contract.write(tmp_path)
-    assert build(folder, "site", "--runs-file") == 0
+    (folder / "results" / "laptop" / "published.json").unlink()
+    assert build(folder) == 0
     assert "run-of-the-evaluation" not in (folder / "site" / "rows" / "narrow.html").read_text()
 
 
