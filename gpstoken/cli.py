@@ -10,8 +10,8 @@ from gpstoken.commands import by_row
 from gpstoken.limits import did_you_mean
 
 LIGHTNING = "gpstoken.commands.fit"
-# Group -> command -> (module whose `main` runs it, what it does). A module is imported when it is called: photo
-# commands answer in a second or two and do not wait for Lightning, and only the generator's wait for timm.
+# Group -> command -> (module whose `main` runs it, description). A module is imported when its command is called: the
+# photo commands answer in a second or two without importing Lightning, and only the generators' commands import timm.
 GROUPS = {
     "your photographs": {
         "encode": ("gpstoken.commands.photos", "photographs to files of tokens"),
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0; 2 for bad input or a disk that does not take it, with one line that says what and where; 130 after Ctrl-C.
+        0; 2 for bad input or a failed write, with one line that says what failed and where; 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def help_text() -> str:
-    """All commands, one a line, in groups."""
+    """The help text: all commands, one per line, in groups."""
     lines = ["usage: gpstoken COMMAND [options]", "", "GPSToken: images as 2-D Gaussians."]
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:", *(f"  {name:<20}{words}" for name, (_, words) in commands.items())]
@@ -105,15 +105,15 @@ def _run(arguments: list[str]) -> int:
             return show(arguments)
         RunCLI(args=arguments)
         return 0
-    # encode and decode share a parser that reads which of them it is
+    # encode and decode share a parser, which reads the command's name itself
     return importlib.import_module(module).main(arguments if module == "gpstoken.commands.photos" else arguments[1:])
 
 
 def _run_row(arguments: list[str], module: str) -> int:
-    """Runs what a row stands for: several seeds side by side, several evaluations of a study one after the other."""
+    """Runs the command of a row: several seeds in parallel, several evaluations of a study one after the other."""
     lines, side_by_side = by_row.parse(arguments)
     if side_by_side and len(lines) > 1:
-        importlib.import_module(module)  # once, before the processes are made
+        importlib.import_module(module)  # once, before the processes start
         from gpstoken.commands.side_by_side import run_all
 
         return run_all(main, lines)
@@ -121,7 +121,7 @@ def _run_row(arguments: list[str], module: str) -> int:
 
 
 def _line(error: Exception) -> str | None:
-    """What to print of an error that is bad input or the machine's; None for one that is ours."""
+    """The line to print for an error of the input or the machine; None for a bug of this program."""
     if isinstance(error, OSError) and error.strerror:
         places = " -> ".join(str(place) for place in (error.filename, error.filename2) if place is not None)
         return f"{places}: {error.strerror}" if places else error.strerror
