@@ -1,4 +1,4 @@
-"""A trained generator from its checkpoints, with the tokenizer that makes its tokens images."""
+"""Loads a trained generator from its checkpoints, with the tokenizer that decodes its tokens."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,9 +32,9 @@ class Loaded(NamedTuple):
     """A generator of images.
 
     Attributes:
-        generator: makes packed tokens.
-        tokenizer: makes them images, by `decode` of `unpack`.
-        record: what both are, as plain data.
+        generator: generates packed tokens.
+        tokenizer: decodes them, after `unpack`, to images.
+        record: the description of both, as plain data.
     """
 
     generator: Generator
@@ -45,17 +45,17 @@ class Loaded(NamedTuple):
 def load_generator(
     checkpoint: str | Path, layout: str | Path | None = None, tokenizer: str | Path | None = None
 ) -> Loaded:
-    """Reads a generator trained here, whatever its family.
+    """Loads a generator of any family that was trained by this project.
 
     Args:
-        checkpoint: of the stage whose tokens are decoded, `last.ckpt` or a snapshot.
-        layout: of a two-stage generator the checkpoint of the layout stage, or a .safetensors or .pickle file of
+        checkpoint: `last.ckpt` or a snapshot of the stage whose tokens are decoded.
+        layout: for a two-stage generator, the checkpoint of the layout stage, or a .safetensors or .pickle file of
             layouts by class.
-        tokenizer: checkpoint of the tokenizer; default: where the token cache was made from.
+        tokenizer: checkpoint of the tokenizer; default: the tokenizer of the token cache.
 
     Raises:
-        ValueError: if a file is unreadable or of another kind, or the parts do not belong together.
-        FileNotFoundError: if one is not there.
+        ValueError: if a file is unreadable or of another kind, or the files do not belong together.
+        FileNotFoundError: if a file is missing.
     """
     final = read_stage(checkpoint)
     path = Path(tokenizer or final.described["tokenizer"]["path"])
@@ -94,8 +94,8 @@ def read_stage(path: str | Path) -> Stage:
     """Reads a checkpoint or snapshot of `GeneratorModule`.
 
     Raises:
-        ValueError: if the file is unreadable, of something else, or does not fit its own description.
-        FileNotFoundError: if it is not there.
+        ValueError: if the file is unreadable, not a stage's checkpoint, or does not fit its own description.
+        FileNotFoundError: if it is missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -116,14 +116,14 @@ def check_stage(path: Path, checkpoint: Any) -> dict[str, Any]:
     """The "generator" entry of a stage's checkpoint.
 
     Args:
-        path: of the file, for errors.
-        checkpoint: what it holds, of `gpstoken.files.checkpoints.read_plain`.
+        path: path of the file, for errors.
+        checkpoint: its content, from `gpstoken.files.checkpoints.read_plain`.
 
     Returns:
         {"class_path", "init_args", "tokenizer", "training"}.
 
     Raises:
-        ValueError: if it is no such checkpoint, or one of its values cannot be.
+        ValueError: if it is not such a checkpoint, or has an invalid value.
     """
     described = checkpoint.get("generator") if isinstance(checkpoint, dict) else None
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
@@ -143,12 +143,12 @@ def check_stage(path: Path, checkpoint: Any) -> dict[str, Any]:
 
 
 def describe(generator: Generator, tokenizer: dict[str, Any], batch_size: int | None) -> dict[str, Any]:
-    """The "generator" entry of a checkpoint, that `check_stage` accepts.
+    """The "generator" entry of a checkpoint, which `check_stage` accepts.
 
     Args:
         generator: a stage.
-        tokenizer: that its tokens are of, as a token cache records it.
-        batch_size: samples of a step of its training; None where that is not known.
+        tokenizer: the tokenizer of its tokens, as a token cache records it.
+        batch_size: batch size of its training; None if unknown.
     """
     return {
         "class_path": class_path_of(generator),
