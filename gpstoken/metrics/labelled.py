@@ -1,4 +1,4 @@
-"""Labelled images that `gpstoken generate` and `gpstoken images` write, and which files are of one generator."""
+"""Reads the labelled images of `gpstoken generate` and `gpstoken images`, and groups the files of one generator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gpstoken.files.provenance import file_hash
 from gpstoken.files.reasons import reason
 from gpstoken.metrics.samples import archive_shape, count
 
-VARYING = ("seed", "sha256", "steps")  # between the files of one generator; their names tell seed and steps
+VARYING = ("seed", "sha256", "steps")  # values that may differ between the files of one generator
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class LabelledImages:
     """An npz of images.
 
     Attributes:
-        path: of the file.
+        path: the file.
         labels: int64[n], its `arr_1`.
-        manifest: the JSON beside it.
+        manifest: the JSON file beside it.
     """
 
     path: Path
@@ -34,12 +34,12 @@ class LabelledImages:
 
     @property
     def images(self) -> Tensor:
-        """uint8[n, H, W, 3], its `arr_0`, read anew each time."""
+        """uint8[n, H, W, 3], its `arr_0`, read from the file on every access."""
         return torch.from_numpy(read_array(self.path, "arr_0"))
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the images in pixels; they are not read."""
+        """(H, W) of the images in pixels, without reading them."""
         return archive_shape(self.path)[1:3]
 
     @property
@@ -52,11 +52,11 @@ Sets = dict[int, dict[int, LabelledImages]]  # by training step, then by seed
 
 
 def read_array(path: Path, key: str) -> np.ndarray:
-    """One array of an npz.
+    """Reads one array of an npz.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, has no such array, or one of Python objects.
+        ValueError: if it is damaged, has no such array, or the array holds Python objects.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `gpstoken generate` or `gpstoken images` writes it")
@@ -69,11 +69,11 @@ def read_array(path: Path, key: str) -> np.ndarray:
 
 
 def read_images(path: Path) -> LabelledImages:
-    """Labels and manifest of an npz of images; the images themselves are not read.
+    """Reads labels and manifest of an npz of images, but not the images themselves.
 
     Raises:
         FileNotFoundError: if the file or its manifest is missing.
-        ValueError: if one of them is damaged, or the labels are no class numbers.
+        ValueError: if a file is damaged, or the labels are not class numbers.
     """
     labels, manifest = read_array(path, "arr_1"), path.with_suffix(".json")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0:
@@ -90,13 +90,13 @@ def read_images(path: Path) -> LabelledImages:
 
 
 def read_sets(paths: Sequence[Path]) -> Sets:
-    """Files of samples by training step and by seed, both ascending; one generator but for its seed and its training.
+    """Groups files of samples by training step and seed, both ascending; all must come from one generator.
 
-    Seed and steps are those that the manifests tell, whatever the files are called.
+    Seed and training steps are read from the manifests, not from the file names.
 
     Raises:
         FileNotFoundError: if a file or its manifest is missing.
-        ValueError: if a manifest does not tell them, a file is missing, there twice or does not fit.
+        ValueError: if a manifest does not state them, or a file is missing, given twice or does not fit the others.
     """
     found: dict[tuple[int, int], LabelledImages] = {}
     for path in paths:
@@ -125,20 +125,20 @@ def read_sets(paths: Sequence[Path]) -> Sets:
 
 
 def final_stage(samples: LabelledImages) -> dict[str, Any]:
-    """What the manifest tells of the stage that makes the images, the last one."""
+    """The manifest's description of the last stage, which makes the images."""
     stages = list(_entry(samples, "generator").get("stages", {}).values())
     return stages[-1] if stages else {}
 
 
 def class_names(train: LabelledImages) -> list[str]:
-    """As the manifest of the training images has them, else the numbers."""
+    """The class names of the training images' manifest, or the numbers of the classes."""
     classes = int(train.labels.max()) + 1
     named = train.manifest.get("classes") or train.manifest.get("data", {}).get("classes") or []
     return [str(name) for name in named] if len(named) == classes else [str(number) for number in range(classes)]
 
 
 def describe_generator(final: dict[int, LabelledImages]) -> dict[str, Any]:
-    """The generator of the manifests; what differs between seeds is kept by seed."""
+    """The generator's description in the manifests; values that differ between seeds are lists by seed."""
     record = next(iter(final.values())).manifest["generator"]
     stages = {name: dict(each) for name, each in record.get("stages", {}).items()}
     for name, each in stages.items():
@@ -166,7 +166,7 @@ def _check_alike(one: LabelledImages, other: LabelledImages) -> None:
 
 
 def _facts(samples: LabelledImages) -> dict[str, Any]:
-    """What the files of one generator share, flat."""
+    """The values that the files of one generator must share, as a flat dict."""
     generator, sampling = _entry(samples, "generator"), _entry(samples, "sampling")
     if "tokenizer" not in generator:
         raise ValueError(f"{samples.path.with_suffix('.json')}: names no tokenizer")
