@@ -1,4 +1,4 @@
-"""YAML and JSON that others have written: a mapping of plain values, within limits, or one line that names the file."""
+"""Safe reading of YAML and JSON: a mapping of plain values, within limits, or an error that names the file."""
 
 import json
 import os
@@ -9,22 +9,22 @@ from typing import Any
 
 import yaml
 
-MAX_BYTES = 2**22  # a token cache of all of ImageNet describes itself in a tenth of it
+MAX_BYTES = 2**22  # ten times the description of a token cache of all of ImageNet
 MAX_DEPTH = 50
-MAX_NODES = 100_000  # of YAML, with each alias counted as what it stands for: aliases of aliases multiply
-MAX_DIGITS = 400  # of a number; YAML has numbers of base 60, whose conversion takes the square of their length
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast; not in every build of PyYAML
+MAX_NODES = 100_000  # YAML nodes, with every alias expanded: aliases of aliases multiply
+MAX_DIGITS = 400  # per number; YAML's base-60 numbers take quadratic time to convert
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, but not in every build of PyYAML
 
 
 def read_yaml(path: str | Path) -> dict[Any, Any]:
     """The mapping of a YAML file.
 
     Args:
-        path: a file of at most `MAX_BYTES`. Aliases are read; what they stand for counts each time.
+        path: a file of at most `MAX_BYTES`. Aliases are allowed; each counts as a copy of what it refers to.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no YAML, names objects of Python, is nested too deep or too large, or is no mapping.
+        ValueError: if it is not YAML, names Python objects, is nested too deep or too large, or is not a mapping.
     """
     return _read(Path(path), "a readable YAML file", _parse_yaml)
 
@@ -37,16 +37,16 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, is nested too deep, or is no object.
+        ValueError: if it is not JSON, is nested too deep, or is not an object.
     """
     return _read(Path(path), "JSON", json.loads)
 
 
 def parse_json(path: str | Path, text: str) -> dict[str, Any]:
-    """The object of a JSON text that stands in a file, such as in the header of a safetensors file.
+    """The object of a JSON text within a file, such as the header of a safetensors file.
 
     Raises:
-        ValueError: as `read_json` does.
+        ValueError: like `read_json`.
     """
     return _checked(path, "JSON", json.loads, text)
 
@@ -54,7 +54,7 @@ def parse_json(path: str | Path, text: str) -> dict[str, Any]:
 def _read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[Any, Any]:
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
             raise ValueError(f"{path}: not a file")
         if status.st_size > MAX_BYTES:
             raise ValueError(f"{path}: {status.st_size:,} bytes, and {MAX_BYTES:,} are allowed")
@@ -89,7 +89,7 @@ def _parse_yaml(text: str) -> Any:
 
 
 def _check_events(events: Iterable[yaml.Event]) -> None:
-    """Refuses what would take long or much to load, by the parser's events, which take neither."""
+    """Checks the parser's events, which are cheap, for content that would take long or much memory to load."""
     opened: list[tuple[str | None, int]] = []  # anchor, and number of nodes before it
     sizes: dict[str, int] = {}
     nodes = 0
