@@ -1,4 +1,4 @@
-"""Options of Lightning's Trainer that cannot work here, refused before anything is built, by the name that mends it."""
+"""Checks the options of Lightning's Trainer before anything is built; errors name the option to change."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ GPUS = ("gpu", "cuda")
 
 
 def check_trainer(trainer: Any, model: Any) -> None:
-    """Refuses what Lightning would refuse later, in its words, or take for something else.
+    """Rejects options that Lightning would reject later, in its own words, or misinterpret.
 
     Args:
         trainer: the Trainer's arguments, a namespace.
-        model: {"class_path", "init_args"} of the module that is trained.
+        model: {"class_path", "init_args"} of the module to train.
 
     Raises:
-        ValueError: that names the option, its value and what is allowed.
+        ValueError: naming the option, its value and what is allowed.
     """
     for name, limit in LIMITS.items():
         value = getattr(trainer, name, None)
@@ -53,7 +53,7 @@ def check_trainer(trainer: Any, model: Any) -> None:
     if accelerator == "cpu" and str(trainer.precision) in ("16-mixed", "16", "16-true"):
         raise ValueError(f"--trainer.precision: expected 32-true or bf16-mixed on a CPU, got {trainer.precision}")
     if tokenizer:
-        # Its steps are its own ("manual optimization"), which Lightning neither accumulates nor clips.
+        # It uses manual optimization, for which Lightning neither accumulates nor clips gradients.
         batches = trainer.accumulate_grad_batches
         if batches not in (None, 1):
             raise ValueError(
