@@ -1,6 +1,6 @@
-"""`gpstoken cache`: a frozen tokenizer turns a data set into shards of tokens, which generators are trained on.
+"""`gpstoken cache`: encodes a data set with a frozen tokenizer into shards of tokens, to train generators on.
 
-A killed call goes on where it was: shards that are done lie in .DIR.*.parts beside the output until all are there.
+A killed call resumes where it was: finished shards lie in .DIR.*.parts beside the output until all are done.
 """
 
 import argparse
@@ -33,13 +33,13 @@ VERSION, CACHE_FILE = 2, "cache.json"
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder is a token cache, with nothing of somebody else's in it."""
+    """Whether a folder is a token cache and holds nothing else."""
     names = {path.name for path in folder.iterdir()}
     return {CACHE_FILE} <= names <= {CACHE_FILE, "train", "val", "test"}
 
 
 def main(arguments: list[str]) -> int:
-    """Parses the command line and makes the cache; see `make_cache`."""
+    """Parses the command line and writes the cache; see `make_cache`."""
     parser = Parser("cache", __doc__, epilog=DATA_HELP)
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="CKPT", help="last.ckpt of a tokenizer's run")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the cache")
@@ -75,12 +75,12 @@ def make_cache(
 
     Args:
         tokenizer: frozen, on its device.
-        data: where images come from.
+        data: the data module of the images.
         described: the data as `read_data` describes it.
-        options: of the command line.
+        options: options of the command line.
 
     Raises:
-        ValueError: if the output is something else than a cache, the data is missing or the tokens are not finite.
+        ValueError: if the output is not a cache, the data is missing or the tokens are not finite.
     """
     output = options.output
     plans = []
@@ -128,7 +128,7 @@ def make_cache(
 def _fingerprint(data: LightningDataModule, split: str) -> str:
     if split != "train":
         return data.fingerprint(split)
-    # Training pictures are read as they are wanted; which photographs they are of is known before.
+    # Training images are read on demand, so their fingerprint is that of the list of photographs.
     return hashlib.sha256("\n".join(data.sources(split)).encode()).hexdigest()
 
 

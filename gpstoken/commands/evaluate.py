@@ -1,7 +1,7 @@
-"""`gpstoken evaluate`: the runs of one row, seed by seed, to one result file with per-image numbers beside it.
+"""`gpstoken evaluate`: evaluates the runs of one row, seed by seed, into one result file and a CSV of every image.
 
-A killed evaluation goes on where it was: images that are done lie in .ROW.*.parts beside the result until it is whole.
-Several devices share the images (`--devices 2`, or torchrun), each image on one of them.
+A killed evaluation resumes where it was: finished images lie in .ROW.*.parts beside the result until it is complete.
+Several devices share the images (`--devices 2`, or torchrun); each image is evaluated on one device.
 """
 
 import csv
@@ -72,13 +72,13 @@ def main(arguments: list[str]) -> int:
 
 
 class Named(NamedTuple):
-    """What a result says that it is of; no path says it.
+    """The identity of a result, stored in the result itself and not parsed from a path.
 
     Attributes:
         row: name of the result.
-        group: of the report.
-        scale: of the runs.
-        trained_row: what the runs are of: of a study another than `row`.
+        group: group of the report.
+        scale: scale of the runs.
+        trained_row: row of the runs; in a study it differs from `row`.
     """
 
     row: str
@@ -94,16 +94,16 @@ def evaluate(
     """Tests the tokenizers of `runs` on the test split of their data and writes ROW.json and ROW.csv.
 
     Args:
-        runs: run folders of one row that differ in their seed alone.
-        output: result file, ROW.json. The CSV of every image lies beside it.
-        named: what the result is of.
+        runs: run folders of one row that differ only in their seed.
+        output: result file, ROW.json; the CSV of every image lies beside it.
+        named: the identity of the result.
         protocol: what is measured.
-        data: command-line options of the data that replace those of the runs.
-        devices: processes that share the images.
+        data: command-line options that replace the runs' data.
+        devices: number of processes that share the images.
 
     Raises:
-        ValueError: if a run is unfinished, the runs are not of one configuration and data, or the result cannot be
-            written because there is no way to, or something else is in its place.
+        ValueError: if a run is unfinished, the runs differ in configuration or data, or the result cannot be written,
+            because its folder is not writable or something else is in its place.
     """
     for name, value in named._asdict().items():
         text().check(f"--{name.replace('_', '-')}", value)
@@ -111,16 +111,16 @@ def evaluate(
     check_writable(output)
     check_result(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    first = rank_zero_only.rank == 0  # the other processes of `devices` are of the same command
+    first = rank_zero_only.rank == 0  # the other processes of `devices` run the same command
     with lost_connections("evaluation"), locked(output, "gpstoken evaluate") if first else nullcontext():
         _evaluate(runs, output, named, protocol, data, devices)
 
 
 def check_result(output: Path) -> None:
-    """Refuses a place at which something else than a result lies.
+    """Checks that nothing but an earlier result would be overwritten.
 
     Raises:
-        ValueError: if so.
+        ValueError: if something else is there.
     """
     for path, mark in ((output, b'{\n "row": '), (output.with_suffix(".csv"), b"seed,index,")):
         if path.is_dir() or (path.is_file() and not path.read_bytes().startswith(mark)):
@@ -131,7 +131,7 @@ def _evaluate(runs: list[Path], output: Path, named: Named, protocol: Protocol, 
     networks = {name: load_features(name) for name in protocol.networks}
     seeds: list[Evaluated] = []
     for run in runs:
-        # The features of the images are those of the first seed.
+        # The features of the original images are computed for the first seed only.
         seeds.append(
             evaluate_run(
                 run, output, named.trained_row, protocol, networks, data, devices, seeds[0].parts if seeds else None
@@ -146,7 +146,7 @@ def _evaluate(runs: list[Path], output: Path, named: Named, protocol: Protocol, 
     for path in (output, output.with_suffix(".csv")):
         remove_abandoned(path)
     write(seeds, output, named)
-    remove_unfinished(output.parent, output.stem)  # also of an evaluation that was given up
+    remove_unfinished(output.parent, output.stem)  # also the parts of an evaluation that was abandoned
 
 
 def write(seeds: list[Evaluated], output: Path, named: Named) -> None:

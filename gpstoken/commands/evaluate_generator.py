@@ -1,4 +1,4 @@
-"""`gpstoken evaluate-generator`: samples of all seeds and training steps of a generator against real images."""
+"""`gpstoken evaluate-generator`: compares a generator's samples of all seeds and training steps with real images."""
 
 import csv
 import json
@@ -41,18 +41,18 @@ from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.metrics.weights import weights_record
 
 MAIN = "efficientnet_lite0"
-PAGE = 8  # samples a class that are kept for the report to draw
+PAGE = 8  # samples per class that are stored for the report's pictures
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of one file of samples.
+    """The evaluation of one file of samples.
 
     Attributes:
-        pool: features float32[n, d] of the network that neighbours are sought by.
+        pool: features float32[n, d] of the network that defines the nearest neighbours.
         scores: distances, precision and recall against the real training images.
-        predicted: int64[n], the classifier's choice.
-        probability: float64[n], what it gives the class that was wanted.
+        predicted: int64[n], the class that the classifier predicts.
+        probability: float64[n], the classifier's probability of the requested class.
     """
 
     pool: Tensor
@@ -92,17 +92,17 @@ def evaluate(
     networks: dict[str, Features],
     allow_small: bool = False,
 ) -> None:
-    """Writes ROW.csv (every sample of the last step), ROW.samples.npz (a page of them to draw), then ROW.json.
+    """Writes ROW.csv (every sample of the last step), ROW.samples.npz (samples for the report's pictures) and ROW.json.
 
     Args:
-        sets: of `read_sets`; those of the last step are the result, all of them the curve.
-        train: real training images: the classifier learns from them, distances are to them.
-        test: real images that nothing was trained on; manifest["sources"] tells which are of one photograph.
+        sets: the result of `read_sets`; the samples of the last step are the result, all of them the curve.
+        train: real training images: the classifier is trained on them, and distances are measured to them.
+        test: held-out real images; manifest["sources"] says which of them show the same photograph.
         output: result file; its name is the row, which `main` checks.
         scale: name of the scale.
-        reconstructions: npz of the test images, coded and decoded: as good as samples can come.
-        networks: of `load_networks`, whose features are compared. Neighbours are sought by those of EfficientNet-Lite0,
-            which are at hand everywhere, or else of the first.
+        reconstructions: npz of the test images, encoded and decoded: the upper bound of a generator's quality.
+        networks: the result of `load_networks`, whose features are compared. Nearest neighbours are those in the
+            features of EfficientNet-Lite0, which is available everywhere, or else of the first network.
         allow_small: see `compare`.
 
     Raises:
@@ -191,15 +191,16 @@ def evaluate(
 
 
 def judge(pool: Tensor, scores: dict[str, float], probabilities: np.ndarray, labels: np.ndarray) -> Judged:
-    """Scores of one file of samples, and what the classifier says of each sample."""
+    """The scores of one file of samples, and the classifier's prediction for each sample."""
     wanted = probabilities[np.arange(len(labels)), labels]
     return Judged(pool, scores, probabilities.argmax(axis=1), wanted)
 
 
 def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Every score as its mean over seeds.
+    """The mean of every score over seeds.
 
-    The standard error of the class accuracy is that of `accuracy`, of the others between seeds, None of one seed.
+    The standard error of the class accuracy comes from `accuracy`; that of the other scores is taken between seeds, and
+    is None for a single seed.
     """
     scores: dict[str, dict[str, Any]] = {}
     for name in judged[0].scores:
@@ -210,10 +211,10 @@ def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, 
 def check_fit(
     train: LabelledImages, test: LabelledImages, samples: LabelledImages, reconstructions: Path | None
 ) -> list[str] | None:
-    """The photographs of the test images, where their manifest tells.
+    """Checks all inputs before minutes of computation, and returns the photographs of the test images, if known.
 
     Raises:
-        ValueError: if sizes of images, labels or sources do not fit; said before minutes of work.
+        ValueError: if image sizes, labels or sources do not match.
     """
     classes = train.labels.max() + 1
     for each in (test, samples):
@@ -231,7 +232,7 @@ def check_fit(
 
 
 def write_csv(path: Path, judged: dict[int, Judged], labels: np.ndarray, columns: list[dict[str, Tensor]]) -> None:
-    """A line a sample of the last step; columns of what was not sought are left out."""
+    """Writes one line per sample of the last step; columns that were not computed are left out."""
     names = list(columns[0])
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

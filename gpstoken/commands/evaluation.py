@@ -1,4 +1,4 @@
-"""One trained run on one data set: every image's metrics and the distribution scores, resumable and distributed."""
+"""Evaluates one run on one data set: metrics of every image and distribution scores, resumable and distributed."""
 
 import hashlib
 import inspect
@@ -32,22 +32,22 @@ from gpstoken.training.tokenizer_module import TokenizerModule
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What came of one run.
+    """The evaluation of one run.
 
     Attributes:
-        seed: of its training.
-        described: what was evaluated, on what and how, as plain data; equal for all seeds of a row.
+        seed: seed of the training.
+        described: tokenizer, data and protocol as plain data; equal for all seeds of a row.
         sources: the photograph of each image.
         columns: float[images] of every metric.
         scores: distribution scores by name.
-        codebook: its usage, see `codebook_usage`; empty where there is no codebook.
+        codebook: usage of the codebook, see `codebook_usage`; empty without a codebook.
         seconds: time of each stage.
         trained_at: commit of the training.
-        checkpoint: hexadecimal sha256 of its file.
-        device: that it ran on.
-        processes: that shared the images.
+        checkpoint: hexadecimal sha256 of the checkpoint.
+        device: the device of the evaluation.
+        processes: number of processes that shared the images.
         first: whether this is the process that writes the result.
-        parts: the images on disk; to be removed when the result is written.
+        parts: the finished images on disk, to be removed once the result is written.
     """
 
     seed: int
@@ -75,17 +75,17 @@ def evaluate_run(
     devices: int,
     images_of: Parts | None = None,
 ) -> Evaluated:
-    """Tests one run; images that an earlier, killed call has done are not tested again.
+    """Evaluates one run, without repeating the images that an earlier, killed call has finished.
 
     Args:
         run: folder that `gpstoken fit` wrote.
-        output: result file that the images on disk lie beside.
-        row: that was trained.
+        output: result file; the finished images lie beside it.
+        row: name of the trained row.
         protocol: what is measured.
-        networks: those that the protocol names.
-        data: command-line options of the data that replace those of the run.
-        devices: processes that share the images.
-        images_of: of an earlier seed on the same images, whose features need not be taken again.
+        networks: the feature networks that the protocol names.
+        data: command-line options that replace the run's data.
+        devices: number of processes that share the images.
+        images_of: the parts of an earlier seed on the same images, whose features need not be computed again.
 
     Raises:
         ValueError: if the run is unfinished, or the images on disk are not those of the data.
@@ -210,6 +210,6 @@ def _describe(images: LightningDataModule) -> dict[str, Any]:
 
 
 def _keep_size(data: list[str], size: int) -> list[str]:
-    """`data` with the image size of training where it names none: the YAML of a data set has the paper's."""
+    """Adds the image size of training to `data` if it names none: the YAML of a data set has the paper's size."""
     named = any(option.split("=")[0].endswith(".image_size") for option in data)
     return data if named else [*data, "--data.init_args.image_size", str(size)]

@@ -1,4 +1,4 @@
-"""`gpstoken features`: what the networks that judge generators see in real images, beside them, once for all rows."""
+"""`gpstoken features`: computes the features of real images once for all rows, and stores them beside the images."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from gpstoken.metrics.generation import FeatureSet, extract
 from gpstoken.metrics.networks import FEATURES, Features, load_features
 
 BATCH = 64
-KEY = "gpstoken.commands.features"  # of the header; its value says whose features they are, by network
+KEY = "gpstoken.commands.features"  # header key; its value holds the hashes of images and weights, by network
 
 
 def main(arguments: list[str]) -> int:
@@ -42,10 +42,10 @@ def add_networks(parser: Parser) -> None:
 
 
 def load_networks(names: list[str] | None, device: str) -> dict[str, Features]:
-    """The feature networks by name, on the device; those at hand where none are named.
+    """The feature networks by name, on the device; by default all that are available.
 
     Raises:
-        FileNotFoundError: if the weights of one that is named, or of all, are missing.
+        FileNotFoundError: if the weights of a named network, or of all networks, are missing.
         ValueError: if there is no such device.
     """
     names = list(networks_at_hand()) if names is None else list(dict.fromkeys(names))
@@ -74,20 +74,20 @@ def write_features(path: Path, networks: list[Features]) -> None:
 
 
 def features_of(path: Path, network: Features, title: str, seconds: dict[str, float]) -> FeatureSet:
-    """The features of an npz of images: those beside it, if they are of these images and this network, else made anew.
+    """The features of an npz of images, read from the file beside it if that matches images and network, else computed.
 
     Args:
         path: the npz.
-        network: of `load_features`, on the device to run on.
-        title: of `extract`.
-        seconds: of `extract`.
+        network: a network of `load_features`, on the device to run on.
+        title: see `extract`.
+        seconds: see `extract`.
 
     Returns:
-        The features; their logits are None where they lay beside, for only generated images are scored by them.
+        The features; if they were read, the logits are None, because only generated images are scored by logits.
 
     Raises:
         FileNotFoundError: if there is no such npz.
-        ValueError: if it, or what lies beside it, is damaged.
+        ValueError: if the npz, or the file beside it, is damaged.
     """
     if _beside(path).is_file() and (known := _read(_beside(path), network.name, _identity(path, network))):
         return known
@@ -95,7 +95,7 @@ def features_of(path: Path, network: Features, title: str, seconds: dict[str, fl
 
 
 def _read(path: Path, name: str, identity: dict[str, str]) -> FeatureSet | None:
-    """The features of a network; None where they are of other images or weights."""
+    """The stored features of a network; None if they belong to other images or weights."""
     try:
         with safe_open(path, framework="pt") as file:
             known = parse_json(path, (file.metadata() or {}).get(KEY, "{}"))

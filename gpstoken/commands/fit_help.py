@@ -1,4 +1,4 @@
-"""`gpstoken fit --help`: a page, with the arguments of the row that is named."""
+"""`gpstoken fit --help`: a help page, with the arguments of the rows that are named."""
 
 import importlib
 import inspect
@@ -28,7 +28,7 @@ def show(arguments: list[str]) -> int:
     """Prints the page for the arguments of a call; returns 0.
 
     Raises:
-        ValueError: if a file that they name is no row.
+        ValueError: if a file that they name is not the YAML of a row.
     """
     if "trainer" in arguments:
         from lightning import Trainer
@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _classes(content: Any, key: str, parts: dict[str, str]) -> None:
-    """Adds option -> class path of what the YAML builds; a later file may name another."""
+    """Adds option -> class path for every class that the YAML builds; a later file may replace it."""
     for name, value in content.items() if isinstance(content, dict) else ():
         if name == "class_path":
             parts[key] = value
@@ -78,7 +78,7 @@ def class_of(class_path: str) -> type:
 
 
 def _described(kind: type) -> list[str]:
-    """One line an argument of a class: name, default, first sentence of its description."""
+    """One line per argument of a class: name, default, description, at most 100 characters."""
     lines = []
     seen: set[str] = set()
     for base in kind.__mro__:

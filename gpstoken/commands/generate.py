@@ -1,4 +1,4 @@
-"""`gpstoken generate`: images of classes, as a folder of pictures or the npz that evaluations of generators take."""
+"""`gpstoken generate`: generates images of classes, as a folder of pictures or an npz for `evaluate-generator`."""
 
 import argparse
 import sys
@@ -26,23 +26,23 @@ from gpstoken.generators.loading import Loaded, load_generator
 from gpstoken.generators.options import NONE, sampling_options
 from gpstoken.metrics import to_uint8
 
-# Sums within a network depend, in their last bits, on the shape of its batch. So every sample is always computed beside
-# the same others: sample i in group i // GROUP at place i % GROUP, whatever was asked for or is done already.
+# The last bits of sums within a network depend on the shape of its batch. So every sample is always computed in the
+# same batch: sample i in group i // GROUP at place i % GROUP, whatever was requested or is finished already.
 GROUP = 16
-PERIOD, DELAY = (0.5, 0.0) if sys.stderr.isatty() else (15.0, 15.0)  # seconds: a log needs a line now and then
+PERIOD, DELAY = (0.5, 0.0) if sys.stderr.isatty() else (15.0, 15.0)  # seconds; a log file gets fewer lines
 
 
 def main(arguments: list[str]) -> int:
-    """Generates samples, or goes on with those of a killed run of the same command; see `SampleFiles` for the files.
+    """Generates samples, resuming a killed run of the same command; see `SampleFiles` for the files.
 
-    Sample i has the i-th of the classes, taken in turn, and the noise of number i.
+    Sample i has the i-th class, taken in turn, and the noise of number i.
 
     Returns:
         0.
 
     Raises:
         FileNotFoundError: if a checkpoint is missing.
-        ValueError: if one is of another kind, an option is out of range, or the output holds something else.
+        ValueError: if a checkpoint is of another kind, an option is out of range, or the output holds something else.
     """
     options = _parse(arguments)
     loaded = load_generator(options.checkpoint, options.layout, options.tokenizer)
@@ -106,10 +106,10 @@ def _write(
 
 
 def parse_classes(text: str, num_classes: int) -> list[int]:
-    """Classes of "all", or of numbers and ranges: "0-2,7" is [0, 1, 2, 7].
+    """Parses "all", or numbers and ranges of classes: "0-2,7" is [0, 1, 2, 7].
 
     Raises:
-        ValueError: for something else, or a class that the generator does not have.
+        ValueError: for any other text, or a class that the generator does not have.
     """
     if text == "all":
         return list(range(num_classes))
@@ -125,13 +125,13 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
 
 
 def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, how: Any) -> np.ndarray:
-    """All images of a group.
+    """Generates all images of a group.
 
     Args:
-        loaded: makes them.
+        loaded: the generator and its tokenizer.
         classes: sample i has class classes[i % len(classes)].
-        group: its number; it has the samples from GROUP * group on.
-        seed: of all that is random.
+        group: the group's number; its samples start at GROUP * group.
+        seed: seed of all random numbers.
         how: options of the generator.
 
     Returns:
@@ -152,7 +152,7 @@ def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, 
 
 
 def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together: int, calls: Calls) -> dict[str, Any]:
-    """Makes the missing groups, `together` of them between writes; what it took, for the manifest."""
+    """Generates the missing groups, writing `together` of them at a time; returns the cost for the manifest."""
     groups = files.missing()
     made = sum(len(files.samples(group)) for group in groups)
     start = time.perf_counter()
@@ -171,13 +171,13 @@ def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together:
                 files.write(group, content)
     seconds = time.perf_counter() - start
     rate = round(made / seconds, 4) if made else None
-    # of this run alone: a killed one before it took the rest with it
+    # The cost of this run only: that of an earlier, killed run is lost.
     return {"samples_in_this_run": made, "seconds": round(seconds, 3), "samples_per_second": rate}
 
 
 @contextmanager
 def _beating(bar: tqdm, calls: Calls) -> Iterator[None]:
-    """Shows the network calls so far: the images of a group are done all at once, on a CPU after minutes."""
+    """Shows the number of network calls while a group is computed, which takes minutes on a CPU."""
     done = threading.Event()
 
     def beat() -> None:

@@ -1,4 +1,4 @@
-"""`gpstoken generate-curve`: samples of every snapshot of a run, for the curve of quality over training steps."""
+"""`gpstoken generate-curve`: samples from every snapshot of a run, for the curve of quality over training steps."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ from gpstoken.commands.parser import Parser
 
 
 def main(arguments: list[str]) -> int:
-    """Generates DIR/step_N.npz for every snapshot of a run; a killed call goes on where it was.
+    """Generates DIR/step_N.npz for every snapshot of a run; a killed call resumes where it was.
 
-    The k-th snapshot of the run is given the k-th of the layout stage's run, so that both stages have had the same
-    share of their training.
+    The k-th snapshot of the run is combined with the k-th snapshot of the layout stage's run, so that both stages have
+    completed the same share of their training.
 
     Returns:
         0.
 
     Raises:
-        ValueError: if a run has no snapshots, or the two have not equally many.
+        ValueError: if a run has no snapshots, or the two runs have different numbers of snapshots.
     """
     parser = Parser("generate-curve", __doc__, epilog="Other options are those of gpstoken generate.")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the stage whose tokens are decoded")

@@ -1,4 +1,4 @@
-"""What the parser of the command line complains of, in one line: the option, what is wrong with it, what is allowed."""
+"""Error messages of the command line's parser in one line: the option, what is wrong with it, what is allowed."""
 
 import importlib
 import inspect
@@ -14,17 +14,17 @@ WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", 
 
 
 class OneLine:
-    """What a parser of jsonargparse is derived from so that it says in one line what it does not accept."""
+    """A base class for parsers of jsonargparse that gives them error messages of one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises a ValueError of one line; parsers inside a parser complain to that one."""
+        """Raises a ValueError of one line; nested parsers report their errors to the outer one."""
         if not self.exit_on_error:
             super().error(message, ex)
         raise ValueError(one_line(message)) from None
 
 
 def one_line(message: str) -> str:
-    """The innermost cause of a complaint of jsonargparse, which nests one into another over dozens of lines.
+    """The innermost cause of an error of jsonargparse, which nests its messages over dozens of lines.
 
     Args:
         message: 'Parser key "model": ... Problem with given class_path ...: Option "num_tokenz" is not accepted ...'.
@@ -55,7 +55,7 @@ def one_line(message: str) -> str:
 
 
 def _innermost(message: str) -> tuple[list[str], str, list[str]]:
-    """(parts of the option's name, class that it is an argument of, causes as the parser words them)."""
+    """(parts of the option's name, class whose argument it is, causes in the parser's words)."""
     key: list[str] = []
     kind = ""
     causes: list[str] = []
@@ -77,7 +77,7 @@ def _innermost(message: str) -> tuple[list[str], str, list[str]]:
 
 
 def _arguments(class_path: str) -> Iterable[str]:
-    """Arguments of a class's constructor, and of those that it hands its other options to."""
+    """Arguments of a class's constructor, and of the base classes to which it passes its other options."""
     module, _, name = class_path.rpartition(".")
     kind = getattr(importlib.import_module(module), name)
     own = [argument for base in kind.__mro__ for argument in inspect.signature(base.__init__).parameters]

@@ -22,9 +22,9 @@ from gpstoken.tokens import Tokens
 
 
 def main(arguments: list[str]) -> int:
-    """Runs `encode` or `decode`, with a line on stdout for each file that was worked.
+    """Runs `encode` or `decode`, with a line on stdout for each file.
 
-    A file that cannot be worked is one line on stderr, and the rest goes on.
+    A file that cannot be processed gives one line on stderr instead, and the others are still processed.
 
     Returns:
         0, or 2 if a file failed or there was none.
@@ -70,21 +70,21 @@ def encode_file(
     Args:
         tokenizer: the tokenizer.
         path: the photograph.
-        outputs: the token file, and where wanted the picture of input, initial and refined Gaussians, reconstruction.
+        outputs: the token file, and optionally the picture of input, initial and refined Gaussians, reconstruction.
         size: side of the centre square in pixels; 0 is the whole photo, padded to the tokenizer's grid.
-        num_tokens: of the whole image; None is the tokenizer's own number, in proportion to the area.
-        max_pixels: more are refused; None: see `pixel_limit`.
+        num_tokens: number for the whole image; None is the tokenizer's own number, in proportion to the area.
+        max_pixels: the most pixels that a photograph may have; None: see `pixel_limit`.
         measure: whether to decode the tokens, for the PSNR.
 
     Returns:
-        A line: size, tokens, bytes, bits a pixel, PSNR of the round trip as 8-bit pictures.
+        A line: size, tokens, bytes, bits per pixel, PSNR of the round trip as 8-bit pictures.
 
     Raises:
-        ValueError: if the file is no photograph, or of a size that the tokenizer refuses.
+        ValueError: if the file is not a photograph, or the tokenizer cannot take its size.
     """
     photo = load_image(read_picture(path, max_pixels=max_pixels), size or None).to(tokenizer.last_layer.device)
     height, width = photo.shape[-2:]
-    # A photo that happens to fit the grid is tiled as one of about its size, not tokenized as one large whole.
+    # A photo whose size happens to fit the grid is tiled like photos of similar size, not tokenized as a whole.
     canvas = tokenizer.canvas.enlarged((height, width))
     check_memory(tokenizer, canvas, decodes=measure or bool(outputs[1:]))
     image = pad(photo, canvas)
@@ -97,7 +97,7 @@ def encode_file(
         line = f"{height}x{width}, {len(tokens)} tokens, {size_of_file:,} bytes"
         line += f", {8 * size_of_file / (height * width):.3g} bits a pixel"
         if measure or outputs[1:]:
-            reconstruction = tokenizer.decode(tokens, canvas[0] * canvas[1])  # the photo is known to be wanted
+            reconstruction = tokenizer.decode(tokens, canvas[0] * canvas[1])  # the photo's size was checked above
             line += f", PSNR {_psnr(photo[0], reconstruction[0]):.2f} dB"
         for output in outputs[1:]:
             layouts = [tokenizer.layout(image, len(tokens)), tokens.gaussians]
@@ -112,14 +112,14 @@ def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path], max_pixels
         tokenizer: the tokenizer.
         path: the token file.
         outputs: the picture.
-        max_pixels: an image of more is refused; None: see `pixel_limit`.
+        max_pixels: the most pixels that an image may have; None: see `pixel_limit`.
 
     Returns:
         A line: size, tokens.
 
     Raises:
-        ValueError: if the file holds no tokens, those of several images, of too large a one, or those of another kind
-            of tokenizer.
+        ValueError: if the file holds no tokens, those of several images, of an image that is too large, or those of
+            another kind of tokenizer.
     """
     limit = pixel_limit() if max_pixels is None else max_pixels
     tokens = Tokens.load(path, limit)
@@ -134,7 +134,7 @@ def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path], max_pixels
 
 
 def _psnr(photo: Tensor, reconstruction: Tensor) -> float:
-    """PSNR in dB of float[3, H, W] images as 8-bit pictures; infinite where they are equal."""
+    """PSNR in dB of float[3, H, W] images as 8-bit pictures; infinite if they are equal."""
     before, after = (np.asarray(to_picture(image), np.float32) for image in (photo, reconstruction))
     error = float(np.square(before - after).mean())
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")

@@ -1,4 +1,4 @@
-"""`gpstoken score`: generated images against a reference, and reference files of images."""
+"""`gpstoken score`: scores generated images against a reference, or writes a reference file."""
 
 import argparse
 import hashlib
@@ -24,18 +24,18 @@ from gpstoken.metrics.weights import find_weights, weights_record
 def main(arguments: list[str]) -> int:
     """Parses the command line, then scores the images or writes their statistics.
 
-    Numbers go to stdout as "name  number", reasons for what is left out to stderr.
+    Numbers go to stdout as "name  number", the reasons for omitted metrics to stderr.
 
     Returns:
         0.
 
     Raises:
         FileNotFoundError: if images, reference or weights are missing.
-        ValueError: if one of them is damaged or of another kind, or the device or the output cannot be used.
+        ValueError: if a file is damaged or of another kind, or the device or the output cannot be used.
     """
     options = _parse(arguments)
     for output in (options.output, options.write_statistics):
-        if output is not None:  # said before minutes of work
+        if output is not None:  # checked before minutes of computation
             if output.is_dir():
                 raise ValueError(f"{output}: is a folder, expected the name of a file")
             check_writable(output)
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
 
 
 def content_hash(source: str | Path) -> str:
-    """Sha256 of a file, or of a folder's pictures: of the lines "sha256  path" that `sha256sum` prints of them."""
+    """Sha256 of a file, or for a folder, of the lines "sha256  path" that `sha256sum` prints for its pictures."""
     source = Path(source)
     if source.is_dir():
         lines = [f"{content_hash(path)}  {path.relative_to(source).as_posix()}\n" for path in pictures(source)]
