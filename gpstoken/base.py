@@ -208,4 +208,4 @@ class Generator(nn.Module, ABC):
         if labels.dim() != 1 or bool(((labels < 0) | (labels >= self.num_classes)).any()):
             raise ValueError(f"labels: expected long[B] of 0 to {self.num_classes - 1}, got {labels.tolist()}")
         if len(indices) != len(labels):
-            raise ValueError(f"indices: expected one a label, got {len(indices)} for {len(labels)} labels")
+            raise ValueError(f"indices: expected one per label, got {len(indices)} for {len(labels)} labels")

@@ -54,8 +54,10 @@ class TiledGroupNorm(nn.GroupNorm):
             counts = len(x), x.shape[1], x.shape[2:].numel(), self.num_groups
             _, mean, inverse = torch.native_group_norm(x.to(wide), None, None, *counts, 0.0)
             deviation = 1 / inverse
-        each = x.shape[1] // self.num_groups
-        mean, scale = (value.repeat_interleave(each, 1)[..., None, None] for value in (mean, deviation + self.eps))
+        group_size = x.shape[1] // self.num_groups
+        mean, scale = (
+            value.repeat_interleave(group_size, 1)[..., None, None] for value in (mean, deviation + self.eps)
+        )
         gain = self.weight[:, None, None] / scale
         # The mean is subtracted first: a shift by mean * gain would lose the digits of a nearly constant group.
         return torch.addcmul(self.bias[:, None, None].to(wide), x - mean, gain).to(x.dtype)

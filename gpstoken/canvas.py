@@ -91,7 +91,7 @@ class Canvas:
         most = max(self.tile, self.least)
         if any(not 0 <= padded - side < most for padded, side in zip(canvas, size, strict=True)):
             sizes = "{}x{} padded to {}x{}".format(*size, *canvas)
-            raise ValueError(f"tokens: an image of {sizes} is none of this tokenizer's, which pads by less than {most}")
+            raise ValueError(f"tokens: {sizes} cannot come from this tokenizer, which pads by less than {most}")
         if not torch.compiler.is_compiling():
             try:
                 check_pixels(size, max_pixels)  # padding is bounded by a tile

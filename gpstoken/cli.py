@@ -14,38 +14,53 @@ LIGHTNING = "gpstoken.commands.fit"
 # photo commands answer in a second or two without importing Lightning, and only the generators' commands import timm.
 GROUPS = {
     "your photographs": {
-        "encode": ("gpstoken.commands.photos", "photographs to files of tokens"),
-        "decode": ("gpstoken.commands.photos", "files of tokens to pictures"),
+        "encode": ("gpstoken.commands.photos", "encode photographs to files of tokens"),
+        "decode": ("gpstoken.commands.photos", "decode files of tokens to pictures"),
     },
     "tokenizers": {
-        "rows": ("gpstoken.commands.rows", "every row of experiments/rows.yaml, and the commands it goes through"),
-        "fit": (LIGHTNING, "train one row of a table, or a generator's stage; goes on where it was if killed"),
-        "evaluate": ("gpstoken.commands.evaluate", "PSNR, SSIM, LPIPS, rec. FID of finished runs, one a seed"),
+        "rows": ("gpstoken.commands.rows", "list every row of experiments/rows.yaml and its commands"),
+        "fit": (LIGHTNING, "train a row of a table, or a generator's stage; resumes where it was killed"),
+        "evaluate": ("gpstoken.commands.evaluate", "PSNR, SSIM, LPIPS, rec. FID of finished runs, one run per seed"),
         "profile": ("gpstoken.commands.profile", "parameters, multiply-adds, memory and latency of a row"),
-        "published": ("gpstoken.commands.published", "published weights of another system as a run"),
-        "study": ("gpstoken.commands.evaluate", "trained rows on other images, with other tokens, at other sizes"),
+        "published": ("gpstoken.commands.published", "turn published weights of another system into a run"),
+        "study": (
+            "gpstoken.commands.evaluate",
+            "evaluate trained rows on other images, with other tokens, at other sizes",
+        ),
     },
     "generators": {
-        "cache": ("gpstoken.commands.cache", "the tokens of a data set, to train generators on"),
-        "generate": ("gpstoken.commands.generate", "new images"),
+        "cache": ("gpstoken.commands.cache", "store the tokens of a data set, to train generators on"),
+        "generate": ("gpstoken.commands.generate", "generate new images"),
         "evaluate-generator": (
             "gpstoken.commands.evaluate_generator",
-            "FID and its relatives of the samples of a generator",
+            "FID and related metrics of a generator's samples",
         ),
-        "generate-curve": ("gpstoken.commands.generate_curve", "samples of every snapshot of a training"),
-        "cost": ("gpstoken.commands.cost", "what training and sampling of a generator take"),
-        "released-generator": ("gpstoken.commands.released_generator", "the paper's texture generator as a checkpoint"),
-        "released-layouts": ("gpstoken.commands.released_layouts", "the paper's layouts by class, out of their pickle"),
+        "generate-curve": (
+            "gpstoken.commands.generate_curve",
+            "generate samples with every snapshot of a training run",
+        ),
+        "cost": ("gpstoken.commands.cost", "cost of training a generator and of sampling from it"),
+        "released-generator": (
+            "gpstoken.commands.released_generator",
+            "turn the paper's texture generator into a checkpoint",
+        ),
+        "released-layouts": (
+            "gpstoken.commands.released_layouts",
+            "extract the paper's layouts by class from their pickle",
+        ),
     },
     "sets of images": {
-        "score": ("gpstoken.commands.score", "FID, sFID, IS, precision, recall, KID of a folder or an npz"),
-        "images": ("gpstoken.commands.images", "the images of a data set as an archive"),
-        "features": ("gpstoken.commands.features", "features of an archive, which scores are made of"),
+        "score": ("gpstoken.commands.score", "FID, sFID, IS, precision, recall, KID of a folder or npz file"),
+        "images": ("gpstoken.commands.images", "write the images of a data set to an archive"),
+        "features": (
+            "gpstoken.commands.features",
+            "compute the features of an archive, from which scores are computed",
+        ),
     },
     "Lightning's own": {
         "validate": (LIGHTNING, "the validation metrics of a checkpoint"),
         "test": (LIGHTNING, "the test metrics of a checkpoint"),
-        "predict": (LIGHTNING, "what the module predicts"),
+        "predict": (LIGHTNING, "the module's predictions"),
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}
@@ -77,7 +92,7 @@ def help_text() -> str:
     lines = ["usage: gpstoken COMMAND [options]", "", "GPSToken: images as 2-D Gaussians."]
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:", *(f"  {name:<20}{words}" for name, (_, words) in commands.items())]
-    lines += ["", "gpstoken COMMAND ROW --scale SCALE stands for the same with the files and options of a row of"]
+    lines += ["", "gpstoken COMMAND ROW --scale SCALE runs the command with the files and options of a row of"]
     lines += ["experiments/rows.yaml, as in gpstoken fit gpstoken_m128 --scale laptop --seeds 0 1 2."]
     return "\n".join([*lines, "", "gpstoken COMMAND --help shows its options, gpstoken --version the version."])
 

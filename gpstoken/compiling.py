@@ -52,8 +52,8 @@ def is_compiled() -> bool:
 @cache
 def _say_that_nothing_is_kept() -> None:
     logging.getLogger(__name__).warning(
-        "gpstoken: compiled code cannot be kept on disk, so every process compiles its own; "
-        "set NUMBA_CACHE_DIR to a folder that can be written"
+        "gpstoken: compiled code cannot be cached on disk, so every process compiles its own; "
+        "set NUMBA_CACHE_DIR to a writable folder"
     )
 
 

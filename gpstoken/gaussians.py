@@ -153,7 +153,7 @@ def split_tiles(gaussians: Gaussians, tiles: tuple[int, int]) -> Gaussians:
     corner, scale = _tile_frames(gaussians, tiles)
     count = tiles[0] * tiles[1]
     if gaussians.rho.shape[1] % count:
-        raise ValueError(f"split_tiles: {gaussians.rho.shape[1]} tokens do not divide over {count} tiles")
+        raise ValueError(f"split_tiles: {gaussians.rho.shape[1]} tokens cannot be divided among {count} tiles")
     mu = (gaussians.mu.unflatten(1, (count, -1)) + 1) * scale - 1 - corner
     sigma = gaussians.sigma.unflatten(1, (count, -1)) * scale
     return Gaussians(mu.flatten(0, 1), sigma.flatten(0, 1), gaussians.rho.unflatten(1, (count, -1)).flatten(0, 1))

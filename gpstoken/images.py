@@ -98,8 +98,8 @@ def _checked(array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
-        found = f"{array.dtype}{list(array.shape)}"
-        raise ValueError(f"load_image: expected a file, a PIL image or an array uint8[H, W, 3], got {found}")
+        kind = f"{array.dtype}{list(array.shape)}"
+        raise ValueError(f"load_image: expected a file, a PIL image or an array uint8[H, W, 3], got {kind}")
     return array[..., 0] if array.ndim == 3 and channels == 1 else array
 
 

@@ -31,7 +31,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         ValueError: if the file is unreadable, not a tokenizer's checkpoint, or does not fit the class that it names.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint of a tokenizer; `gpstoken fit --output RUN` makes it")
+        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; `gpstoken fit --output RUN` writes one")
     class_path, config, weights = checkpoints.read_tokenizer(path)
     try:
         kind = class_of(class_path, Tokenizer)
@@ -74,9 +74,9 @@ def class_of(class_path: object, face: type[Face]) -> type[Face]:
         named = repr(class_path)[:80] if isinstance(class_path, str) else f"a {type(class_path).__name__}"
         raise ValueError(f"names a class outside this package, {named}")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        kind = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
         raise ValueError(f"names {class_path}, which cannot be imported ({error})") from error
-    if not isinstance(found, type) or not issubclass(found, face):
-        raise ValueError(f"names {class_path}, which is no {face.__name__.lower()}")
-    return found
+    if not isinstance(kind, type) or not issubclass(kind, face):
+        raise ValueError(f"names {class_path}, which is not a {face.__name__.lower()}")
+    return kind

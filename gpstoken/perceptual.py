@@ -34,7 +34,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"network weights {path}: not readable ({reason})") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"network weights {path}: holds something else than named tensors")
+        raise ValueError(f"network weights {path}: holds something other than named tensors")
     return weights
 
 

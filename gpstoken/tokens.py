@@ -48,7 +48,7 @@ class Tokens:
             ValueError: if they do not.
         """
         if self.canvas is not None and self.size is None:
-            raise ValueError("Tokens: a canvas is that of an image of a known size")
+            raise ValueError("Tokens: a canvas needs the size of the image, too")
         if self.features.dim() != 3 or self.features.shape[:2] != self.gaussians.rho.shape:
             expected = tuple(self.gaussians.rho.shape)
             raise ValueError(
@@ -167,7 +167,7 @@ class Tokens:
                     raise ValueError(f"{path}: not a token file (header format is {str(header.get('format'))[:40]!r})")
                 if header.get("version") != VERSION:
                     raise ValueError(
-                        f"{path}: token file version {str(header.get('version'))[:40]!r}, this code reads {VERSION!r}"
+                        f"{path}: token file version {str(header.get('version'))[:40]!r}, expected {VERSION!r}"
                     )
                 geometry, features = (file.get_tensor(name) for name in ("geometry", "features"))
         except (SafetensorError, OSError) as error:

@@ -57,7 +57,7 @@ class DCAutoencoder(GridTokenizer):
         widths = tuple(block_out_channels)
         levels = len(widths)
         if not len(encoder_layers) == len(decoder_layers) == levels or attention_levels > levels:
-            raise ValueError(f"block_out_channels: has {levels} levels, the layers and attention_levels need as many")
+            raise ValueError(f"block_out_channels: {levels} levels need as many layers, and no more attention_levels")
         if widths[-1] % latent_channels:
             raise ValueError(f"latent_channels: {latent_channels} does not divide the last width, {widths[-1]}")
         # A finest level without blocks has no shortcut and no module of its own.

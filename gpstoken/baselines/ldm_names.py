@@ -40,12 +40,12 @@ def to_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Args:
         tensors: under the names of LDM, of old diffusers, or of current diffusers, which are kept.
     """
-    levels = [int(found[1]) for name in tensors if (found := re.match(r"decoder\.up\.(\d+)\.", name))]
+    levels = [int(match[1]) for name in tensors if (match := re.match(r"decoder\.up\.(\d+)\.", name))]
     from_ldm = bool(levels) or any(name.startswith("encoder.down.") for name in tensors)
     renamed = {}
     for name, tensor in tensors.items():
-        if found := re.match(r"decoder\.up\.(\d+)\.", name):
-            name = f"decoder.up.{max(levels) - int(found[1])}.{name[found.end() :]}"
+        if match := re.match(r"decoder\.up\.(\d+)\.", name):
+            name = f"decoder.up.{max(levels) - int(match[1])}.{name[match.end() :]}"
         for pattern, replacement in [*LDM_NAMES, *OLD_NAMES] if from_ldm else OLD_NAMES:
             name = re.sub(pattern, replacement, name)
         if ".attentions." in name and tensor.shape[2:] == (1, 1):

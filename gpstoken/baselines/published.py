@@ -66,7 +66,7 @@ def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
     config = read_json(path)
     try:
         if config.get("_class_name", kind.__name__) != kind.__name__:
-            raise ValueError(f"is of a {config['_class_name']}, expected {kind.__name__}")
+            raise ValueError(f"is for {config['_class_name']}, expected {kind.__name__}")
         with torch.device("meta"):
             theirs = repr(kind.from_config(config)).splitlines()
     except Exception as error:  # the library raises nearly anything on a strange config
@@ -75,5 +75,7 @@ def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
     ours = repr(autoencoder).splitlines()
     if theirs != ours:
         pairs = [pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]]
-        found, expected = pairs[0] if pairs else (f"{len(theirs)} layers", f"{len(ours)}")
-        raise ValueError(f"{path}: another architecture, has {found.strip()} where the row has {expected.strip()}")
+        first_difference, expected = pairs[0] if pairs else (f"{len(theirs)} layers", f"{len(ours)}")
+        raise ValueError(
+            f"{path}: another architecture, has {first_difference.strip()} where the row has {expected.strip()}"
+        )

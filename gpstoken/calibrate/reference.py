@@ -55,7 +55,7 @@ def _fit_one(
         if len(by_x) == 1:
             sides = zip(boxes[by_x[0]], region, strict=True)
             return sum((theirs - ours) ** 2 for theirs, ours in sides), [(by_x[0], region)]
-        least, found = float("inf"), []
+        least, assignment = float("inf"), []
         for axis, place in cuts(region):
             first, second = list(region), list(region)
             first[axis + 2] = second[axis] = place
@@ -72,8 +72,8 @@ def _fit_one(
                 cost_first, found_first = best(first, *_share((by_x, by_y), chosen, True), left)
                 cost_second, found_second = best(second, *_share((by_x, by_y), chosen, False), left)
                 if cost_first + cost_second < least * (1 - SLACK):
-                    least, found = cost_first + cost_second, found_first + found_second
-        return least, found
+                    least, assignment = cost_first + cost_second, found_first + found_second
+        return least, assignment
 
     whole = (0, 0, size[1], size[0])
     return best(whole, tuple(orders[0]), tuple(orders[1]), DEVIATIONS)[1]

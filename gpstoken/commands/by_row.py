@@ -59,7 +59,7 @@ def parse(arguments: Command) -> tuple[list[Command], bool]:
     given, rest = parser.parse_known_args(arguments[1:])
     lines = expanded(command, given.row, given.scale, list(dict.fromkeys(given.seeds)))
     if command in ("fit", "generate-curve") and len(lines) > 1 and {"-o", "--output"} & set(rest):
-        raise ValueError("--output: of one seed; of several each has a folder of its own")
+        raise ValueError("--output: works for one seed only; with several seeds each has its own folder")
     return [[*map_globs(line), *rest] for line in lines], command in ("fit", "generate-curve")
 
 
@@ -84,10 +84,10 @@ def map_globs(line: Command) -> Command:
         if "*" not in word:
             words.append(word)
             continue
-        found = sorted(glob.glob(word))
-        if not found:
-            raise ValueError(f"{word}: nothing there yet; the stages before make it, see `gpstoken rows`")
-        words += found
+        paths = sorted(glob.glob(word))
+        if not paths:
+            raise ValueError(f"{word}: nothing there yet; earlier stages write it, see `gpstoken rows`")
+        words += paths
     return words
 
 
@@ -127,10 +127,10 @@ def _study(key: str, scale: str, _: Any) -> list[Command]:
     else:
         arms, shared = declared["arms"], shared | settings.get(key, {})
     lines = []
-    for arm, own in arms.items():
-        row = find_row(own["row"], ("tokenizers",))
-        own = {name: value for name, value in own.items() if name != "row"}
-        command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | own)
+    for arm, arm_settings in arms.items():
+        row = find_row(arm_settings["row"], ("tokenizers",))
+        arm_settings = {name: value for name, value in arm_settings.items() if name != "row"}
+        command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | arm_settings)
         lines.append([command, runs, "--trained-row", row.key, *line])
     return lines
 
@@ -168,7 +168,7 @@ def _images(key: str, scale: str, _: Any) -> list[Command]:
 
 def _features(key: str, scale: str, _: Any) -> list[Command]:
     if key != "real":
-        raise ValueError(f"{key}: features are taken of the real images; gpstoken features real --scale {scale}")
+        raise ValueError(f"{key}: only the real images' features are stored: gpstoken features real --scale {scale}")
     files = [f"data/real/{scale}/{split}.npz" for split in SPLITS]
     return [["features", *files, *options(read_scale(scale).get("features", {}))]]
 

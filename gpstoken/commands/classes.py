@@ -33,5 +33,5 @@ def take_classes(config: Namespace) -> None:
     if type(count) is int and 0 < count < configured:
         config[name] = count
         print(
-            f"the generator has {count} classes, those of {root}; its configuration says {configured}", file=sys.stderr
+            f"the generator has the {count} classes of {root} instead of the configured {configured}", file=sys.stderr
         )

@@ -22,13 +22,13 @@ def digests(names: Iterable[str]) -> dict[str, str]:
     Args:
         names: names of modules or of their members, such as gpstoken.GPSToken.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for module in sorted(closure(names)):
         path = _path(module)
-        found[path.relative_to(ROOT).as_posix()] = _digest(path)
+        hashes[path.relative_to(ROOT).as_posix()] = _digest(path)
         for beside in _read_beside(path):
-            found[beside.relative_to(ROOT).as_posix()] = hashlib.sha256(beside.read_bytes()).hexdigest()[:16]
-    return found
+            hashes[beside.relative_to(ROOT).as_posix()] = hashlib.sha256(beside.read_bytes()).hexdigest()[:16]
+    return hashes
 
 
 def closure(names: Iterable[str]) -> set[str]:
@@ -37,17 +37,17 @@ def closure(names: Iterable[str]) -> set[str]:
     The packages that contain a module are left out, unless a name that they define themselves is imported: a name that
     a package only re-exports is followed to the module that defines it.
     """
-    waiting, found = [module for name in names for module in _resolved(name)], set()
+    waiting, reached = [module for name in names for module in _resolved(name)], set()
     while waiting:
         module = waiting.pop()
-        if module in found:
+        if module in reached:
             continue
-        found.add(module)
+        reached.add(module)
         waiting += _imported(module)
         for package in BACKENDS:
             if module == package or module.startswith(f"{package}."):
                 waiting += [f"{package}.{path.stem}" for path in _path(package).parent.glob("[!_]*.py")]
-    return found
+    return reached
 
 
 @cache
@@ -58,7 +58,7 @@ def _imported(module: str) -> tuple[str, ...]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return tuple(found for name in names for found in _resolved(name))
+    return tuple(resolved for name in names for resolved in _resolved(name))
 
 
 def _resolved(name: str) -> Iterator[str]:

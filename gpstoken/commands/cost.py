@@ -50,16 +50,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the stage whose tokens are decoded")
     parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
     parser.add_result()
-    parser.add_argument("--iterations", type=positive, default=20, help="of training that are timed (default: 20)")
-    parser.add_argument("--groups", type=positive, default=2, help=f"of {GROUP} samples that are timed (default: 2)")
-    parser.add_argument("--steps", type=int, help="of the sampler (default: the generator's own)")
-    parser.add_argument("--guidance", type=float, help="scale (default: the generator's own)")
+    parser.add_argument("--iterations", type=positive, default=20, help="training iterations to time (default: 20)")
+    parser.add_argument("--groups", type=positive, default=2, help=f"groups of {GROUP} samples to time (default: 2)")
+    parser.add_argument("--steps", type=int, help="sampler steps (default: the generator's own)")
+    parser.add_argument("--guidance", type=float, help="guidance scale (default: the generator's own)")
     options = parser.parse_args(arguments)
     check_named(options.output, options.row)
     runs = [run for run in (options.layout, options.run) if run is not None]
     for run in runs:
         if not (run / "config.yaml").is_file() or not (run / "last.ckpt").is_file():
-            raise ValueError(f"{run}: no finished run of a generator's stage")
+            raise ValueError(f"{run}: not a finished run of a generator's stage")
     training = {_stage(run): alone(_training, run, options.iterations) for run in runs}
     inference = alone(_inference, runs[-1], options.layout, options.groups, options.steps, options.guidance)
     cost = {
@@ -149,7 +149,7 @@ def _stage(run: Path) -> str:
     try:
         return class_of(read_yaml(path)["model"]["init_args"]["generator"]["class_path"], Generator).name
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not of a generator, there is no model.init_args.generator in it") from error
+        raise ValueError(f"{path}: not a generator's configuration, has no model.init_args.generator") from error
 
 
 def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -167,4 +167,4 @@ def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, 
         try:
             return pool.submit(measure, *arguments).result()
         except BrokenProcessPool:
-            raise ValueError("cost: the process that measures was killed; was there enough memory?") from None
+            raise ValueError("cost: the measuring process was killed; was there enough memory?") from None

@@ -80,7 +80,7 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
     try:
         declared = read_yaml(path)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: not here; rows are named in a checkout of this project") from error
+        raise ValueError(f"{path}: no such file; naming a row needs a checkout of this project") from error
     rows: list[Row] = []
     for section in [section for section in GROUPS if section in declared]:
         for key, entry in declared[section].items():
@@ -88,11 +88,11 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
             if unknown:
                 raise ValueError(f"{path}: {key}: no field {unknown[0]}{did_you_mean(unknown[0], sorted(FIELDS))}")
             if any((row.key, bool(row.networks)) == (key, "first" in entry) for row in rows):
-                raise ValueError(f"{path}: {key} stands twice")
+                raise ValueError(f"{path}: {key} is declared twice")
             like = declared["tokenizers"] | declared.get("networks", {})
             base = entry.get("like", key)
             if "like" in entry and base not in like:
-                raise ValueError(f"{path}: {key}: there is no row {base} that it could be like")
+                raise ValueError(f"{path}: {key}: like: there is no row {base}")
             rows.append(
                 Row(
                     key,
@@ -141,10 +141,10 @@ def read_scale(scale: str) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for folder in folders(scale):
-        own = read_yaml(folder / "scale.yaml")
-        own.pop("like", None)
-        merged = {name: settings[name] | value for name, value in own.items() if name in settings}
-        settings |= own | merged
+        declared = read_yaml(folder / "scale.yaml")
+        declared.pop("like", None)
+        merged = {name: settings[name] | value for name, value in declared.items() if name in settings}
+        settings |= declared | merged
     return settings
 
 
@@ -182,8 +182,8 @@ def file_options(files: list[Path]) -> list[str]:
 def options(settings: dict[str, Any]) -> list[str]:
     """Settings as command-line options: a list as several words, true as a bare flag, --data last."""
     words: list[str] = []
-    for name, value in sorted(settings.items(), key=lambda each: (each[0].startswith("data."), each[0] == "data")):
+    for name, value in sorted(settings.items(), key=lambda item: (item[0].startswith("data."), item[0] == "data")):
         words.append(f"--{name}")
         if value is not True:
-            words += [str(each) for each in (value if isinstance(value, list) else [value])]
+            words += [str(word) for word in (value if isinstance(value, list) else [value])]
     return words

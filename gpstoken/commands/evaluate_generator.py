@@ -65,14 +65,16 @@ def main(arguments: list[str]) -> int:
     """Parses the command line and evaluates; see `evaluate`."""
     parser = Parser("evaluate-generator", __doc__)
     parser.add_argument(
-        "samples", nargs="+", type=Path, help="npz of `gpstoken generate`, of every seed and training step"
+        "samples", nargs="+", type=Path, help="npz files of `gpstoken generate`, one per seed and training step"
     )
     parser.add_result()
-    parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images`, of the training split")
-    parser.add_argument("--test", type=Path, required=True, help="the same of the test split")
-    parser.add_argument("--reconstructions", type=Path, help="npz of --test, coded and decoded by the tokenizer")
+    parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images` with the training split")
+    parser.add_argument("--test", type=Path, required=True, help="npz of `gpstoken images` with the test split")
+    parser.add_argument("--reconstructions", type=Path, help="npz of --test, encoded and decoded by the tokenizer")
     add_networks(parser)
-    parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
+    parser.add_argument(
+        "--allow-small", action="store_true", help="compute Fréchet distances even below 2 images per dimension"
+    )
     parser.add_device()
     options = parser.parse_args(arguments)
     check_named(options.output, options.row)
@@ -116,7 +118,7 @@ def evaluate(
     output.parent.mkdir(parents=True, exist_ok=True)
     main = MAIN if MAIN in networks else next(iter(networks))
     seconds: dict[str, float] = {}
-    real = {name: features_of(train.path, each, train.path.stem, seconds) for name, each in networks.items()}
+    real = {name: features_of(train.path, network, train.path.stem, seconds) for name, network in networks.items()}
     held_out = features_of(test.path, networks[main], test.path.stem, seconds)
     with stage(seconds, "classifier"):
         pictures, tested = train.images, test.images
@@ -127,32 +129,34 @@ def evaluate(
     judged: dict[int, dict[int, Judged]] = {}
     for step, files in sets.items():
         judged[step] = {}
-        for seed, each in files.items():
+        for seed, drawn in files.items():
             title = f"step {step}, seed {seed}"
-            generated = {name: extract(each.path, network, BATCH, title, seconds) for name, network in networks.items()}
+            generated = {
+                name: extract(drawn.path, network, BATCH, title, seconds) for name, network in networks.items()
+            }
             with stage(seconds, "scores"):
                 scores = {}
-                for name, found in generated.items():
-                    scores |= compare(found, real[name], name, allow_small)
-                judged[step][seed] = judge(generated[main].pool, scores, classify(thumbnails(each.images)), labels)
-    curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
+                for name, features in generated.items():
+                    scores |= compare(features, real[name], name, allow_small)
+                judged[step][seed] = judge(generated[main].pool, scores, classify(thumbnails(drawn.images)), labels)
+    curve = [{"step": step, "scores": over_seeds(list(seeds.values()), labels)} for step, seeds in judged.items()]
     of_final = judged[max(sets)]
     left_out = pixels_left_out(len(final) * len(labels) + len(tested), len(pictures), tuple(pictures.shape[1:]))
     if left_out:
-        print(f"gpstoken: no nearest images by pixels: {left_out}", file=sys.stderr)
+        print(f"gpstoken: the nearest images by pixels are left out: {left_out}", file=sys.stderr)
     with stage(seconds, "nearest images"):
         columns = [
-            nearest_images(each.images, of_final[seed].pool, pictures, real[main].pool, not left_out)
-            for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
+            nearest_images(samples.images, of_final[seed].pool, pictures, real[main].pool, not left_out)
+            for seed, samples in tqdm(final.items(), "nearest images", unit="seed", disable=None)
         ]
         of_test = nearest_images(tested, held_out.pool, pictures, real[main].pool, not left_out)
     near = {
-        name: memorisation(torch.cat([each[name] for each in columns]), of_test[name])
+        name: memorisation(torch.cat([column[name] for column in columns]), of_test[name])
         for name in COLUMNS[1::2]
         if name in of_test
     }
     score = curve[-1]["scores"]["class_accuracy"]
-    told = np.stack([each.predicted == labels for each in of_final.values()])
+    correct = np.stack([seed.predicted == labels for seed in of_final.values()])
     result = {
         "row": output.stem,
         "group": "generators",
@@ -173,7 +177,7 @@ def evaluate(
                 side: accuracy_on_real(classify(thumbnails(images)), test.labels, sources, names)
                 for side, images in sides.items()
             },
-            "per_class": per_class(told, labels, names),
+            "per_class": per_class(correct, labels, names),
         },
         "memorisation": near.get("distance", {"left_out": left_out}) | {"by_features": near["distance_by_features"]},
         "curve": curve,
@@ -186,8 +190,8 @@ def evaluate(
     with replacing(output) as part:
         part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     low, high = (100 * end for end in score["interval"])
-    told_of = f"{100 * score['mean']:.1f} % ({low:.1f} to {high:.1f}) taken for their class"
-    print(f"{output}: {len(final)} seeds of {len(labels)} samples, {told_of}")
+    recognised = f"{100 * score['mean']:.1f} % ({low:.1f} to {high:.1f}) classified as their class"
+    print(f"{output}: {len(final)} seeds of {len(labels)} samples, {recognised}")
 
 
 def judge(pool: Tensor, scores: dict[str, float], probabilities: np.ndarray, labels: np.ndarray) -> Judged:
@@ -204,8 +208,8 @@ def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, 
     """
     scores: dict[str, dict[str, Any]] = {}
     for name in judged[0].scores:
-        scores[name] = summarise_seeds([each.scores[name] for each in judged]) | {"count": len(labels)}
-    return scores | {"class_accuracy": accuracy(np.stack([each.predicted == labels for each in judged]))}
+        scores[name] = summarise_seeds([seed.scores[name] for seed in judged]) | {"count": len(labels)}
+    return scores | {"class_accuracy": accuracy(np.stack([seed.predicted == labels for seed in judged]))}
 
 
 def check_fit(
@@ -217,14 +221,16 @@ def check_fit(
         ValueError: if image sizes, labels or sources do not match.
     """
     classes = train.labels.max() + 1
-    for each in (test, samples):
-        if each.size != train.size:
-            sizes = f"{list(each.size)} pixels, but {train.path} has {list(train.size)}"
-            raise ValueError(f"{each.path}: images of {sizes}")
-        if each.labels.max() >= classes:
-            raise ValueError(f"{each.path}: has the label {each.labels.max()}, but {train.path} has {classes} classes")
+    for images in (test, samples):
+        if images.size != train.size:
+            sizes = f"{list(images.size)} pixels, but {train.path} has {list(train.size)}"
+            raise ValueError(f"{images.path}: images of {sizes}")
+        if images.labels.max() >= classes:
+            raise ValueError(
+                f"{images.path}: has the label {images.labels.max()}, but {train.path} has {classes} classes"
+            )
     if reconstructions is not None and not np.array_equal(read_array(reconstructions, "arr_1"), test.labels):
-        raise ValueError(f"{reconstructions}: its labels are not those of {test.path}")
+        raise ValueError(f"{reconstructions}: the labels differ from those of {test.path}")
     sources = test.manifest.get("sources")
     if sources is not None and len(sources) != len(test.labels):
         raise ValueError(f"{test.path}: {len(test.labels)} images, but its manifest names {len(sources)} sources")
@@ -237,7 +243,7 @@ def write_csv(path: Path, judged: dict[int, Judged], labels: np.ndarray, columns
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["seed", "index", "label", "predicted", "probability", *names])
-        for (seed, each), near in zip(judged.items(), columns, strict=True):
-            found = (labels, each.predicted, each.probability, *(near[name] for name in names))
-            for index, row in enumerate(zip(*(column.tolist() for column in found), strict=True)):
+        for (seed, samples), near in zip(judged.items(), columns, strict=True):
+            values = (labels, samples.predicted, samples.probability, *(near[name] for name in names))
+            for index, row in enumerate(zip(*(column.tolist() for column in values), strict=True)):
                 writer.writerow([seed, index, *row])

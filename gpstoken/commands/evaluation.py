@@ -102,7 +102,7 @@ def evaluate_run(
     module, images = cli.model, cli.datamodule
     checkpoint = read_plain(run / CHECKPOINT_FILE)
     if not isinstance(checkpoint, dict) or not {"tokenizer", "state_dict", "global_step"} <= checkpoint.keys():
-        raise ValueError(f"{run / CHECKPOINT_FILE}: not the checkpoint of a tokenizer's run")
+        raise ValueError(f"{run / CHECKPOINT_FILE}: not a checkpoint of a tokenizer's training")
     module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
     if protocol.token_factor is not None:
         count = module.tokenizer.code((size, size)).tokens
@@ -135,7 +135,7 @@ def evaluate_run(
     sources = images.sources("test")
     done = parts.done()
     if done:
-        print(f"{run}: going on after {len(done)} of {len(sources)} images")
+        print(f"{run}: resuming after {len(done)} of {len(sources)} images")
     prepared = perf_counter()
     recorder = Recorder(parts, networks, SIDES if images_of is None else SIDES[1:], bool(code.codebook_size))
     trainer = Trainer(
@@ -144,8 +144,8 @@ def evaluate_run(
         logger=False, enable_checkpointing=False, enable_model_summary=False, default_root_dir=run,
         callbacks=[recorder],
     )  # fmt: skip
-    watch_processes(trainer, "evaluation", f"the same command goes on after the images in {parts.folder}")
-    images.trainer = trainer  # whose devices share the images
+    watch_processes(trainer, "evaluation", f"the same command resumes after the images in {parts.folder}")
+    images.trainer = trainer  # its devices share the images
     recorder.company = images.is_company("test", done)
     if len(done) < len(sources):
         try:
@@ -156,8 +156,8 @@ def evaluate_run(
     tested = perf_counter()
     done = parts.done()
     if done != set(range(len(sources))):
-        found = f"holds {len(done)} of {len(sources)} images"
-        raise ValueError(f"{parts.folder}: {found}; all processes must see this folder")
+        progress = f"holds {len(done)} of {len(sources)} images"
+        raise ValueError(f"{parts.folder}: {progress}; all processes must see this folder")
     features = [column.split(".") for column in parts.columns() if column.endswith(f".{SIDES[1]}")]
     layers = {name: [layer for network, layer, _ in features if network == name] for name in networks}
     sides = dict(zip(SIDES, ((images_of or parts).column, parts.column), strict=True))
@@ -191,7 +191,7 @@ def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:
         if protocol.focus_strength:
             if "bias" not in inspect.signature(module.tokenizer.encode).parameters:
                 name = type(module.tokenizer).__name__
-                raise ValueError(f"--focus-strength: the tokens of {name} cannot be drawn to a place; leave it out")
+                raise ValueError(f"--focus-strength: {name} cannot draw tokens to a region; leave the option out")
             module.encoding["bias"] = module.focus * protocol.focus_strength
 
 

@@ -37,8 +37,8 @@ def main(arguments: list[str]) -> int:
 
 def add_networks(parser: Parser) -> None:
     """Adds --networks, which `load_networks` takes."""
-    told = "feature networks (default: those at hand of the protocol)"
-    parser.add_argument("--networks", nargs="+", choices=tuple(FEATURES), help=told)
+    message = "feature networks (default: the protocol's, if available)"
+    parser.add_argument("--networks", nargs="+", choices=tuple(FEATURES), help=message)
 
 
 def load_networks(names: list[str] | None, device: str) -> dict[str, Features]:
@@ -50,7 +50,7 @@ def load_networks(names: list[str] | None, device: str) -> dict[str, Features]:
     """
     names = list(networks_at_hand()) if names is None else list(dict.fromkeys(names))
     if not names:
-        raise FileNotFoundError("no feature network is at hand; `dvc repro prepare` makes efficientnet_lite0")
+        raise FileNotFoundError("no feature network is available; `dvc repro prepare` makes efficientnet_lite0")
     return {name: to_device(load_features(name), device) for name in names}
 
 
@@ -63,9 +63,9 @@ def write_features(path: Path, networks: list[Features]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     for network in networks:
-        found = extract(path, network, BATCH, path.stem, {})
-        tensors[f"{network.name}.features"] = found.pool
-        for layer, statistics in found.statistics.items():
+        features = extract(path, network, BATCH, path.stem, {})
+        tensors[f"{network.name}.features"] = features.pool
+        for layer, statistics in features.statistics.items():
             tensors[f"{network.name}.{layer}.mean"] = statistics.mean.cpu()
             tensors[f"{network.name}.{layer}.covariance"] = statistics.covariance.cpu()
     header = {KEY: json.dumps({network.name: _identity(path, network) for network in networks}, sort_keys=True)}
@@ -106,8 +106,8 @@ def _read(path: Path, name: str, identity: dict[str, str]) -> FeatureSet | None:
         layers = dict.fromkeys(key.split(".")[1] for key in tensors)
         parts = {layer: [tensors[f"{name}.{layer}.{part}"] for part in ("mean", "covariance")] for layer in layers}
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        told = reason(error).removeprefix(f"{path}: ")
-        raise ValueError(f"{path}: not readable features ({told}); delete it, `gpstoken features` makes it") from error
+        message = reason(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: unreadable ({message}); delete it, `gpstoken features` writes it") from error
     return FeatureSet({layer: Statistics(*pair, len(pool)) for layer, pair in parts.items()}, pool, None)
 
 

@@ -78,7 +78,7 @@ class RunCLI(LightningCLI):
                     save_config_callback=None,
                     seed_everything_default=0,
                     parser_class=RunParser,
-                    parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
+                    parser_kwargs={"description": "GPSToken experiments: one YAML for each row of the paper's tables."},
                     args=args,
                     run=run,
                 )
@@ -94,12 +94,12 @@ class RunCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds --output and ties the data's seed to --seed_everything."""
-        parser.add_argument("--output", type=str, default=None, help="Folder the finished run is moved to.")
+        parser.add_argument("--output", type=str, default=None, help="Folder to which the finished run is moved.")
         parser.add_argument(
-            "--allow_large", type=bool, default=False, help="Train what does not fit into the memory that is free."
+            "--allow_large", type=bool, default=False, help="Train even if the estimate exceeds the free memory."
         )
-        for name, told in NAMED.items():
-            parser.add_argument(f"--{name}", type=str, default=None, help=told)
+        for name, description in NAMED.items():
+            parser.add_argument(f"--{name}", type=str, default=None, help=description)
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -170,10 +170,10 @@ class RunCLI(LightningCLI):
             self._origin = self.named | {"started": started} | record(device)
             self._write_origin()
             if checkpoint is not None:
-                print(f"going on from {checkpoint}")
-        advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"
+                print(f"resuming from {checkpoint}")
+        advice = f"the same command resumes from the last checkpoint in {self.trainer.default_root_dir}"
         watch_processes(self.trainer, "training", advice)
-        if not any(isinstance(each, LastCheckpoint) for each in self.trainer.callbacks):
+        if not any(isinstance(callback, LastCheckpoint) for callback in self.trainer.callbacks):
             early_signals.forget()
         self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
 
@@ -182,25 +182,25 @@ class RunCLI(LightningCLI):
             part.write_text(json.dumps(self._origin, indent=1) + "\n")
 
     def _checkpoint(self) -> Path | None:
-        """What to go on from, that of a killed run before that of --ckpt_path; read here to say what is wrong in it."""
-        own, asked = self.scratch / CHECKPOINT_FILE, self.config_init.fit.ckpt_path
+        """The checkpoint to resume from, checked: that of a killed run takes precedence over --ckpt_path."""
+        ours, asked = self.scratch / CHECKPOINT_FILE, self.config_init.fit.ckpt_path
         if asked == "best":
-            raise ValueError("--ckpt_path best: a run keeps its last checkpoint alone; use last, or a path to one")
-        if own.exists():
-            path, advice = own, f"delete {own} to start anew"
+            raise ValueError("--ckpt_path best: a run keeps only its last checkpoint; use last, or a path")
+        if ours.exists():
+            path, advice = ours, f"delete {ours} to start again"
         elif asked not in (None, "last"):
-            path, advice = Path(asked), "name another"
+            path, advice = Path(asked), "give another path"
         elif asked is None:
             return None
         else:
-            path, advice = Path(self.output or self.scratch) / CHECKPOINT_FILE, "leave --ckpt_path out to start anew"
+            path, advice = Path(self.output or self.scratch) / CHECKPOINT_FILE, "leave --ckpt_path out to start again"
         if not path.is_file():
             raise ValueError(f"--ckpt_path {asked}: there is no {path}; {advice}")
         try:
             content = read_plain(path)
             weights = content.get("state_dict") if isinstance(content, dict) else None
             if not isinstance(weights, dict):
-                raise ValueError(f"{path}: not a checkpoint of a training (no weights in it)")
+                raise ValueError(f"{path}: not a checkpoint of a training (it has no weights)")
             check(path, weights, self.model.state_dict())
         except ValueError as error:
             raise ValueError(f"{error}; {advice}") from error

@@ -13,15 +13,15 @@ PAGE = """usage: gpstoken {command} -c ROW.yaml [-c OVERLAY.yaml ...] [--output 
        gpstoken fit ROW --scale SCALE [--seeds N ...] [--OPTION VALUE ...]    (a row of experiments/rows.yaml)
 
 Later files and options replace earlier ones. An option is a path through the YAML:
-  -c, --config FILE            a row (experiments/tokenizers/, experiments/generators/) or what lies over it
+  -c, --config FILE            a row (experiments/tokenizers/, experiments/generators/) or an overlay of it
                                (experiments/laptop/*.yaml: two CPU cores)
-  --output DIR                 where the finished run lies; the same command goes on after a kill
+  --output DIR                 folder of the finished run; the same command resumes after a kill
   --seed_everything N          seed of weights, data and noise (default 0)
   --data FILE.yaml | CLASS     other images: experiments/_data/*.yaml, datamodules.Folder --data.root photos/
-  --ckpt_path FILE             go on from this checkpoint
+  --ckpt_path FILE             resume from this checkpoint
   --trainer.max_steps N, --trainer.devices N, --trainer.accelerator cpu|gpu, --trainer.precision 32-true|bf16-mixed
-  --print_config               the whole configuration, with all defaults
-  --help trainer               every option of Lightning's Trainer"""
+  --print_config               print the whole configuration, with all defaults
+  --help trainer               list every option of Lightning's Trainer"""
 
 
 def show(arguments: list[str]) -> int:
@@ -44,7 +44,7 @@ def show(arguments: list[str]) -> int:
         print(f"\n{class_path}:")
         print("\n".join(f"  --{key}.init_args.{line}" for line in _described(class_of(class_path))))
     if not files:
-        print("\nNamed before --help, a row shows its own arguments: gpstoken fit -c ROW.yaml --help")
+        print("\nWith a row before --help, its arguments are shown: gpstoken fit -c ROW.yaml --help")
     return 0
 
 

@@ -81,7 +81,7 @@ def _write(
 ) -> None:
     if files.complete:
         files.clear()
-        print(f"{options.output}: complete already")
+        print(f"{options.output}: already complete")
         return
 
     def images(group: int) -> np.ndarray:
@@ -101,7 +101,7 @@ def _write(
         | origin
     )
     made, seconds = cost["samples_in_this_run"], cost["seconds"]
-    images_now = f"{made} of them made now in {seconds:.1f} s by {calls.total} network calls"
+    images_now = f"{made} of them in this call in {seconds:.1f} s with {calls.total} network calls"
     print(f"{options.output}: {options.n} images of {len(set(files.labels))} classes, {images_now}")
 
 
@@ -195,26 +195,32 @@ def _beating(bar: tqdm, calls: Calls) -> Iterator[None]:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("generate", __doc__)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of the stage whose tokens are decoded")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint of the stage whose tokens are decoded"
+    )
     layout = "checkpoint of the layout stage, or a .safetensors file of layouts by class"
     parser.add_argument("--layout", type=Path, metavar="CKPT", help=layout)
-    parser.add_argument("--tokenizer", type=Path, metavar="CKPT", help="default: the one the stage was trained with")
-    parser.add_argument("--classes", default="all", metavar="LIST", help="such as 0-4,7, taken in turn; default: all")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="CKPT", help="default: the tokenizer that the stage was trained with"
+    )
+    parser.add_argument(
+        "--classes", default="all", metavar="LIST", help="classes such as 0-4,7, taken in turn; default: all"
+    )
     parser.add_argument("-n", "--n", type=positive, required=True, metavar="N", help="number of samples")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="goes on if killed")
-    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 of a flow, 12 of a masked generator")
-    parser.add_argument("--sampler", choices=("sde", "ode"), help="of a flow; default: sde")
-    parser.add_argument("--method", help="of a flow: euler (default) or heun; of the ode also midpoint, dopri5")
-    limit = "largest D(t) dt of the sde (default: 0.1); none: unstable first steps, as released"
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="resumes if killed")
+    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 for a flow, 12 for a masked generator")
+    parser.add_argument("--sampler", choices=("sde", "ode"), help="for a flow; default: sde")
+    parser.add_argument("--method", help="for a flow: euler (default) or heun; for ode also midpoint, dopri5")
+    limit = "largest D(t) dt of sde (default: 0.1); none: first steps are unstable, as in the release"
     parser.add_argument("--diffusion-limit", type=_number_or_none, metavar="X|none", help=limit)
-    parser.add_argument("--last-step", choices=LAST_STEPS, help="of the sde; default: mean, as released")
-    parser.add_argument("--guidance", type=float, metavar="SCALE", help="of a flow; default: 1.5; 1 is none")
-    interval = "times of the guidance, 0 noise and 1 image; default: 0.2 1.0"
+    parser.add_argument("--last-step", choices=LAST_STEPS, help="last step of sde; default: mean, as in the release")
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help="for a flow; default: 1.5; 1: no guidance")
+    interval = "times with guidance (0: noise, 1: image); default: 0.2 1.0"
     parser.add_argument("--guidance-interval", type=float, nargs=2, metavar="T", help=interval)
-    parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="of two stages; default: 1, none")
-    parser.add_argument("--temperature", type=float, metavar="T", help="of a masked generator; default: 4.5")
-    parser.add_argument("--seed", type=int, default=0, help="of all noise; default: 0")
-    batch = f"images held between writes, rounded up to {GROUP}s (default: 64); the files are the same for any"
+    parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="for two stages; default: 1 (none)")
+    parser.add_argument("--temperature", type=float, metavar="T", help="for a masked generator; default: 4.5")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all noise; default: 0")
+    batch = f"images per write, rounded up to a multiple of {GROUP} (default: 64); does not change the files"
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)
     parser.add_device()
     return parser.parse_args(arguments)

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the stage whose tokens are decoded")
     parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--last", action="store_true", help="the last snapshot alone")
+    parser.add_argument("--last", action="store_true", help="use only the last snapshot")
     options, rest = parser.parse_known_args(arguments)
     snapshots = _snapshots(options.run)
     layouts = [None] * len(snapshots) if options.layout is None else _snapshots(options.layout)
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _snapshots(run: Path) -> list[Path]:
-    found = sorted((run / "snapshots").glob("step_*.ckpt"))
-    if not found:
+    snapshots = sorted((run / "snapshots").glob("step_*.ckpt"))
+    if not snapshots:
         raise ValueError(f"{run}: no snapshots/step_*.ckpt; the run of a generator's stage writes them")
-    return found
+    return snapshots

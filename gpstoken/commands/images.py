@@ -33,8 +33,10 @@ def main(arguments: list[str]) -> int:
     """Parses the command line and writes the images; see `write_images`."""
     parser = Parser("images", __doc__, epilog=DATA_HELP)
     parser.add_argument("--split", choices=("train", "val", "test"), required=True)
-    parser.add_argument("--count", type=int, help="images (default: all prepared ones; of train one epoch)")
-    parser.add_argument("--through", type=Path, metavar="CKPT", help="images as this tokenizer reconstructs them")
+    parser.add_argument("--count", type=int, help="number of images (default: all prepared ones; for train one epoch)")
+    parser.add_argument(
+        "--through", type=Path, metavar="CKPT", help="write this tokenizer's reconstructions of the images"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.npz; OUT.json is written beside it")
     options, rest = parser.parse_known_args(arguments)
     if options.output.suffix != ".npz":
@@ -49,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 DATA_HELP = (
-    "Options that start with --data name the images: --data experiments/_data/embedded_classes.yaml, "
+    "Options that start with --data select the images: --data experiments/_data/embedded_classes.yaml, "
     "--data.init_args.image_size 64."
 )
 
@@ -71,11 +73,11 @@ def read_data(parser: Parser, arguments: list[str]) -> tuple[LightningDataModule
     Raises:
         ValueError: if the data module rejects its options.
     """
-    unknown = [each for each in arguments if each.startswith("-") and not each.startswith("--data")]
+    unknown = [word for word in arguments if word.startswith("-") and not word.startswith("--data")]
     if unknown or (arguments and not arguments[0].startswith("--data")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or arguments)}")
     if not arguments:
-        parser.error("--data FILE.yaml is missing: which images")
+        parser.error("--data FILE.yaml is missing; it selects the images")
     check_files(arguments)
     reader = DataParser(prog=parser.prog)
     reader.add_subclass_arguments(LightningDataModule, "data")

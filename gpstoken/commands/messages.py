@@ -32,8 +32,8 @@ def one_line(message: str) -> str:
     Returns:
         "--model.init_args.tokenizer.init_args.num_tokenz: no such option of GPSToken; did you mean num_tokens?"
     """
-    if found := re.match(r"unrecognized arguments: (.*)|Subcommand '\w+' does not accept option '([^']+)'", message):
-        option = (found[1] or found[2]).split()[0].lstrip("-").split("=")[0]
+    if match := re.match(r"unrecognized arguments: (.*)|Subcommand '\w+' does not accept option '([^']+)'", message):
+        option = (match[1] or match[2]).split()[0].lstrip("-").split("=")[0]
         known = [f"trainer.{name}" for name in inspect.signature(Trainer).parameters]
         return f"--{option}: no such option{did_you_mean(option, known)}"
     key, kind, causes = _innermost(message)
@@ -41,9 +41,9 @@ def one_line(message: str) -> str:
     if refused := next(iter(re.findall(r"Option '([^']+)' is not accepted", message)), None):
         known, name = _arguments(kind), kind.rpartition(".")[2]
         return f"{option}.{refused}: no such option of {name}{did_you_mean(refused, known)}"
-    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
-        known = getattr(importlib.import_module(found[1]), "__all__", [])
-        return f"{option}: there is no {found[1]}.{found[2]}{did_you_mean(found[2], known)}"
+    if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        known = getattr(importlib.import_module(match[1]), "__all__", [])
+        return f"{option}: there is no {match[1]}.{match[2]}{did_you_mean(match[2], known)}"
     cause = "; ".join(dict.fromkeys(causes)) or " ".join(message.split())
     value = re.search(r"Given value: (.*)", message)
     if value and "Got value" not in cause and "NestedArg" not in value[1]:
@@ -61,11 +61,11 @@ def _innermost(message: str) -> tuple[list[str], str, list[str]]:
     causes: list[str] = []
     for line in message.splitlines():
         text = line.strip().removeprefix("- ")
-        if found := re.match(r'Parser key "([^"]+)":\s*(.*)', text):
-            key += [*(["init_args"] if kind and key else []), found[1]]
-            causes = [found[2]] if found[2] else []
-        elif found := re.match(r"Problem with given class_path '([^']+)'", text):
-            kind, causes = found[1], []
+        if match := re.match(r'Parser key "([^"]+)":\s*(.*)', text):
+            key += [*(["init_args"] if kind and key else []), match[1]]
+            causes = [match[2]] if match[2] else []
+        elif match := re.match(r"Problem with given class_path '([^']+)'", text):
+            kind, causes = match[1], []
         elif text.startswith(("Expected a", "Problems parsing", "File does not", "Given value type", "Unable to")):
             if text.startswith("Given value type"):
                 break
@@ -80,5 +80,5 @@ def _arguments(class_path: str) -> Iterable[str]:
     """Arguments of a class's constructor, and of the base classes to which it passes its other options."""
     module, _, name = class_path.rpartition(".")
     kind = getattr(importlib.import_module(module), name)
-    own = [argument for base in kind.__mro__ for argument in inspect.signature(base.__init__).parameters]
-    return [argument for argument in own if argument not in ("self", "args", "kwargs", "options")]
+    arguments = [argument for base in kind.__mro__ for argument in inspect.signature(base.__init__).parameters]
+    return [argument for argument in arguments if argument not in ("self", "args", "kwargs", "options")]

@@ -27,8 +27,8 @@ class Parser(argparse.ArgumentParser):
 
     def add_device(self) -> None:
         """Adds --device."""
-        told = "cpu, cuda, ... (default: a CUDA device where there is one)"
-        self.add_argument("--device", default=_device("auto"), type=_device, help=told)
+        message = "cpu, cuda, ... (default: a CUDA device if there is one)"
+        self.add_argument("--device", default=_device("auto"), type=_device, help=message)
 
     def add_result(self) -> None:
         """Adds --row, --scale and --output for a result file named after its row; see `check_named`."""

@@ -20,7 +20,7 @@ def find_inputs(names: list[str], endings: tuple[str, ...]) -> tuple[list[Path],
     Returns:
         (the files, each once, in the order of the names; an error message for each name without a file).
     """
-    found: dict[Path, Path] = {}
+    paths: dict[Path, Path] = {}
     complaints = []
     for name in names:
         if Path(name).is_dir():
@@ -29,11 +29,11 @@ def find_inputs(names: list[str], endings: tuple[str, ...]) -> tuple[list[Path],
             # A file may have brackets in its name: an existing path is not taken as a pattern.
             matches = [Path(name)] if Path(name).exists() else _glob(name)
         if not matches:
-            expected = f"no such file, nor a folder or pattern with a file ({' '.join(endings)})"
+            expected = f"no such file, nor a folder or pattern that contains one ({' '.join(endings)})"
             complaints.append(f"{printable(name)}: {expected}")
         for path in matches:
-            found.setdefault(path.resolve(), path)
-    return list(found.values()), complaints
+            paths.setdefault(path.resolve(), path)
+    return list(paths.values()), complaints
 
 
 def work_on_each(
@@ -60,7 +60,7 @@ def work_on_each(
         try:
             for output in outputs:
                 if output.resolve() in owners:
-                    raise ValueError(f"not done, {output} is that of {owners[output.resolve()]}")
+                    raise ValueError(f"skipped, {output} already belongs to {owners[output.resolve()]}")
             line = work(path, outputs)
             if not quiet:
                 tqdm.write(f"{printable(path)}: {line}")

@@ -29,9 +29,9 @@ def check_memory(tokenizer: GPSToken, canvas: tuple[int, int], decodes: bool) ->
         per_pixel = max(per_pixel, 190 + 13 * config["decoder_channels"] * max(finest, second))
     needed, free = per_pixel * canvas[0] * canvas[1], free_memory(tokenizer.last_layer.device)
     if needed > free:
-        sizes = f"about {needed / 1e9:.1f} GB with this tokenizer, {free / 1e9:.1f} GB are free"
+        sizes = f"about {needed / 1e9:.1f} GB with this tokenizer, but {free / 1e9:.1f} GB are free"
         raise ValueError(
-            f"a whole image of {canvas[0]}x{canvas[1]} takes {sizes}; encode --size N takes a square of it"
+            f"a whole image of {canvas[0]}x{canvas[1]} takes {sizes}; encode --size N takes its centre square"
         )
 
 

@@ -48,13 +48,13 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
     time = f"{seconds:.2g}" if seconds < 10 else f"{seconds:,.0f}"
     print(
         f"{type(network).__name__}: {parameters / 1e6:.2f} M parameters, batch {data.batch_size}, {steps} steps "
-        f"of at least {time} s, about {memory} ({free / GIB:.1f} GiB are free on {device.type})"
+        f"of at least {time} s, about {memory} ({free / GIB:.1f} GiB free on {device.type})"
     )
-    print(f"works in {scratch}, ends in {output or scratch}; the same command goes on after a kill", flush=True)
+    print(f"trains in {scratch}, ends in {output or scratch}; the same command resumes after a kill", flush=True)
     if step.memory > free and not allow_large:
         raise ValueError(
-            f"training needs about {memory}, {free / GIB:.1f} GiB are free: take a smaller "
-            "--data.init_args.batch_size or a smaller form of the row (gpstoken fit ROW --scale laptop), or go on with "
+            f"training needs about {memory}, but {free / GIB:.1f} GiB are free: use a smaller "
+            "--data.init_args.batch_size or a smaller scale (gpstoken fit ROW --scale laptop), or continue with "
             "--allow_large true"
         )
 
@@ -74,7 +74,7 @@ def _check_perceptual(module: Any) -> None:
     """Checks that the network of the perceptual loss is on disk."""
     if module.perceptual_weight and not Path(module.perceptual_weights).is_file():
         raise ValueError(
-            f"perceptual_weights: there is no {module.perceptual_weights}; {HOW_TO_GET}, or train without LPIPS by "
+            f"perceptual_weights: there is no {module.perceptual_weights}; {HOW_TO_GET}, or train without LPIPS with "
             "--model.init_args.perceptual_weight 0"
         )
 

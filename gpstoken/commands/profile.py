@@ -209,15 +209,17 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml", help="row of experiments/")
     parser.add_result()
     parser.add_argument(
-        "--image-size", type=positive, default=256, help="of a tokenizer's image, pixels (default: 256)"
+        "--image-size", type=positive, default=256, help="side of a tokenizer's image in pixels (default: 256)"
     )
-    parser.add_argument("--batch-size", type=positive, default=8, help="that is timed (default: 8)")
-    parser.add_argument("--train-batch-size", type=positive, default=16, help="of training memory (default: 16)")
-    parser.add_argument("--repeats", type=positive, default=20, help="rounds that are timed (default: 20)")
+    parser.add_argument("--batch-size", type=positive, default=8, help="batch size of the timing (default: 8)")
+    parser.add_argument(
+        "--train-batch-size", type=positive, default=16, help="batch size for the training memory (default: 16)"
+    )
+    parser.add_argument("--repeats", type=positive, default=20, help="timed rounds (default: 20)")
     parser.add_device()
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: autocast (default: fp32)")
     parser.add_argument("--compile", action="store_true", help="time networks under torch.compile")
-    parser.add_argument("--count-only", action="store_true", help="measure nothing")
+    parser.add_argument("--count-only", action="store_true", help="count only, without measuring")
     options = parser.parse_args(arguments)
     check_named(options.output, options.row)
     return options

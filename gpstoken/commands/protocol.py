@@ -50,5 +50,5 @@ def times(count: int, factor: float) -> int:
     """
     tokens = round(count * factor)
     if tokens < 1 or tokens != count * factor:
-        raise ValueError(f"--token-factor: {factor:g} times the {count} tokens of training is no number of tokens")
+        raise ValueError(f"--token-factor: {factor:g} times the trained {count} tokens is not a number of tokens")
     return tokens

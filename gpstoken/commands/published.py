@@ -19,9 +19,9 @@ def main(arguments: list[str]) -> int:
     parser = Parser(
         "published",
         __doc__,
-        epilog="Further options are those of `gpstoken fit`, as -c experiments/paper/tokenizers.yaml.",
+        epilog="Further options are those of `gpstoken fit`, such as -c experiments/paper/tokenizers.yaml.",
     )
-    parser.add_argument("row", type=Path, help="experiments/tokenizers/ROW.yaml of sdxl_vae, vqvae_f16, vavae or dcae")
+    parser.add_argument("row", type=Path, help="experiments/tokenizers/ROW.yaml: sdxl_vae, vqvae_f16, vavae or dcae")
     parser.add_argument("weights", type=Path, help="diffusers folder, .safetensors, .ckpt or .pt as published")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run, ROW/seed0")
     options, rest = parser.parse_known_args(arguments)
@@ -55,7 +55,7 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
         cli = RunCLI(args=arguments, run=False)
     tokenizer = cli.model.tokenizer
     if not isinstance(tokenizer, GridTokenizer):
-        raise ValueError(f"{row}: weights of a {type(tokenizer).__name__} are not read here, only those of diffusers")
+        raise ValueError(f"{row}: cannot read weights of {type(tokenizer).__name__}, only those of diffusers models")
     state = read_published(weights, tokenizer.autoencoder)
     config = cli.config.clone()
     config.pop("output", None)

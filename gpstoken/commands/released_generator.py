@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("texture", type=Path, metavar="TEXTURE.safetensors", help="weights of the texture generator")
     parser.add_argument("tokenizer", type=Path, metavar="TOKENIZER.safetensors", help="weights of its tokenizer")
-    parser.add_argument("statistics", type=Path, metavar="CONFIG.yaml", help="means and stds of the latents")
+    parser.add_argument("statistics", type=Path, metavar="CONFIG.yaml", help="means and stds of the latents' channels")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--tokenizer-preset", default="gpstoken_m128", help="default: gpstoken_m128")
     options = parser.parse_args(arguments)
@@ -88,17 +88,17 @@ def read_statistics(path: Path, channels: int) -> tuple[list[float], list[float]
         ValueError: if a list is missing or does not have `channels` finite numbers, or a deviation is not above 0.
     """
     content = read_yaml(path)
-    found = []
+    lists = []
     for names in (("means", "mean"), ("stds", "std")):
         values = _find(content, names)
         if not isinstance(values, list) or not all(map(_is_number, values)):
             raise ValueError(f"{path}: expected a list of numbers named {names[0]}, each of them finite")
         if len(values) != channels:
-            raise ValueError(f"{path}: {names[0]} has {len(values)} numbers, the network {channels} channels")
-        found.append([float(value) for value in values])
-    if min(found[1]) <= 0:
-        raise ValueError(f"{path}: stds must be above 0, got {min(found[1])}")
-    return found[0], found[1]
+            raise ValueError(f"{path}: {names[0]} has {len(values)} numbers, but the network has {channels} channels")
+        lists.append([float(value) for value in values])
+    if min(lists[1]) <= 0:
+        raise ValueError(f"{path}: stds must be above 0, got {min(lists[1])}")
+    return lists[0], lists[1]
 
 
 def _is_number(value: Any) -> bool:
@@ -112,6 +112,6 @@ def _find(content: Any, names: tuple[str, ...]) -> Any:
     for name, value in children:
         if name in names:
             return value
-        if isinstance(value, dict | list) and (found := _find(value, names)) is not None:
-            return found
+        if isinstance(value, dict | list) and (values := _find(value, names)) is not None:
+            return values
     return None

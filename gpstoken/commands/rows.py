@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> int:
     """`gpstoken rows`: prints the commands of every row, or writes them for the pipeline; returns 0."""
     parser = Parser("rows", main.__doc__)
     parser.add_argument("--scale", default="laptop", help=f"{', '.join(scales())} (default: laptop)")
-    parser.add_argument("--params", type=Path, help="params.yaml of the pipeline, whose sweeps are rows too")
-    parser.add_argument("-o", "--output", type=Path, help="folder to write COMMAND/ROW.yaml to instead")
+    parser.add_argument("--params", type=Path, help="params.yaml of the pipeline, whose sweeps are listed too")
+    parser.add_argument("-o", "--output", type=Path, help="write COMMAND/ROW.yaml to this folder instead")
     given = parser.parse_args(arguments)
     sweeps = [] if given.params is None else read_yaml(given.params).get("sweeps", [])
     rows = [*read_rows(), *(find_row(sweep, ["sweeps"]) for sweep in sweeps)]
@@ -91,7 +91,7 @@ def _involved(command: str, key: str) -> list[Row]:
         keys = (
             declared["domains"].values() if "domains" in declared else [arm["row"] for arm in declared["arms"].values()]
         )
-        return [find_row(each, ["tokenizers"]) for each in dict.fromkeys(keys)]
+        return [find_row(trained, ["tokenizers"]) for trained in dict.fromkeys(keys)]
     if command in ("generate-curve", "cost"):
         row = find_row(key, ["generators", "generator_sizes"])
         networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]

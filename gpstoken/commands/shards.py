@@ -69,7 +69,7 @@ def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_
     missing = [i for i, (file, count) in enumerate(shards) if samples_of(folder / file, identity) != count]
     left = sum(shards[i][1] for i in missing)
     if left < plan.samples:
-        print(f"{folder}: going on after {plan.samples - left} of {plan.samples} samples of {plan.split}")
+        print(f"{folder}: resuming after {plan.samples - left} of {plan.samples} samples of {plan.split}")
     if not missing:
         return
     device = next(tokenizer.parameters()).device
@@ -140,11 +140,11 @@ def summarise(folder: Path, plans: list[Plan], differences: Mapping[str, tuple[s
             "labels": {str(label): count for label, count in sorted(labels.items())},
         }
     statistics = {}
-    for name, found in moments.items():
-        deviation = (found.scatter.diagonal() / found.count).sqrt()
-        constant = deviation <= 1e-10 * found.mean.abs()  # far above the rounding of float64, far below that of float32
+    for name, moment in moments.items():
+        deviation = (moment.scatter.diagonal() / moment.count).sqrt()
+        constant = deviation <= 1e-10 * moment.mean.abs()  # far above float64 rounding, far below float32 rounding
         deviation = torch.where(constant, torch.ones_like(deviation), deviation)
-        statistics[name] = {"mean": found.mean.tolist(), "std": deviation.tolist()}
+        statistics[name] = {"mean": moment.mean.tolist(), "std": deviation.tolist()}
     classes = max(int(label) for split in splits.values() for label in split["labels"]) + 1
     return {"splits": splits, "statistics": statistics, "num_classes": classes}
 

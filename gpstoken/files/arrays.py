@@ -46,9 +46,9 @@ def check_member(archive: zipfile.ZipFile, member: str) -> None:
     info = archive.getinfo(member)
     name = member.removesuffix(".npy")
     if info.compress_type not in METHODS:
-        raise ValueError(f"{name} is packed by method {info.compress_type} of zip, and only deflated ones are read")
+        raise ValueError(f"{name} has compression method {info.compress_type} of zip, but only deflate is read")
     if info.file_size > max(PLAIN_BYTES, RATIO * info.compress_size):
-        raise ValueError(f"{name} unpacks from {info.compress_size:,} to {info.file_size:,} bytes, no array of numbers")
+        raise ValueError(f"{name} unpacks from {info.compress_size:,} to {info.file_size:,} bytes, unlike numbers")
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -59,7 +59,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
-        raise ValueError(f"of npy version {version}, expected (1, 0)")
+        raise ValueError(f"npy version {version}, expected (1, 0)")
     return np.lib.format.read_array_header_1_0(stream)
 
 
@@ -68,10 +68,10 @@ def _read(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     with archive.open(member) as stream:
         shape, fortran, kind = read_header(stream)
         if kind.hasobject:
-            raise ValueError("it holds Python objects, and only numbers are read")
+            raise ValueError("it holds Python objects, but only numbers are read")
         size = archive.getinfo(member).file_size - stream.tell()
         if any(side < 0 for side in shape) or math.prod(shape) * kind.itemsize != size:
-            raise ValueError(f"{member} has {size:,} bytes, its header says {kind} {list(shape)}")
+            raise ValueError(f"{member} has {size:,} bytes, but its header says {kind} {list(shape)}")
         content, filled = bytearray(size), 0
         while piece := stream.read(min(PIECE, size - filled)):
             content[filled : filled + len(piece)] = piece

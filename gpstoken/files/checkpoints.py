@@ -86,9 +86,9 @@ def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], di
     Raises:
         ValueError: for an unreadable file or a checkpoint of something else.
     """
-    found, config, weights = read_tokenizer(path)
-    if found != class_path:
-        raise ValueError(f"{path}: holds a {found}, expected a {class_path}")
+    stored, config, weights = read_tokenizer(path)
+    if stored != class_path:
+        raise ValueError(f"{path}: holds {stored}, expected {class_path}")
     return config, weights
 
 
@@ -209,7 +209,7 @@ def build(
         # Every block has tensors: a small file must not cause millions of blocks to be built.
         blocks = len(value) if isinstance(value, list | tuple) else value if name in LOOPS else 0
         if isinstance(blocks, int) and blocks > max(FEW, len(weights)):
-            raise ValueError(f"{path}: {name} is {value!r}, but the file has {len(weights)} tensors alone")
+            raise ValueError(f"{path}: {name} is {value!r}, but the file has only {len(weights)} tensors")
     try:
         with torch.device("meta"):
             check(path, weights, make(config).state_dict())
@@ -237,7 +237,7 @@ def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, T
         if name not in expected:
             raise ValueError(f"{path}: unknown tensor {name!r}")
         if tensor.is_floating_point() and tensor.dtype not in FLOATING:
-            raise ValueError(f"{path}: tensor {name!r} is of {tensor.dtype}, which nothing is computed with")
+            raise ValueError(f"{path}: tensor {name!r} has type {tensor.dtype}, which is not supported")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"{path}: tensor {name!r} is not finite; the training that wrote it has failed")
     return weights

@@ -36,12 +36,12 @@ def check_digest(path: Any, content: Any, expected: str | None) -> None:
     if expected is None:
         _say_that_there_is_none(str(path))
     elif digest(content) != expected:
-        raise ValueError(f"{path}: damaged, its content is not what was written there; fetch or make it again")
+        raise ValueError(f"{path}: damaged, its content differs from what was written; fetch or make it again")
 
 
 @cache
 def _say_that_there_is_none(path: str) -> None:
-    print(f"gpstoken: {path}: holds no digest of its content, so that damage to it cannot be noticed", file=sys.stderr)
+    print(f"gpstoken: {path}: has no digest of its content, so damage cannot be detected", file=sys.stderr)
 
 
 def _add(hashed: Any, value: Any) -> None:
@@ -52,13 +52,13 @@ def _add(hashed: Any, value: Any) -> None:
         hashed.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
     elif isinstance(value, Mapping):
         hashed.update(f"{{{len(value)}".encode())
-        for key, each in sorted(((repr(key), each) for key, each in value.items()), key=lambda pair: pair[0]):
+        for key, part in sorted(((repr(key), part) for key, part in value.items()), key=lambda pair: pair[0]):
             hashed.update(key.encode())
-            _add(hashed, each)
+            _add(hashed, part)
     elif isinstance(value, list | tuple):
         hashed.update(f"[{len(value)}".encode())
-        for each in value:
-            _add(hashed, each)
+        for part in value:
+            _add(hashed, part)
     elif value is None or isinstance(value, bool | int | float | str | bytes):
         hashed.update(repr(value).encode() + b";")
     else:

@@ -40,8 +40,8 @@ class Found:
         lines = []
         if self.other:
             counts = ", ".join(f"{count} {ending}" for ending, count in sorted(self.other.items()))
-            lines.append(f"{counts}: pictures of formats that are not read; convert them to use them")
-        for folders, why in ((self.ours, "made by gpstoken or MLflow"), (self.closed, "that may not be read")):
+            lines.append(f"{counts}: these picture formats are not read; convert the files to use them")
+        for folders, why in ((self.ours, "made by gpstoken or MLflow"), (self.closed, "without permission to read")):
             if folders:
                 more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
                 shown = ", ".join(map(printable, sorted(folders)[:3]))
@@ -60,7 +60,7 @@ def find_pictures(root: Path, leave_ours_out: bool = True) -> Found:
         root: the folder.
         leave_ours_out: whether to leave out pictures that this program made.
     """
-    found = Found()
+    result = Found()
     seen = _above(root)
     # Real folders come before linked ones, so a folder that can be reached by two paths gets its real path.
     waiting, links = [""], []
@@ -74,11 +74,11 @@ def find_pictures(root: Path, leave_ours_out: bool = True) -> Found:
             with os.scandir(root / folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError:
-            found.closed.append(folder or ".")
+            result.closed.append(folder or ".")
             continue
         there = {entry.name for entry in entries}
         if folder and leave_ours_out and _is_ours(folder, there):
-            found.ours.append(folder)
+            result.ours.append(folder)
             continue
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -89,12 +89,12 @@ def find_pictures(root: Path, leave_ours_out: bool = True) -> Found:
                 (links if entry.is_symlink() else waiting).append(name)
             elif ending in ENDINGS:
                 if not (leave_ours_out and ending == ".png" and _is_drawn(root / name, there)):
-                    found.names.append(name)
+                    result.names.append(name)
             elif ending in OTHER_ENDINGS:
-                found.other[ending] += 1
+                result.other[ending] += 1
         links.sort()
-    found.names.sort()
-    return found
+    result.names.sort()
+    return result
 
 
 def _is_ours(folder: str, names: set[str]) -> bool:

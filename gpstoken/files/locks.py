@@ -88,7 +88,7 @@ def _acquire(path: Path, target: Path) -> int:
         except BlockingIOError:
             holder = os.read(descriptor, 1000).decode(errors="replace") or "another process"
             os.close(descriptor)
-            raise ValueError(f"{target}: {holder} is at work there; wait for it, or choose another place") from None
+            raise ValueError(f"{target}: {holder} is writing there; wait for it, or choose another place") from None
         except OSError:
             os.close(descriptor)
             raise

@@ -45,10 +45,10 @@ class Parts:
         Raises:
             ValueError: if an image occurs twice, because two evaluations have written into one folder.
         """
-        found = [int(index) for columns in self.read(["index"]) for index in columns["index"]]
-        if len(found) != len(set(found)):
+        indices = [int(index) for columns in self.read(["index"]) for index in columns["index"]]
+        if len(indices) != len(set(indices)):
             raise ValueError(f"{self.folder}: two evaluations have run at once; delete the folder and start again")
-        return set(found)
+        return set(indices)
 
     def columns(self) -> list[str]:
         """Names of all columns, in the order in which they were written; empty before the first file."""

@@ -96,8 +96,8 @@ def check_pixels(size: tuple[int, int], max_pixels: int | None = None) -> None:
     height, width = size
     if width * height > limit:
         raise ValueError(
-            f"{width} x {height} are {width * height:,} pixels, and {limit:,} are allowed; --max-pixels of encode and"
-            f" decode or {VARIABLE} raises the limit"
+            f"{width} x {height} are {width * height:,} pixels, but {limit:,} are allowed; --max-pixels of encode and"
+            f" decode, or {VARIABLE}, raises the limit"
         )
 
 
@@ -133,7 +133,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode} (32 bits a pixel) has no known range; save it with 8 or 16 bits")
+        raise ValueError(f"mode {image.mode} (32 bits per pixel) has no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -159,7 +159,7 @@ def _content(source: str | Path | Member) -> BinaryIO:
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # reading a pipe would block
         raise ValueError("not a file")
     if status.st_size > MAX_BYTES:
-        raise ValueError(f"{status.st_size:,} bytes, and {MAX_BYTES:,} are allowed")
+        raise ValueError(f"{status.st_size:,} bytes, but {MAX_BYTES:,} are allowed")
     return Path(source).open("rb")
 
 
@@ -174,7 +174,7 @@ def _open(content: BinaryIO) -> Image.Image:
         if answer:
             content.seek(0)
             return reader(content, "")
-    raise ValueError("empty, or of no known format")
+    raise ValueError("empty, or not a known format")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -57,7 +57,7 @@ def _read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[Any, Any]:
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
             raise ValueError(f"{path}: not a file")
         if status.st_size > MAX_BYTES:
-            raise ValueError(f"{path}: {status.st_size:,} bytes, and {MAX_BYTES:,} are allowed")
+            raise ValueError(f"{path}: {status.st_size:,} bytes, but {MAX_BYTES:,} are allowed")
         content = path.read_bytes()
     except FileNotFoundError:
         raise
@@ -72,15 +72,15 @@ def _read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[Any, Any]:
 
 def _checked(path: str | Path, kind: str, parse: Callable[[str], Any], text: str) -> dict[Any, Any]:
     try:
-        found = parse(text)
-        _check_depth(found)
-    except Exception as error:  # of PyYAML nearly anything: !!bool maybe is a KeyError, a year 10000 an OverflowError
+        content = parse(text)
+        _check_depth(content)
+    except Exception as error:  # PyYAML raises nearly anything: a KeyError for !!bool maybe, an OverflowError for 10000
         deep = isinstance(error, RecursionError)
         reason = f"nested deeper than {MAX_DEPTH}" if deep else " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: not {kind} ({reason if len(reason) < 300 else reason[:296] + ' ...'})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected an object (a mapping), got {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object (a mapping), got {type(content).__name__}")
+    return content
 
 
 def _parse_yaml(text: str) -> Any:
@@ -100,7 +100,7 @@ def _check_events(events: Iterable[yaml.Event]) -> None:
                 sizes[anchor] = nodes - before
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ValueError(f"the alias *{event.anchor} stands for nothing before it, or for what it is in")
+                raise ValueError(f"the alias *{event.anchor} refers to no earlier value, or to one that contains it")
             nodes += sizes[event.anchor]
         elif isinstance(event, yaml.NodeEvent):
             if isinstance(event, yaml.CollectionStartEvent):
@@ -113,14 +113,14 @@ def _check_events(events: Iterable[yaml.Event]) -> None:
             if event.anchor is not None and isinstance(event, yaml.ScalarEvent):
                 sizes[event.anchor] = 1
         if nodes > MAX_NODES:
-            raise ValueError(f"more than {MAX_NODES:,} values, with aliases written out")
+            raise ValueError(f"more than {MAX_NODES:,} values, with aliases expanded")
 
 
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        held = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        level = [each for values in held for each in values]
+        held = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        level = [node for values in held for node in values]
         if not level:
             return
     raise ValueError(f"nested deeper than {MAX_DEPTH}")

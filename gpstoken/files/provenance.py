@@ -33,7 +33,7 @@ def commit() -> str:
     try:
         folder, number = _git(root, "rev-parse", "--show-toplevel", "HEAD").split("\n")
         if Path(folder).resolve() != root:
-            raise ValueError("the checkout is of another project")
+            raise ValueError("the checkout belongs to another project")
         _git(root, "ls-files", "--error-unmatch", "gpstoken/files/provenance.py")
         return number[:12] + ("+changes" if _changed(root) else "")
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
@@ -79,7 +79,7 @@ def check_named(output: Path, row: str) -> None:
         ValueError: if it is not; the message gives the expected name.
     """
     if output.name != f"{row}.json":
-        raise ValueError(f"{output}: the result of row {row} is to be named {row}.json")
+        raise ValueError(f"{output}: the result of row {row} must be named {row}.json")
 
 
 def record(device: torch.device | str = "cpu") -> dict[str, Any]:

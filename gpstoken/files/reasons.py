@@ -9,7 +9,7 @@ LONGEST = 300  # characters; libraries repeat the file's content in their messag
 def reason(error: BaseException) -> str:
     """The start of an error's first line, or its type if it is empty; never the advice to disable safe reading."""
     if "allow_pickle" in str(error) or "weights_only" in str(error):
-        return "it holds Python objects, and only numbers are read"
+        return "it holds Python objects, but only numbers are read"
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) < LONGEST else f"{line[: LONGEST - 4]} ..."
 
@@ -17,7 +17,7 @@ def reason(error: BaseException) -> str:
 def looks_like(path: Path, error: Exception) -> str:
     """What an unreadable checkpoint probably is, and what to do about it, in a few words."""
     if path.is_dir():
-        return "a folder; name the file in it"
+        return "a folder; give the file in it"
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -31,5 +31,5 @@ def looks_like(path: Path, error: Exception) -> str:
         return "a web page; the download needs a login or another address"
     # torch's own message advises to trust the file.
     if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return f"it names {named[1]}, and only tensors and plain data are read"
-    return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "of no known format"
+        return f"it names {named[1]}, but only tensors and plain data are read"
+    return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "not a known format"

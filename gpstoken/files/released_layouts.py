@@ -44,7 +44,7 @@ def read_layouts(path: str | Path) -> dict[int, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; the paper's is initg.pickle, beside its generator's weights")
+        raise FileNotFoundError(f"{path}: no such file; the release has initg.pickle beside the generator's weights")
     try:
         layouts = _read_converted(path) if path.suffix == ".safetensors" else _read_pickle(path.read_bytes())
         _check(layouts)
@@ -104,7 +104,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _Recorded:
         full = f"{module}.{name}"
         if full not in ADMITTED:
-            raise ValueError(f"it names {full[:80]!r}, only numpy arrays are read")
+            raise ValueError(f"it names {full[:80]!r}, but only numpy arrays are read")
         return _Recorded(name.rpartition(".")[2])
 
 
@@ -120,14 +120,14 @@ def _read_pickle(data: bytes) -> dict[int, Tensor]:
     for key, value in content.items() if isinstance(content, dict) else enumerate(content):
         label = _label(key)
         if label in layouts:
-            raise ValueError(f"class {label} comes twice")
+            raise ValueError(f"class {label} occurs twice")
         parts = []
         for part in value if isinstance(value, list | tuple) else [value]:
             array = _array(part)
             left -= array.nbytes
             if left < 0:
-                raise ValueError("arrays that hold more than the file")
-            with np.errstate(over="ignore"):  # infinity is refused below
+                raise ValueError("its arrays are larger than the file")
+            with np.errstate(over="ignore"):  # infinity is rejected below
                 parts.append(torch.from_numpy(array.astype(np.float32)).reshape(-1, *array.shape[-2:]))
         if len({part.shape[1:] for part in parts}) != 1:
             raise ValueError(f"class {label}: no layouts, or layouts of different sizes")
@@ -170,8 +170,8 @@ def _dtype(value: Any) -> np.dtype:
         case _Recorded(name="dtype", arguments=(str(code), *_), state=(_, "<" | ">" | "|" as order, *_)):
             if code in NUMBERS:
                 return np.dtype(order + code)
-            raise ValueError(f"an array of {code[:20]!r}, only numbers are read")
-    raise ValueError(f"expected a type of numbers, got {_kind(value)}")
+            raise ValueError(f"an array of {code[:20]!r}, but only numbers are read")
+    raise ValueError(f"expected a numeric type, got {_kind(value)}")
 
 
 def _bytes(value: Any) -> bytes:

@@ -98,21 +98,21 @@ class SampleFiles:
 
     def _check(self) -> None:
         if self.output.exists() and self.output.is_dir() == self.archive:
-            wanted = "is a folder, but ends in .npz" if self.archive else "is a file, and no .npz"
+            wanted = "is a folder, but ends in .npz" if self.archive else "is a file, but not an .npz"
             raise ValueError(f"{self.output}: {wanted}; name a folder or FILE.npz")
         known = [path for path in (self.manifest, self.unfinished) if path.is_file()]
         for path in known:
             try:
-                found = read_json(path)
+                identity = read_json(path)
             except ValueError as error:
-                told = "is there already, and not of gpstoken generate; name another output"
-                raise ValueError(f"{path}: {told}") from error
-            if difference := _difference(found, self.identity):
+                message = "already exists, but not from gpstoken generate; name another output"
+                raise ValueError(f"{path}: {message}") from error
+            if difference := _difference(identity, self.identity):
                 raise ValueError(f"{self.output}: has samples of another command, {difference}; name another output")
         if not known:
             strange = [self.output] if self.output.is_file() else self.work.iterdir() if self.work.is_dir() else []
             for path in set(strange) - set(_half_written(self.work, self.output)):
-                raise ValueError(f"{path}: is there already, and not of gpstoken generate; name another output")
+                raise ValueError(f"{path}: already exists, but not from gpstoken generate; name another output")
 
     def _paths(self, group: int) -> list[Path]:
         if self.archive:

@@ -43,14 +43,14 @@ def check_content(path: Any, content: Any) -> None:
             if wrong := _wrong(value):
                 raise ValueError(f"{path}: not a readable checkpoint (a tensor of {wrong})")
         elif isinstance(value, Mapping):
-            waiting += [(each, depth + 1) for each in value.values()]
+            waiting += [(part, depth + 1) for part in value.values()]
         elif isinstance(value, list | tuple | set | frozenset):
-            waiting += [(each, depth + 1) for each in value]
+            waiting += [(part, depth + 1) for part in value]
 
 
 def _wrong(tensor: Tensor) -> str | None:
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_nested:
-        return "a kind that is not read: sparse, quantized, nested or without content"
+        return "an unsupported kind: sparse, quantized, nested or without content"
     if tensor.is_complex() or tensor.is_neg():
         return "complex numbers, or a view that is not resolved"
     held = tensor.untyped_storage().nbytes()

@@ -105,7 +105,7 @@ def check_replaceable(folder: str | Path, ours: Callable[[Path], bool]) -> None:
     if names and not ours(folder):
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
         held = f"{', '.join(names[:6])}{more}"
-        raise ValueError(f"{folder}: holds {held}, not what this command writes alone; choose another folder")
+        raise ValueError(f"{folder}: holds {held}, not only files of this command; choose another folder")
 
 
 def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], bool]) -> None:
@@ -159,7 +159,7 @@ def check_writable(path: str | Path) -> None:
     parents = Path(path).absolute().parents
     above = next(folder for folder in parents if folder.exists() or folder.is_symlink())
     if not above.is_dir():
-        raise ValueError(f"{path}: cannot be written, {above} is no folder; choose another place")
+        raise ValueError(f"{path}: cannot be written, {above} is not a folder; choose another place")
     try:
         with tempfile.TemporaryFile(dir=above) as file:
             file.write(bytes(1 << 12))
@@ -175,8 +175,8 @@ def remove_abandoned(path: str | Path) -> None:
 
 
 def remove_abandoned_within(folder: Path) -> None:
-    """Removes what kills within `replacing` have left anywhere below a folder that the caller alone writes to."""
-    _remove([part for each in (folder, *folder.rglob("*/")) for part in abandoned(each, ".+")])
+    """Removes temporary files of killed calls of `replacing` below a folder to which only the caller writes."""
+    _remove([part for place in (folder, *folder.rglob("*/")) for part in abandoned(place, ".+")])
 
 
 def abandoned(folder: Path, names: str) -> list[Path]:
@@ -213,7 +213,7 @@ def _copy(source: Path, part: Path, folder: Path) -> None:
         shutil.copytree(source, part)
     except shutil.Error as error:
         why = re.sub(r"^\[Errno \d+\] |: '.*", "", str(error.args[0][0][2]))
-        raise OSError(f"{folder}: cannot be written ({why}); {source} stays") from error
+        raise OSError(f"{folder}: cannot be written ({why}); {source} is unchanged") from error
 
 
 def _part(path: Path) -> Path:

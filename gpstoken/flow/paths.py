@@ -85,6 +85,6 @@ def interpolate(data: Tensor, noise: Tensor, t: float | Tensor, path: str = "lin
         ValueError: if data and noise differ in shape, or the path is unknown.
     """
     if data.shape != noise.shape:
-        raise ValueError(f"flow: data {list(data.shape)} and noise {list(noise.shape)} must have one shape")
+        raise ValueError(f"flow: data {list(data.shape)} and noise {list(noise.shape)} must have the same shape")
     alpha, sigma, d_alpha, d_sigma = coefficients(path, t, data.ndim)
     return alpha * data + sigma * noise, d_alpha * data + d_sigma * noise

@@ -176,7 +176,7 @@ class Flow(Generator):
         """
         self.check_labels(labels, indices)
         if int(self.widths.sum()) != self.network.channels or not bool((self.std > 0).all()):
-            raise ValueError("generator: not trained, or of damaged statistics: its channels have no mean or deviation")
+            raise ValueError("generator: untrained, or damaged: its channels have no mean or standard deviation")
         conditions = {"label": labels, **condition}
         null = {"label": torch.full_like(labels, self.num_classes)}
         field = guided(self.network, conditions, null, options.guidance, options.guidance_interval)

@@ -60,7 +60,7 @@ def load_generator(
     final = read_stage(checkpoint)
     path = Path(tokenizer or final.described["tokenizer"]["path"])
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; name the one that {checkpoint} was trained on")
+        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; give the one that {checkpoint} was trained on")
     before, given = None, None
     if layout is not None and Path(layout).suffix in (".safetensors", ".pickle", ".pkl"):
         given = read_layouts(layout)
@@ -68,17 +68,17 @@ def load_generator(
         before = read_stage(layout)
         given = before.generator
     read = load_tokenizer(path)
-    own = tokenizer_hash(read)
+    own_hash = tokenizer_hash(read)
     stages = [stage for stage in (before, final) if stage is not None]
     for stage in stages:
         trained_on = stage.described["tokenizer"]["sha256"]
-        if trained_on != own:
+        if trained_on != own_hash:
             raise ValueError(
                 f"generator: the {stage.generator.name} stage was trained on the tokens of tokenizer "
-                f"{trained_on[:12]}, this one is {own[:12]}"
+                f"{trained_on[:12]}, but this one is {own_hash[:12]}"
             )
     generator = final.generator.complete(read, given).requires_grad_(False).eval()
-    described = {"class_path": class_path_of(read), "init_args": read.config, "sha256": own}
+    described = {"class_path": class_path_of(read), "init_args": read.config, "sha256": own_hash}
     return Loaded(
         generator,
         read,
@@ -136,9 +136,9 @@ def check_stage(path: Path, checkpoint: Any) -> dict[str, Any]:
             MAPPING.check(name, described[name])
         check_tokenizer("tokenizer", described["tokenizer"])
     except KeyError as error:
-        raise ValueError(f"{path}: no generator checkpoint, or a damaged one (no {error} in it)") from None
+        raise ValueError(f"{path}: not a generator checkpoint, or a damaged one (it has no {error})") from None
     except ValueError as error:
-        raise ValueError(f"{path}: no generator checkpoint, or a damaged one ({error})") from None
+        raise ValueError(f"{path}: not a generator checkpoint, or a damaged one ({error})") from None
     return described
 
 

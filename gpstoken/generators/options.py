@@ -28,7 +28,7 @@ def sampling_options(generator: Generator, given: Mapping[str, Any]) -> Any:
     known = [name for name in SAMPLING if name in {field.name for field in fields(generator.options)}]
     if unknown := [name for name in chosen if name not in known]:
         kind, flags = type(generator).__name__, ", ".join(map(_flag, known))
-        raise ValueError(f"{_flag(unknown[0])}: {kind} has no such option, it has {flags}")
+        raise ValueError(f"{_flag(unknown[0])}: {kind} has no such option, only {flags}")
     if chosen.get("diffusion_limit") == NONE:
         chosen["diffusion_limit"] = None
     if "guidance_interval" in chosen:

@@ -136,9 +136,9 @@ class TwoStage(Generator):
         return self.texture.preview(labels, batch, steps)
 
     def calls(self, options: TwoStageSampling) -> int | None:
-        """Those of both stages."""
-        each = [stage.calls(options) for stage in self.stages.values()]
-        return None if None in each else sum(each)
+        """The calls of both stages."""
+        counts = [stage.calls(options) for stage in self.stages.values()]
+        return None if None in counts else sum(counts)
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
         """The inputs of the second stage."""
@@ -153,7 +153,7 @@ class TwoStage(Generator):
     def _from_bank(self, labels: Tensor, indices: Sequence[int], seed: int) -> Tensor:
         absent = sorted(set(labels.tolist()) - set(self.bank))
         if absent:
-            raise ValueError(f"layouts: the file has none of class {absent[0]}")
+            raise ValueError(f"layouts: the file has none for class {absent[0]}")
         chosen = []
         for label, index in zip(labels.tolist(), indices, strict=True):
             layouts = self.bank[label]

@@ -57,7 +57,7 @@ def fit_classifier(features: Tensor, labels: np.ndarray) -> Callable[[Tensor], n
 
     counts = np.bincount(labels)
     if len(counts) < 2 or not counts.all():
-        raise ValueError(f"classifier: expected images of each of two or more classes, got {counts.tolist()} of them")
+        raise ValueError(f"classifier: expected images of two or more classes, got {counts.tolist()} per class")
     kernel = Nystroem(n_components=min(500, len(labels)), random_state=0)
     # 1000 iterations are the limit; it converges within tens.
     model = make_pipeline(StandardScaler(), kernel, LogisticRegression(max_iter=1000))
@@ -86,17 +86,17 @@ def accuracy(right: np.ndarray, sources: Sequence[str] | None = None) -> dict[st
     """
     right = np.asarray(right, dtype=float)
     names = [str(number) for number in range(right.shape[-1])] if sources is None else list(sources)
-    found = summarise(right, names)
-    share, error = found.mean, found.standard_error
-    # Without any spread nothing is known but the number of independent images.
-    independent, freedom = float(found.clusters), float(max(found.clusters - 1, 1))
+    estimate = summarise(right, names)
+    share, error = estimate.mean, estimate.standard_error
+    # Without any spread only the number of independent images is known.
+    independent, freedom = float(estimate.clusters), float(max(estimate.clusters - 1, 1))
     if error:
-        independent, freedom = min(share * (1 - share) / error**2, float(right.size)), found.degrees_of_freedom
+        independent, freedom = min(share * (1 - share) / error**2, float(right.size)), estimate.degrees_of_freedom
     return {
         "mean": share,
         "standard_error": error,
-        "per_seed": list(found.per_seed),
-        "count": found.count,
+        "per_seed": list(estimate.per_seed),
+        "count": estimate.count,
         "interval": wilson(share, independent, float(student.ppf(0.975, freedom))),
     }
 
@@ -145,7 +145,7 @@ def accuracy_on_real(
         names: names of the K classes.
     """
     right = (probabilities.argmax(axis=1) == labels)[None]
-    found = accuracy(right, sources)
-    shares = {"accuracy": found["mean"], "interval": found["interval"], "images": found["count"]}
-    shares["photographs"] = found["count"] if sources is None else len(set(sources))
+    result = accuracy(right, sources)
+    shares = {"accuracy": result["mean"], "interval": result["interval"], "images": result["count"]}
+    shares["photographs"] = result["count"] if sources is None else len(set(sources))
     return shares | {"per_class": per_class(right, labels, names)}

@@ -19,15 +19,15 @@ ROWS = 1024  # rows held as float64 at once
 
 
 def networks_at_hand() -> tuple[str, ...]:
-    """The protocol's feature networks whose weights are found; one line on stderr for each that is not."""
-    found = []
+    """The protocol's feature networks whose weights are available; prints one line on stderr for each missing one."""
+    available = []
     for name in ("inception", "efficientnet_lite0"):
         try:
             find_weights(name)
-            found.append(name)
+            available.append(name)
         except FileNotFoundError as error:
             print(f"left out of the scores: {error}", file=sys.stderr)
-    return tuple(found)
+    return tuple(available)
 
 
 def paired_scores(

@@ -17,7 +17,7 @@ def disc(size: tuple[int, int], radius: float) -> Tensor:
     y, x = (torch.arange(side) - (side - 1) / 2 for side in size)
     inside = (y[:, None] ** 2 + x**2).sqrt() <= radius * min(size)
     if not inside.any() or inside.all():
-        raise ValueError(f"focus: radius {radius} leaves nothing on one side of it in {size[0]}x{size[1]} pixels")
+        raise ValueError(f"focus: radius {radius} leaves no pixel inside or none outside in {size[0]}x{size[1]} pixels")
     return inside
 
 
@@ -35,4 +35,4 @@ def region_psnr(reconstruction: Tensor, image: Tensor, inside: Tensor) -> dict[s
     error = (reconstruction.double() - image.double()).square().mean(dim=1)
     inside = inside.to(error.device)
     part = {"psnr_inside": error[:, inside], "psnr_outside": error[:, ~inside]}
-    return {name: (10 * (255**2 / each.mean(dim=1)).log10()).float() for name, each in part.items()}
+    return {name: (10 * (255**2 / errors.mean(dim=1)).log10()).float() for name, errors in part.items()}

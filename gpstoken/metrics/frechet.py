@@ -58,7 +58,7 @@ def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covarian
     shapes = [tuple(part.shape) for part in (mean1, covariance1, mean2, covariance2)]
     d = mean1.numel()
     if shapes != [(d,), (d, d), (d,), (d, d)]:
-        raise ValueError(f"Fréchet distance: means [d] and covariances [d, d] of one d expected, got {shapes}")
+        raise ValueError(f"Fréchet distance: expected means [d] and covariances [d, d] with the same d, got {shapes}")
     root1, root2 = _root("covariance 1", covariance1), _root("covariance 2", covariance2)
     overlap = torch.linalg.svdvals(root1.T @ root2).sum() if root1.numel() and root2.numel() else 0.0
     return float((mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * overlap)
@@ -79,7 +79,7 @@ def _root(name: str, covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
     if values[0] < -TOLERANCE * values[-1].abs():
         raise ValueError(
-            f"Fréchet distance: {name} has the eigenvalue {values[0]:.3g}, the largest is {values[-1]:.3g}"
+            f"Fréchet distance: {name} has the eigenvalue {values[0]:.3g}, but the largest is {values[-1]:.3g}"
         )
     # Below this an eigenvalue is a rounding error of eigh: its direction is arbitrary, and its root would not be small.
     kept = values > len(values) * torch.finfo(torch.float64).eps * values[-1].abs()
@@ -103,7 +103,7 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"statistics {path} not found: `gpstoken score IMAGES --write-statistics {path}` makes it"
+            f"statistics {path} not found: `gpstoken score IMAGES --write-statistics {path}` writes it"
         )
     try:
         names = set(array_names(path))
@@ -119,7 +119,7 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
     count = None if count is None else int(count)
     if count is not None and count < 1:
         raise ValueError(f"statistics {path}: count is {count}, expected at least 1")
-    found = {}
+    statistics = {}
     for feature, (mean, covariance) in KEYS.items():
         if mean not in arrays and covariance not in arrays:
             continue
@@ -129,11 +129,11 @@ def read_statistics(path: str | Path) -> dict[str, Statistics]:
         if any(arrays[name].dtype.kind != "f" for name in (mean, covariance)):
             raise ValueError(f"statistics {path}: {mean} and {covariance} are not floating-point numbers")
         pair = (torch.from_numpy(np.asarray(arrays[name], dtype=np.float64)) for name in (mean, covariance))
-        found[feature] = Statistics(*pair, count)
-        for name, part in ((mean, found[feature].mean), (covariance, found[feature].covariance)):
+        statistics[feature] = Statistics(*pair, count)
+        for name, part in ((mean, statistics[feature].mean), (covariance, statistics[feature].covariance)):
             if not part.isfinite().all():
                 raise ValueError(f"statistics {path}: {name} is not finite in {int((~part.isfinite()).sum())} places")
-    return found
+    return statistics
 
 
 def write_statistics(path: str | Path, statistics: dict[str, Statistics]) -> None:
@@ -146,14 +146,14 @@ def write_statistics(path: str | Path, statistics: dict[str, Statistics]) -> Non
     Raises:
         ValueError: for other names, or different counts.
     """
-    counts = {each.count for each in statistics.values()}
+    counts = {entry.count for entry in statistics.values()}
     if "pool" not in statistics or not set(statistics) <= set(KEYS) or len(counts) != 1:
         raise ValueError(
-            f"statistics {path}: expected 'pool' and 'spatial' of one count, got {statistics.keys()}, {counts}"
+            f"statistics {path}: expected 'pool' and 'spatial' with one count, got {statistics.keys()}, {counts}"
         )
     arrays = {} if counts == {None} else {"count": np.array(counts.pop())}
-    for feature, each in statistics.items():
+    for feature, entry in statistics.items():
         mean, covariance = KEYS[feature]
-        arrays |= {mean: each.mean.cpu().numpy(), covariance: each.covariance.cpu().numpy()}
+        arrays |= {mean: entry.mean.cpu().numpy(), covariance: entry.covariance.cpu().numpy()}
     with replacing(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)

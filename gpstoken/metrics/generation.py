@@ -75,23 +75,23 @@ def measure(
     real = extract(reference, network, batch_size, "reference", seconds) if "images" in held else None
     target = given or real.statistics
 
-    told: dict[str, Any] = {"seconds": seconds}
+    notes: dict[str, Any] = {"seconds": seconds}
     device = _exact(next(network.parameters()).device)
     reference_set = FeatureSet(target, None if real is None else real.pool)
-    found = compare(generated, reference_set, network.name, allow_small, device, place, told)
-    if "is" in told["left_out"]:
-        told["left_out"]["is_std"] = told["left_out"]["is"]
+    compared = compare(generated, reference_set, network.name, allow_small, device, place, notes)
+    if "is" in notes["left_out"]:
+        notes["left_out"]["is_std"] = notes["left_out"]["is"]
     scores: dict[str, float] = {}
-    for name, score in found.items():
-        scores[name.removesuffix("_inception")] = score  # published numbers are of Inception, and do not say so
+    for name, score in compared.items():
+        scores[name.removesuffix("_inception")] = score  # published numbers use Inception without saying so
         if name == "is":
-            scores["is_std"] = told["is_std"]
+            scores["is_std"] = notes["is_std"]
     return {
         "metrics": scores,
-        "left_out": {name.removesuffix("_inception"): reason for name, reason in told["left_out"].items()},
+        "left_out": {name.removesuffix("_inception"): reason for name, reason in notes["left_out"].items()},
         "samples": len(generated.pool),
         "reference": {"statistics": target["pool"].count, "images": None if real is None else len(real.pool)},
-        "kernel": told["kernel"],
+        "kernel": notes["kernel"],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
 
@@ -179,8 +179,8 @@ def extract(
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
     device, total = next(network.parameters()).device, count(source)
     if total < 2:
-        raise ValueError(f"{source}: one image alone has no distribution; at least 2 are needed")
-    # A black image tells the widths; a process may have no batch at all.
+        raise ValueError(f"{source}: a single image has no distribution; at least 2 are needed")
+    # The widths come from a black image, because a process may have no batch at all.
     widths = {
         key: value.shape[1]
         for key, value in network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device=device)).items()
@@ -208,7 +208,7 @@ def extract(
                 rows = rows.to(device)
                 distributed.all_reduce(rows)
                 kept[key] = rows.cpu()
-    statistics = {key: Statistics(each.mean, each.covariance, each.count) for key, each in sums.items()}
+    statistics = {key: Statistics(entry.mean, entry.covariance, entry.count) for key, entry in sums.items()}
     return FeatureSet(statistics, kept["pool"], kept.get("logits"))
 
 
@@ -221,7 +221,7 @@ def stage(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _frechet(first: Statistics, second: Statistics, allow_small: bool) -> float | str:
-    images = min(each.count for each in (first, second) if each.count is not None)
+    images = min(side.count for side in (first, second) if side.count is not None)
     dimension = len(first.mean)
     if images < 2 * dimension and not allow_small:
         return f"{images} images are fewer than twice the {dimension} dimensions; --allow-small takes it all the same"

@@ -63,7 +63,7 @@ def kernel_distance(
         _check("kernel distance", features)
     if first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
         raise ValueError(
-            f"kernel distance: features of one width, two samples or more, expected, "
+            f"kernel distance: expected features of the same width, for two samples or more, "
             f"got {tuple(first.shape)} and {tuple(second.shape)}"
         )
     first, second = first.double().cpu(), second.double().cpu()

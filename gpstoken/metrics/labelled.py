@@ -63,8 +63,8 @@ def read_array(path: Path, key: str) -> np.ndarray:
     try:
         return read_arrays(path, [key])[key]
     except KeyError:
-        raise ValueError(f"{path}: no {key} in it; expected images arr_0 and labels arr_1") from None
-    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+        raise ValueError(f"{path}: has no {key}; expected images arr_0 and labels arr_1") from None
+    except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         raise ValueError(f"{path}: not a readable npz ({reason(error)})") from error
 
 
@@ -82,7 +82,7 @@ def read_images(path: Path) -> LabelledImages:
         )
     if not manifest.is_file():
         raise FileNotFoundError(
-            f"{manifest}: no manifest beside {path.name}; the command that made the images writes it"
+            f"{manifest}: no manifest beside {path.name}; the command that wrote the images writes it"
         )
     if (images := count(path)) != len(labels):
         raise ValueError(f"{path}: {images} images, but {len(labels)} labels")
@@ -98,30 +98,30 @@ def read_sets(paths: Sequence[Path]) -> Sets:
         FileNotFoundError: if a file or its manifest is missing.
         ValueError: if a manifest does not state them, or a file is missing, given twice or does not fit the others.
     """
-    found: dict[tuple[int, int], LabelledImages] = {}
+    sets: dict[tuple[int, int], LabelledImages] = {}
     for path in paths:
         samples = read_images(path)
         seed, step = _entry(samples, "sampling").get("seed"), final_stage(samples).get("steps")
         if type(seed) is not int or type(step) is not int:
             raise ValueError(
-                f"{path.with_suffix('.json')}: does not tell the seed and the training steps of the samples"
+                f"{path.with_suffix('.json')}: does not state the seed and the training steps of the samples"
             )
-        if (step, seed) in found:
-            raise ValueError(f"{path}: seed {seed}, step {step} is given twice, also as {found[step, seed].path}")
-        found[step, seed] = samples
-    first = next(iter(found.values()))
+        if (step, seed) in sets:
+            raise ValueError(f"{path}: seed {seed}, step {step} is given twice, also as {sets[step, seed].path}")
+        sets[step, seed] = samples
+    first = next(iter(sets.values()))
     hashes: dict[tuple[int, str], Path] = {}
-    for (step, _), each in found.items():
-        _check_alike(each, first)
-        other = hashes.setdefault((step, final_stage(each).get("sha256", str(each.path))), each.path)
-        if other != each.path:
-            raise ValueError(f"{each.path}: is of the checkpoint that {other} is of")
-    steps, seeds = ({key[axis] for key in found} for axis in (0, 1))
-    missing = [(step, seed) for step in sorted(steps) for seed in sorted(seeds) if (step, seed) not in found]
+    for (step, _), samples in sets.items():
+        _check_alike(samples, first)
+        other = hashes.setdefault((step, final_stage(samples).get("sha256", str(samples.path))), samples.path)
+        if other != samples.path:
+            raise ValueError(f"{samples.path}: comes from the same checkpoint as {other}")
+    steps, seeds = ({key[axis] for key in sets} for axis in (0, 1))
+    missing = [(step, seed) for step in sorted(steps) for seed in sorted(seeds) if (step, seed) not in sets]
     if missing:
-        told = "seed {1} after {0} training steps".format(*missing[0])
-        raise ValueError(f"samples: every seed needs the same training steps, but there are none of {told}")
-    return {step: {seed: found[step, seed] for seed in sorted(seeds)} for step in sorted(steps)}
+        gap = "seed {1} after {0} training steps".format(*missing[0])
+        raise ValueError(f"samples: every seed needs the same training steps, but there are none for {gap}")
+    return {step: {seed: sets[step, seed] for seed in sorted(seeds)} for step in sorted(steps)}
 
 
 def final_stage(samples: LabelledImages) -> dict[str, Any]:
@@ -140,18 +140,18 @@ def class_names(train: LabelledImages) -> list[str]:
 def describe_generator(final: dict[int, LabelledImages]) -> dict[str, Any]:
     """The generator's description in the manifests; values that differ between seeds are lists by seed."""
     record = next(iter(final.values())).manifest["generator"]
-    stages = {name: dict(each) for name, each in record.get("stages", {}).items()}
-    for name, each in stages.items():
-        each["sha256"] = [samples.manifest["generator"]["stages"][name].get("sha256") for samples in final.values()]
-    parameters = {name: each.get("parameters") for name, each in stages.items()}
+    stages = {name: dict(described) for name, described in record.get("stages", {}).items()}
+    for name, described in stages.items():
+        described["sha256"] = [
+            samples.manifest["generator"]["stages"][name].get("sha256") for samples in final.values()
+        ]
+    parameters = {name: described.get("parameters") for name, described in stages.items()}
     return record | {"stages": stages, "parameters_by_stage": parameters}
 
 
 def _entry(samples: LabelledImages, name: str) -> dict[str, Any]:
     if not isinstance(samples.manifest.get(name), dict):
-        raise ValueError(
-            f"{samples.path.with_suffix('.json')}: no {name!r} in it; not a manifest of `gpstoken generate`"
-        )
+        raise ValueError(f"{samples.path.with_suffix('.json')}: has no {name!r}; not a manifest of `gpstoken generate`")
     return samples.manifest[name]
 
 

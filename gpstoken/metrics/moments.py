@@ -52,7 +52,7 @@ class Moments:
             ValueError: if the dimensions differ.
         """
         if len(other.mean) != len(self.mean):
-            raise ValueError(f"moments: dimensions {len(self.mean)} and {len(other.mean)} do not merge")
+            raise ValueError(f"moments: dimensions {len(self.mean)} and {len(other.mean)} cannot be merged")
         self._combine(other.count, other.mean.to(self.mean), other.scatter.to(self.scatter))
 
     def _combine(self, count: int, mean: Tensor, scatter: Tensor) -> None:

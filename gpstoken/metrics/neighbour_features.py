@@ -58,7 +58,7 @@ def direction(features: Tensor) -> Tensor:
     exact = features.double()  # never changed in place: it is the input itself if that is float64
     length = exact.norm(dim=1, keepdim=True)
     if features.ndim != 2 or not bool((length > 0).all() and length.isfinite().all()):
-        raise ValueError(f"nearest: features [n, d] of finite length above 0 expected, got {list(features.shape)}")
+        raise ValueError(f"nearest: expected features [n, d] of finite length above 0, got {list(features.shape)}")
     return ((exact / length).div_(GRAIN).round_() * GRAIN).float()
 
 
@@ -79,6 +79,6 @@ def check_alike(queries: Tensor, references: Tensor) -> None:
     """
     if queries.shape[1:] != references.shape[1:] or not len(references):
         raise ValueError(
-            f"nearest: one or more references of the shape of the queries expected, "
+            f"nearest: expected one or more references with the shape of the queries, "
             f"got {list(references.shape)} for {list(queries.shape)}"
         )

@@ -63,10 +63,10 @@ def nearest(queries: Tensor, references: Tensor, block: int = BLOCK) -> tuple[Te
             rows = slice(start, start + block)
             x = queries[rows].flatten(1).double()
             squared = torch.addmm(y_squared, x, y.T, alpha=-2) + squares[rows, None]
-            column = squared.argmin(dim=1)  # the first of equal ones
-            found = squared.gather(1, column[:, None])[:, 0]
-            nearer = found < best[rows]
-            best[rows] = torch.where(nearer, found, best[rows])
+            column = squared.argmin(dim=1)  # the first of equal distances
+            distances = squared.gather(1, column[:, None])[:, 0]
+            nearer = distances < best[rows]
+            best[rows] = torch.where(nearer, distances, best[rows])
             index[rows] = torch.where(nearer, first + column, index[rows])
     return index, best.clamp(min=0).sqrt()
 
@@ -87,8 +87,8 @@ def nearest_images(
         ValueError: for images of another size.
     """
     check_alike(images, training)
-    found = dict(zip(COLUMNS[:2], nearest(images, training), strict=True)) if pixels else {}
-    return found | dict(zip(COLUMNS[2:], nearest_by_features(pool, training_pool), strict=True))
+    columns = dict(zip(COLUMNS[:2], nearest(images, training), strict=True)) if pixels else {}
+    return columns | dict(zip(COLUMNS[2:], nearest_by_features(pool, training_pool), strict=True))
 
 
 def page(

@@ -28,7 +28,7 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     for name, features in (("real", real), ("generated", generated)):
         if features.ndim != 2 or len(features) <= k or features.shape[1] != real.shape[-1]:
             raise ValueError(
-                f"precision and recall: more than {k} {name} samples of width {real.shape[-1]} expected, "
+                f"precision and recall: expected more than {k} {name} samples of width {real.shape[-1]}, "
                 f"got shape {tuple(features.shape)}"
             )
         if not features.isfinite().all():

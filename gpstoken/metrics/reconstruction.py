@@ -44,7 +44,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
         ValueError: if the shapes differ or a side is below 6 pixels.
     """
     if first.shape != second.shape or min(first.shape[-2:]) < 6:
-        raise ValueError(f"ssim: one shape of 6 pixels a side or more, got {list(first.shape)}, {list(second.shape)}")
+        raise ValueError(f"ssim: expected one shape, sides of 6 or more, got {list(first.shape)}, {list(second.shape)}")
     together = 1 if first.device.type == "cpu" else max(1, len(first))
     pairs = zip(first.split(together), second.split(together), strict=True)
     return torch.cat([_ssim(x, y) for x, y in pairs])

@@ -60,11 +60,11 @@ def contents(path: str | Path) -> set[str]:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
     except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         raise ValueError(f"{path}: not a folder of pictures, an npz or an npy ({error})") from error
-    found = {kind for key, kind in (("arr_0", "images"), ("mu", "statistics")) if key in names}
-    if not found:
+    kinds = {kind for key, kind in (("arr_0", "images"), ("mu", "statistics")) if key in names}
+    if not kinds:
         held = ", ".join(names[:6]) or "nothing"
         raise ValueError(f"{path}: expected arr_0 (images) or mu and sigma (statistics), found {held}")
-    return found
+    return kinds
 
 
 def read_batches(source: str | Path, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
@@ -106,7 +106,7 @@ def pictures(folder: Path) -> list[Path]:
     """
     names = find_pictures(folder, leave_ours_out=False).names
     if not names:
-        raise ValueError(f"{folder}: no pictures in it or its subfolders ({' '.join(ENDINGS)})")
+        raise ValueError(f"{folder}: no pictures in the folder or its subfolders ({' '.join(ENDINGS)})")
     return [folder / name for name in names]
 
 
@@ -128,7 +128,7 @@ def _from_folder(folder: Path, starts: range, batch_size: int) -> Iterator[np.nd
                 if image.shape != expected:
                     sizes = [f"{width}x{height}" for height, width, _ in (image.shape, expected)]
                     name, first = printable(path), printable(paths[0].name)
-                    raise ValueError(f"{name}: {sizes[0]} pixels, but {first} has {sizes[1]}; scale them alike")
+                    raise ValueError(f"{name}: {sizes[0]} pixels, but {first} has {sizes[1]}; resize them to one size")
             yield np.stack(images)
 
 
@@ -166,7 +166,7 @@ def _member(source: Path) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
                     raise ValueError("arr_0 is in Fortran order; save numpy.ascontiguousarray of it")
                 size = archive.getinfo(MEMBER).file_size - stream.tell()
                 if size != math.prod(shape):
-                    raise ValueError(f"arr_0 has {size} bytes, its header says {math.prod(shape)}")
+                    raise ValueError(f"arr_0 has {size} bytes, but its header says {math.prod(shape)}")
                 yield stream, shape
     except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         # also for an encrypted file, or a compression that this Python does not support

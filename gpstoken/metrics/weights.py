@@ -85,7 +85,7 @@ def weights_record(path: str | Path) -> dict[str, str]:
 
 def _checked(name: str, path: Path) -> Path:
     expected = FILES[name].get(path.name)
-    if expected and not (found := file_hash(path)).startswith(expected):
-        digests = f"sha256 {found[:16]}…, expected {expected[:16]}…"
+    if expected and not (digest := file_hash(path)).startswith(expected):
+        digests = f"sha256 {digest[:16]}…, expected {expected[:16]}…"
         raise ValueError(f"network weights {path}: {digests}; delete it and {HOW_TO_GET[name]}")
     return path

@@ -127,11 +127,11 @@ def _select(
         # For a square both cuts are compared; left and right win only with the strictly least complex child. For a
         # rectangle the other cut has no number: the parent's number stands in for it and is not used.
         tall, flat = w >= h, h >= w
-        own = _number(x0, y0, w, h, side, squares, splittable)
-        left = tl.load(complexity + tl.where(tall, _number(x0, y0, w2, h, side, squares, splittable), own))
-        right = tl.load(complexity + tl.where(tall, _number(x0 + w2, y0, w2, h, side, squares, splittable), own))
-        upper = tl.load(complexity + tl.where(flat, _number(x0, y0, w, h2, side, squares, splittable), own))
-        lower = tl.load(complexity + tl.where(flat, _number(x0, y0 + h2, w, h2, side, squares, splittable), own))
+        parent = _number(x0, y0, w, h, side, squares, splittable)
+        left = tl.load(complexity + tl.where(tall, _number(x0, y0, w2, h, side, squares, splittable), parent))
+        right = tl.load(complexity + tl.where(tall, _number(x0 + w2, y0, w2, h, side, squares, splittable), parent))
+        upper = tl.load(complexity + tl.where(flat, _number(x0, y0, w, h2, side, squares, splittable), parent))
+        lower = tl.load(complexity + tl.where(flat, _number(x0, y0 + h2, w, h2, side, squares, splittable), parent))
         vertical = (w > h) | ((w == h) & (tl.minimum(left, right) < tl.minimum(upper, lower)))
         child_w, child_h = tl.where(vertical, w2, w), tl.where(vertical, h, h2)
         second = slot == newest

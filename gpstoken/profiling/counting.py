@@ -49,9 +49,9 @@ def count(call: Callable[[], Any]) -> tuple[Any, Counts, set[int]]:
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    # The one fused kernel of attention that torch's counter does not know is the CPU's.
-    own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops}
-    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=own) as counter:
+    # torch's counter knows all fused attention kernels except the CPU's.
+    cpu_kernel = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops}
+    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=cpu_kernel) as counter:
         watch = _Watch(counter)
         with watch:
             result = call()

@@ -31,13 +31,13 @@ def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, 
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    own = _own_storages(network)
+    weights = _own_storages(network)
     saved: dict[int, int] = {}
     held = []  # keeps storages alive, so that no address is reused
 
     def note(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
+        if storage._cdata not in weights:
             saved[storage._cdata] = storage.nbytes()
             held.append(storage)
 
@@ -45,7 +45,7 @@ def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, 
         loss()
     trained = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
     return {
-        "parameters": sum(own.values()),
+        "parameters": sum(weights.values()),
         "gradients": trained,
         "moments": MOMENTS * trained,
         "activations": sum(saved.values()),
@@ -66,11 +66,11 @@ def inference_bytes(network: nn.Module, call: Callable[[], Any], *inputs: Tensor
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    own = _own_storages(network)
-    with counting(), torch.no_grad(), _LivingStorages(set(own)) as living:
+    weights = _own_storages(network)
+    with counting(), torch.no_grad(), _LivingStorages(set(weights)) as living:
         living.note(inputs)
         call()
-    return {"parameters": sum(own.values()), "activations": living.peak}
+    return {"parameters": sum(weights.values()), "activations": living.peak}
 
 
 class _LivingStorages(TorchDispatchMode):

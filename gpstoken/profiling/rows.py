@@ -58,15 +58,15 @@ class Row:
         """
         module, _, name = self.class_path.rpartition(".")
         if module.split(".")[0] != "gpstoken":  # a file from elsewhere must not choose what is imported
-            raise ValueError(f"names {self.class_path}, which is no class of this package")
+            raise ValueError(f"names {self.class_path}, which is not a class of this package")
         try:
-            found = getattr(importlib.import_module(module), name, None)
+            kind = getattr(importlib.import_module(module), name, None)
         except ModuleNotFoundError as error:
             raise ValueError(f"names {self.class_path}, which cannot be imported ({error})") from error
         wanted = KINDS[self.kind]
-        if not isinstance(found, type) or not issubclass(found, wanted):
-            raise ValueError(f"names {self.class_path}, which is no {wanted.__name__}")
-        return found
+        if not isinstance(kind, type) or not issubclass(kind, wanted):
+            raise ValueError(f"names {self.class_path}, which is not a {wanted.__name__}")
+        return kind
 
 
 def read_row(path: Path) -> Row:
@@ -80,7 +80,7 @@ def read_row(path: Path) -> Row:
         ValueError: if it is not YAML, or names neither a tokenizer nor a generator.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such row; those there are lie in experiments/tokenizers and /generators")
+        raise FileNotFoundError(f"{path}: no such row; the rows are in experiments/tokenizers and /generators")
     content = read_yaml(path)
     try:
         arguments = content["model"]["init_args"]
@@ -90,7 +90,7 @@ def read_row(path: Path) -> Row:
         return Row(path, kind, str(part["class_path"]), given)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise ValueError(
-            f"{path}: no row: expected model.init_args.tokenizer or .generator with a class_path"
+            f"{path}: not a row: expected model.init_args.tokenizer or .generator with a class_path"
         ) from error
 
 

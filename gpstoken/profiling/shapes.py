@@ -44,6 +44,6 @@ def counting() -> Iterator[None]:
     try:
         yield
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
-        raise ValueError(f"not countable: the network decides by its own numbers ({error})") from error
+        raise ValueError(f"not countable: the network's operations depend on its values ({error})") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(before)

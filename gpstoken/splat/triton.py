@@ -69,15 +69,15 @@ def _paint(
             for start in range(0, tl.sum(touching), BLOCK):
                 slot = start + tl.arange(0, BLOCK)
                 chosen = (rank[None, :] == slot[:, None]) & (touching[None, :] == 1)
-                found = tl.sum(chosen.to(tl.int32), 1) == 1
+                filled = tl.sum(chosen.to(tl.int32), 1) == 1
                 picked = tl.sum(tl.where(chosen, token[None, :], 0), 1)
                 centre_x, centre_y = tl.load(mu + 2 * picked), tl.load(mu + 2 * picked + 1)
                 wide, high = tl.load(sigma + 2 * picked), tl.load(sigma + 2 * picked + 1)
                 dx, dy = at_x[:, None] - centre_x[None, :], at_y[:, None] - centre_y[None, :]
                 weight = _weights(dx, dy, wide[None, :], high[None, :], tl.load(rho + picked)[None, :], support)
-                weight = tl.where(found[None, :], weight, 0.0)
+                weight = tl.where(filled[None, :], weight, 0.0)
                 address = features + picked[:, None] * channels + lane[None, :]
-                feature = tl.load(address, found[:, None] & (lane < channels)[None, :], 0.0)
+                feature = tl.load(address, filled[:, None] & (lane < channels)[None, :], 0.0)
                 total = tl.dot(weight, feature, total, input_precision="ieee")
     target = feature_map + image * channels * height * width
     target += lane[None, :].to(tl.int64) * height * width + (pixel_y * width + pixel_x)[:, None]

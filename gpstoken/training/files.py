@@ -105,7 +105,7 @@ class LastCheckpoint(Checkpoint):
         self._saved_at = step = trainer.global_step
         if signal and step != trainer.max_steps:  # else the training is finished
             if trainer.is_global_zero:
-                print(f"gpstoken: stopped after step {step}; the same command goes on from {path}", file=sys.stderr)
+                print(f"gpstoken: stopped after step {step}; the same command resumes from {path}", file=sys.stderr)
                 if signal == SIGUSR1:
                     requeue()
             raise Stopped(signal)

@@ -125,9 +125,9 @@ class GeneratorModule(LightningModule):
             ValueError: if the checkpoint was trained on tokens of another tokenizer, or is not a generator's.
         """
         described = check_stage(Path(self.trainer.ckpt_path or "checkpoint"), checkpoint)
-        theirs, ours = (each["tokenizer"]["sha256"] for each in (described, self.described))
+        theirs, ours = (entry["tokenizer"]["sha256"] for entry in (described, self.described))
         if theirs != ours:
-            raise ValueError(f"resume: trained on the tokens of tokenizer {theirs[:12]}, the cache is of {ours[:12]}")
+            raise ValueError(f"resume: trained on tokens of tokenizer {theirs[:12]}, but the cache is of {ours[:12]}")
 
     def _chance(self, purpose: str, first_index: int) -> torch.Generator:
         """Random numbers of a batch, from seed, epoch, first sample and rank only, the same in a resumed run."""

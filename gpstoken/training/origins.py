@@ -27,13 +27,13 @@ def read_data_of(run: Path) -> dict[str, Any]:
     path = run / CONFIG_FILE
     try:
         arguments = read_yaml(path)["data"]["init_args"]
-        found = {name: arguments[name] for name in ("image_size", "batch_size")}
-        for name, value in found.items():
+        sizes = {name: arguments[name] for name in ("image_size", "batch_size")}
+        for name, value in sizes.items():
             at_least(1).check(name, value)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; `gpstoken fit -c ROW.yaml --output {run}` makes it") from error
+        raise ValueError(f"{path}: no such file; `gpstoken fit -c ROW.yaml --output {run}` writes it") from error
     except (ValueError, KeyError, TypeError) as error:
         named = isinstance(error, ValueError)
         reason = str(error).removeprefix(f"{path}: ") if named else "no data.init_args.image_size and .batch_size"
         raise ValueError(f"{path}: not the configuration of a run ({reason}); train it again") from error
-    return found
+    return sizes

@@ -48,7 +48,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for _, bucket in groupby(buckets, key=lambda pair: (pair[0], pair[1].dtype)):
         gradients = [gradient for _, gradient in bucket]
         means = mean_over_processes(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, mean in zip(gradients, means.split([each.numel() for each in gradients]), strict=True):
+        for gradient, mean in zip(gradients, means.split([values.numel() for values in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
 
@@ -95,10 +95,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_norms(module: nn.Module) -> None:
-    """Makes every `BatchNorm2d` in a module a `SharedBatchNorm2d`, in place: parameters and buffers stay."""
-    for each in module.modules():
-        if type(each) is nn.BatchNorm2d:
-            each.__class__ = SharedBatchNorm2d
+    """Turns every `BatchNorm2d` of a module into a `SharedBatchNorm2d`, in place: parameters and buffers stay."""
+    for submodule in module.modules():
+        if type(submodule) is nn.BatchNorm2d:
+            submodule.__class__ = SharedBatchNorm2d
 
 
 def train_alternating_networks(trainer: Trainer, module: nn.Module) -> None:

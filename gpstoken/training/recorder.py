@@ -57,7 +57,7 @@ class Recorder(Callback):
                         columns[f"{name}.{layer}.{side}"] = features
         images = len(set(batch["index"].tolist()))
         self._pending.append({name: values[:images].cpu().numpy() for name, values in columns.items()})
-        if sum(len(each["index"]) for each in self._pending) >= IMAGES_A_FILE:
+        if sum(len(part["index"]) for part in self._pending) >= IMAGES_A_FILE:
             self._write()
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -67,6 +67,6 @@ class Recorder(Callback):
     def _write(self) -> None:
         if self._pending and not self.company:
             self.parts.write(
-                {name: np.concatenate([each[name] for each in self._pending]) for name in self._pending[0]}
+                {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
             )
             self._pending = []

@@ -51,7 +51,7 @@ class SamplePictures(Occasions):
         path = self.path or record["path"]
         self.tokenizer = load_tokenizer(path)
         if tokenizer_hash(self.tokenizer) != record["sha256"]:
-            raise ValueError(f"{path}: not the tokenizer that the token cache was made with")
+            raise ValueError(f"{path}: not the tokenizer of the token cache")
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
         """Draws the picture, on the first process."""
@@ -89,17 +89,17 @@ def _samples_of(cache: Any, labels: Tensor, parts: tuple[str, ...]) -> dict[str,
         ValueError: for a class without a training image.
     """
     samples, wanted = cache.dataset("train"), labels.tolist()
-    found: dict[int, list[dict[str, Tensor]]] = {label: [] for label in wanted}
+    by_class: dict[int, list[dict[str, Tensor]]] = {label: [] for label in wanted}
     for index in range(len(samples)):
         sample = samples[index]
-        if (label := int(sample["label"])) in found and len(found[label]) < wanted.count(label):
-            found[label].append(sample)
-        if sum(map(len, found.values())) == len(wanted):
+        if (label := int(sample["label"])) in by_class and len(by_class[label]) < wanted.count(label):
+            by_class[label].append(sample)
+        if sum(map(len, by_class.values())) == len(wanted):
             break
-    for label, of_class in found.items():
+    for label, of_class in by_class.items():
         if not of_class:
             raise ValueError(f"token cache: no training image of class {label} to take {parts[0]} from")
-    # A class with fewer images than pictures begins anew.
-    turns = {label: cycle(of_class) for label, of_class in found.items()}
+    # A class with fewer images than pictures repeats its images.
+    turns = {label: cycle(of_class) for label, of_class in by_class.items()}
     chosen = [next(turns[label]) for label in wanted]
     return {name: torch.stack([sample[name] for sample in chosen]) for name in parts}

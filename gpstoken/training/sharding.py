@@ -98,21 +98,21 @@ def whole_generator(generator: Generator) -> Generator | None:
 
 
 def _whole(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """All of every shared tensor, one after the other, on the first process's CPU; on the others nothing."""
-    first, found = distributed.get_rank() == 0, {}
+    """All tensors, gathered one after the other, on the first process's CPU; an empty dict on the others."""
+    first, gathered = distributed.get_rank() == 0, {}
     for name, tensor in tensors.items():
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if first:
-            found[name] = whole.detach().cpu() if isinstance(whole, Tensor) else whole
-    return found
+            gathered[name] = whole.detach().cpu() if isinstance(whole, Tensor) else whole
+    return gathered
 
 
 def _shares(whole: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """This process's share of every tensor that is shared as the one of the same name in `like`, where shapes agree."""
-    found = dict(whole)
+    """This process's shares: every tensor is sharded like the one of the same name in `like`, if the shapes agree."""
+    shares = dict(whole)
     for name, tensor in whole.items():
         place = like.get(name)
         if isinstance(place, DTensor) and isinstance(tensor, Tensor) and tensor.shape == place.shape:
             moved = tensor.to(place.device)
-            found[name] = distribute_tensor(moved, place.device_mesh, place.placements, src_data_rank=None)
-    return found
+            shares[name] = distribute_tensor(moved, place.device_mesh, place.placements, src_data_rank=None)
+    return shares

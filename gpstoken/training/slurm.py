@@ -48,17 +48,17 @@ def requeue() -> None:
         return
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
-        said = f"SLURM starts job {job} once more"
+        message = f"SLURM restarts job {job}"
     except (OSError, subprocess.CalledProcessError) as error:
         reason = " ".join((getattr(error, "stderr", None) or str(error)).split())
-        said = f"SLURM does not start job {job} once more ({reason}); submit the same command again"
-    print(f"gpstoken: {said}", file=sys.stderr, flush=True)
+        message = f"SLURM does not restart job {job} ({reason}); submit the same command again"
+    print(f"gpstoken: {message}", file=sys.stderr, flush=True)
 
 
 def _count(devices: Any, accelerator: str) -> int:
     """The number of devices per host that Lightning will use."""
     if isinstance(devices, str) and "," in devices:
-        return len([each for each in devices.split(",") if each.strip()])
+        return len([device for device in devices.split(",") if device.strip()])
     if isinstance(devices, list):
         return len(devices)
     if devices in ("auto", -1, "-1"):

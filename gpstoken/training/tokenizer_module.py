@@ -76,7 +76,7 @@ class TokenizerModule(LightningModule):
         super().__init__()
         if inception_weight and inception_weights is None:
             raise ValueError(
-                "inception_weights: expected the file of the FID Inception, since inception_weight is above 0"
+                "inception_weights: expected the file of the FID Inception, because inception_weight is above 0"
             )
         self.automatic_optimization = False
         self.tokenizer = tokenizer
@@ -166,9 +166,9 @@ class TokenizerModule(LightningModule):
         if (batch_index + 1) % self.accumulate == 0:
             average_gradients(p for group in optimizer.param_groups for p in group["params"])
             optimizer.step()
-            # The autoencoder's turn leaves gradients in the discriminator too: both start the next step empty.
-            for each in optimizers if isinstance(optimizers, list) else [optimizers]:
-                each.zero_grad()
+            # The autoencoder's turn leaves gradients in the discriminator, too, so both are reset.
+            for used in optimizers if isinstance(optimizers, list) else [optimizers]:
+                used.zero_grad()
             self.autoencoder_stepped = not turn
         prefix = "discriminator" if turn else "train"
         self.log_dict({f"{prefix}/loss": loss, **{f"{prefix}/{name}": value for name, value in terms.items()}})
