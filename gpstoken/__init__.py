@@ -36,7 +36,7 @@ except PackageNotFoundError:  # a source tree on the path, not installed
 
 
 def __getattr__(name: str) -> Any:
-    # timm, which the generator's network is made of, takes seven seconds to import: tokenizing does not wait for it.
+    # The generator's network imports timm, which takes seven seconds: tokenizing does not wait for it.
     if name == "load_generator":
         from gpstoken.generators.loading import load_generator
 

@@ -1,4 +1,4 @@
-"""The two faces of the suite: what every tokenizer is, and what every generator is."""
+"""The two interfaces of the suite: `Tokenizer` and `Generator`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class Code(NamedTuple):
-    """The rate of a tokenizer: what the tokens of one image are.
+    """The rate of a tokenizer: number and size of the tokens of one image.
 
     Attributes:
-        tokens: how many.
-        shape: how they lie, as tables print it: (128,) or (32, 32).
-        channels: numbers a token; 1 where a token is an index.
-        codebook_size: k where a token is an index of log2(k) bits; None where it is real numbers.
+        tokens: number of tokens.
+        shape: their arrangement, as tables print it: (128,) or (32, 32).
+        channels: numbers per token; 1 where a token is an index.
+        codebook_size: k where a token is an index of log2(k) bits; None where a token is a vector of real numbers.
     """
 
     tokens: int
@@ -25,12 +25,12 @@ class Code(NamedTuple):
 
 
 class Tokenizer(nn.Module, ABC):
-    """What every tokenizer of the suite offers, ours and the others': images to tokens and back.
+    """The interface of every tokenizer of the suite, GPSToken and the baselines: images to tokens and back.
 
     Attributes:
         config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the tokenizer.
-        differences: name -> two of the names of `pack`, whose difference generators model too; a token cache has its
-            statistics.
+        differences: name -> the names of two tensors of `pack` whose difference generators model too; a token cache
+            stores the statistics of that difference.
     """
 
     config: dict[str, Any]
@@ -50,10 +50,10 @@ class Tokenizer(nn.Module, ABC):
 
         Args:
             size: (H, W) of the image.
-            num_tokens: asked for instead of the tokenizer's own number.
+            num_tokens: the number of tokens, if it differs from the tokenizer's own.
 
         Raises:
-            ValueError: for sides that do not fit, or a number that cannot be chosen.
+            ValueError: for sides that do not fit, or if the number cannot be chosen.
         """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -61,52 +61,53 @@ class Tokenizer(nn.Module, ABC):
         return self.decode(self.encode(image))
 
     def pack(self, image: Tensor) -> dict[str, Tensor]:
-        """What a token cache keeps of float[B, 3, H, W]: its tokens as tensors by name.
+        """Encodes float[B, 3, H, W] for a token cache: the tokens as tensors by name.
 
         Returns:
-            "codes" long[B, ...] of a tokenizer with a codebook, else "latent" float[B, C, h, w], unless a class says
-            otherwise; each tensor has one row an image.
+            "codes" long[B, ...] for a tokenizer with a codebook, else "latent" float[B, C, h, w], unless a class
+            overrides this; each tensor has one row per image.
         """
         tokens = self.encode(image)
         return {"latent" if tokens.is_floating_point() else "codes": tokens}
 
     def unpack(self, parts: Mapping[str, Tensor]) -> Any:
-        """The tokens that `decode` takes, of what `pack` gave or a generator made."""
+        """The inverse of `pack`: turns packed or generated tensors into the tokens that `decode` takes."""
         (tokens,) = parts.values()
         return tokens
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
-        """What the latent of the last forward in training adds to the loss; nothing, unless a class says more.
+        """Loss terms on the latent of the last forward pass in training; none, unless a class overrides this.
 
         Args:
-            image: float[B, 3, H, W] of that forward.
+            image: float[B, 3, H, W], the input of that forward pass.
 
         Returns:
-            {name: (value float[], weight)}: the loss gets weight * value beside the mean squared error, the log the
-            value.
+            {name: (value float[], weight)}: weight * value is added to the loss beside the mean squared error, and
+            value is logged.
         """
         return {}
 
     def networks(self) -> Iterable[nn.Module]:
-        """The modules that `forward` calls, which torch.compile compiles one by one."""
+        """The modules that `forward` calls; torch.compile compiles them one by one."""
         return self.children()
 
     @property
     @abstractmethod
     def last_layer(self) -> Tensor:
-        """The weight at which the adversarial loss is balanced against the reconstruction (adaptive weight)."""
+        """The weight whose gradients balance the adversarial loss against the reconstruction (adaptive weight)."""
 
 
 class Generator(nn.Module, ABC):
-    """What every generator of the suite offers: new tokens of a class, packed as `Tokenizer.pack` packs them.
+    """The interface of every generator of the suite: new tokens of a class, packed as `Tokenizer.pack` packs them.
 
     Attributes:
         config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the generator.
-        network: what is trained, and called once or many times a sample.
+        network: the trained module, called once or many times per sample.
         num_classes: number of classes; labels are 0 to num_classes - 1.
-        name: of the stage that it is, where a generator is made of several.
-        given: names of the packed parts that an earlier stage makes for it.
-        options: the options of `sample`, a frozen dataclass of the family's own; its defaults are the published ones.
+        name: name of this stage, for a generator of several stages.
+        given: names of the packed tensors that an earlier stage generates.
+        options: class of the options of `sample`, a frozen dataclass for each family; its defaults are the published
+            ones.
     """
 
     config: dict[str, Any]
@@ -118,59 +119,59 @@ class Generator(nn.Module, ABC):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A generator without training, of `config`."""
+        """An untrained generator with the arguments `config`."""
         return cls(**config)
 
     @property
     def stages(self) -> dict[str, "Generator"]:
-        """The generators that are trained apart, in the order in which they sample, by name."""
+        """The generators that are trained separately, by name, in the order in which they sample."""
         return {self.name: self}
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> "Generator":
-        """The generator of images that this one is, or is the last stage of.
+        """The complete generator of images: this one, or the one whose last stage this is.
 
         Args:
-            tokenizer: of whose tokens it is.
-            layout: what a stage before it makes, for a family that has one.
+            tokenizer: the tokenizer whose tokens it generates.
+            layout: the earlier stage, for a family that has one.
 
         Raises:
-            ValueError: if it lacks such a stage, or has none.
+            ValueError: if the earlier stage is missing, or the family has none.
         """
         if layout is not None:
             raise ValueError(f"generator: {type(self).__name__} takes no layout")
         return self
 
     def prepare(self, record: Mapping[str, Any]) -> None:
-        """Takes from the description of a token cache what the tokens need, such as the statistics of channels.
+        """Reads what the generator needs from the description of a token cache, such as the channels' statistics.
 
         Args:
             record: cache.json of `gpstoken cache`.
 
         Raises:
-            ValueError: for another number of classes, or tokens that are not of the kind it makes.
+            ValueError: if the number of classes or the kind of tokens differs from the generator's.
         """
-        if record["num_classes"] != self.num_classes:  # more would be drawn though never trained
+        if record["num_classes"] != self.num_classes:  # with more classes, some would be sampled but never trained
             raise ValueError(f"generator: {self.num_classes} classes, but the cache has {record['num_classes']}")
 
     @abstractmethod
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
-        """The training loss of each sample, float[B]; in evaluation mode without what training alone leaves to chance.
+        """The training loss of each sample, float[B]; evaluation mode leaves out the randomness of training alone.
 
         Args:
             batch: samples of a token cache: packed tokens by name, "label" long[B].
-            chance: all that is random, on the device of the batch.
+            chance: the source of all random numbers, on the device of the batch.
         """
 
     @abstractmethod
     def sample(self, labels: Tensor, indices: Sequence[int], seed: int, options: Any) -> dict[str, Tensor]:
-        """Draws the packed tokens of one image a label.
+        """Draws the packed tokens of one image per label.
 
         Args:
             labels: long[B], on the generator's device.
-            indices: number of each sample. What is random in a sample depends on its number and the seed alone, never
-                on the batch.
-            seed: of all that is random.
-            options: of the class `options`.
+            indices: the number of each sample. The random numbers of a sample depend on its number and the seed alone,
+                never on the batch.
+            seed: seed of all random numbers.
+            options: an instance of the class `options`.
 
         Raises:
             ValueError: for labels out of range.
@@ -178,33 +179,33 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """What it makes during its training, in few steps.
+        """Draws samples during training, in few steps.
 
         Args:
             labels: long[B].
-            batch: the parts `given`, of real samples of these classes.
-            steps: of the sampler, at most.
+            batch: the tensors named in `given`, taken from real samples of these classes.
+            steps: the most steps that the sampler may take.
         """
 
     @abstractmethod
     def calls(self, options: Any) -> int | None:
-        """Evaluations of the networks that a batch of samples takes; None where the sampler decides on the way."""
+        """Network evaluations for a batch of samples; None where the sampler chooses their number as it runs."""
 
     @abstractmethod
     def inputs(self, batch: int) -> dict[str, Tensor]:
-        """Arguments of one evaluation of `network` by name, for counting and timing."""
+        """The arguments of one evaluation of `network`, by name, for counting and timing."""
 
     def blocks(self) -> Iterable[nn.Module]:
-        """The parts that the network repeats, which a training on many devices shares one by one."""
+        """The repeated blocks of the network, which training on many devices shards one by one."""
         return ()
 
     def check_labels(self, labels: Tensor, indices: Sequence[int]) -> None:
-        """Refuses labels that are no class, and another number of them than of indices.
+        """Checks that every label is a class and that there is one index per label.
 
         Raises:
-            ValueError: that says which.
+            ValueError: if not.
         """
         if labels.dim() != 1 or bool(((labels < 0) | (labels >= self.num_classes)).any()):
             raise ValueError(f"labels: expected long[B] of 0 to {self.num_classes - 1}, got {labels.tolist()}")
         if len(indices) != len(labels):
-            raise ValueError(f"indices: expected one a label, got {len(indices)} for {len(labels)} labels")
+            raise ValueError(f"indices: expected one per label, got {len(indices)} for {len(labels)} labels")

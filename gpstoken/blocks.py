@@ -11,13 +11,13 @@ EPSILON = 1e-6
 
 
 class TiledGroupNorm(nn.GroupNorm):
-    """Group norm whose statistics belong to tiles and are interpolated between them (paper?, release: decoder norms).
+    """Group norm with statistics per tile, interpolated between tiles (paper?, release: decoder norms).
 
-    An image decoded from merged tiles keeps the statistics that each tile had alone: mean and deviation are taken per
-    tile and group, then brought to full size bicubically. `form` says what one divides by: "released" (std + eps, the
-    form the public code evaluates) or "plain" (sqrt(var + eps), torch's own, which the released weights were probably
-    trained with; with one tile it is `F.group_norm` itself, faster and lighter). They differ by 1e-5 where the
-    deviation is about 1 and by 43 % at a deviation of 1e-3.
+    An image decoded from merged tiles keeps the statistics that each tile had alone: mean and standard deviation are
+    computed per tile and group, then resized to full size bicubically. `form` selects the divisor: "released" (std +
+    eps, the form that the public code evaluates) or "plain" (sqrt(var + eps), torch's own, with which the released
+    weights were probably trained; with one tile it is `F.group_norm` itself, faster and with less memory). The two
+    forms differ by 1e-5 where the standard deviation is about 1 and by 43 % where it is 1e-3.
     """
 
     def __init__(self, groups: int, channels: int, form: str = "plain") -> None:
@@ -45,23 +45,25 @@ class TiledGroupNorm(nn.GroupNorm):
         return super().forward(x) if self.form == "plain" else self._at_once(x)
 
     def _at_once(self, x: Tensor) -> Tensor:
-        """The released form of one tile: what is different for each channel is found before the map is gone over."""
+        """The released form for one tile: the factors per channel are computed before the one pass over the map."""
         shape, wide = (len(x), self.num_groups, -1), torch.promote_types(x.dtype, torch.float32)
         if torch.is_grad_enabled():
             variance, mean = torch.var_mean(x.reshape(shape).to(wide), -1, correction=0)
             deviation = variance.sqrt()
-        else:  # by torch's own norm, which is faster, but passes no gradient through what it measured
+        else:  # torch's own norm is faster, but passes no gradient through the statistics
             counts = len(x), x.shape[1], x.shape[2:].numel(), self.num_groups
             _, mean, inverse = torch.native_group_norm(x.to(wide), None, None, *counts, 0.0)
             deviation = 1 / inverse
-        each = x.shape[1] // self.num_groups
-        mean, scale = (value.repeat_interleave(each, 1)[..., None, None] for value in (mean, deviation + self.eps))
+        group_size = x.shape[1] // self.num_groups
+        mean, scale = (
+            value.repeat_interleave(group_size, 1)[..., None, None] for value in (mean, deviation + self.eps)
+        )
         gain = self.weight[:, None, None] / scale
-        # The mean goes first: a shift by mean * gain would lose the digits of a group that is nearly constant.
+        # The mean is subtracted first: a shift by mean * gain would lose the digits of a nearly constant group.
         return torch.addcmul(self.bias[:, None, None].to(wide), x - mean, gain).to(x.dtype)
 
     def interpolated(self, x: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
-        """The same as `forward`, for one tile too by statistics in full size, as released: slow there."""
+        """Like `forward`, but with full-size statistics for one tile too, as in the release; slow for one tile."""
         rows, columns = tiles
         cells = x.unflatten(1, (self.num_groups, -1)).unflatten(-1, (columns, -1)).unflatten(-3, (rows, -1))
         # [B, groups, channels, rows, h, columns, w]: statistics over channels, h and w
@@ -80,12 +82,12 @@ class TiledGroupNorm(nn.GroupNorm):
 
 
 def swish(x: Tensor) -> Tensor:
-    """The activation x sigmoid(x), written over x where no gradient needs it."""
+    """The activation x sigmoid(x), computed in place where no gradient is needed."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResidualBlock(nn.Module):
-    """norm, swish, conv 3x3, twice, added to the input (through a 1x1 convolution where the width changes)."""
+    """Norm, swish, conv 3x3, twice, added to the input (through a 1x1 convolution where the width changes)."""
 
     def __init__(self, in_channels: int, out_channels: int, groups: int, norm: str = "plain") -> None:
         """Makes the block; see `TiledGroupNorm` for `groups` and `norm`."""
@@ -104,7 +106,7 @@ class ResidualBlock(nn.Module):
 
 
 def recomputed(block: nn.Module, *inputs: Any, when: bool) -> Tensor:
-    """block(*inputs), keeping only the inputs for the backward pass, which computes the block again, `when` is true."""
+    """block(*inputs); if `when`, only the inputs are kept and the backward pass computes the block again."""
     if when and torch.is_grad_enabled():
         return checkpoint(block, *inputs, use_reentrant=False)
     return block(*inputs)

@@ -1,4 +1,4 @@
-"""What an image has to be before it is tokenized: of which type and range, and padded to which sides."""
+"""Checks of an image before it is tokenized (type, shape, range), and the canvas to which it is padded."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from gpstoken.files.pictures import check_pixels
 from gpstoken.images import pad
 
 ADVICE = "use gpstoken.load_image(path), which also takes PIL images and uint8 arrays"
-MOST_WHOLE = 4  # tiles: more than that as one whole is unlike what the networks were trained on, and costs the square
+MOST_WHOLE = 4  # tiles; a larger image as a whole is unlike the training images, and its cost is quadratic
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Which sizes a tokenizer takes as they are, and what it pads others to.
+    """The image sizes that a tokenizer takes unchanged, and those to which it pads others.
 
     Attributes:
         tile: side of a tile in pixels.
         grid: points of the rendering grid along a tile.
-        least: pixels that each side must have.
+        least: minimum side length in pixels.
     """
 
     tile: int
@@ -33,9 +33,10 @@ class Canvas:
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(H, W) that an image of `size` (H, W) is padded to.
 
-        Its own where it fits the grid, else whole points of the grid, and above four tiles' area whole tiles. Trained
-        at 64 pixels, photographs of a shortest side of 600 have 19.9 dB in tiles and 16.2 dB as a whole, of 150 pixels
-        18.0 dB both (laptop scale, eight held-out photographs).
+        A size that fits the grid stays unchanged; others grow to whole grid points, or above the area of four tiles to
+        whole tiles. For networks trained at 64 pixels, photographs with a shortest side of 600 pixels reach 19.9 dB in
+        tiles and 16.2 dB as a whole, with one of 150 pixels 18.0 dB both ways (laptop scale, eight held-out
+        photographs).
 
         Raises:
             ValueError: if the image has no pixel.
@@ -45,7 +46,7 @@ class Canvas:
         return tuple(size) if min(size) >= self.least and self._fits(size) else self.enlarged(size)
 
     def enlarged(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The same, but whole tiles above four tiles' area for a size that fits the grid as well."""
+        """Like `size`, but above the area of four tiles a size that fits the grid grows to whole tiles, too."""
         step = self.tile // gcd(self.tile, self.grid)
         height, width = (-(-max(side, self.least) // step) * step for side in size)
         if height * width > MOST_WHOLE * self.tile**2:
@@ -53,10 +54,10 @@ class Canvas:
         return height, width
 
     def tiles(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(rows, columns) of tiles that a canvas of `size` (H, W) is cut into; (1, 1) is the image as a whole.
+        """(rows, columns) of tiles into which a canvas of `size` (H, W) is cut; (1, 1) is the image as a whole.
 
         Raises:
-            ValueError: for sides of which the rendering grid is not a whole number of points.
+            ValueError: for sides that do not span a whole number of points of the rendering grid.
         """
         if min(size) < 1 or not self._fits(size):
             step = f"{self.tile // gcd(self.tile, self.grid)} pixels"
@@ -64,9 +65,9 @@ class Canvas:
         return (1, 1) if any(side % self.tile for side in size) else (size[0] // self.tile, size[1] // self.tile)
 
     def pad(self, image: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """float[B, 3, H, W] and its bias [..., H, W] on its canvas: the last row and column again, and no bias there.
+        """Pads float[B, 3, H, W] by repeating the last row and column, and its bias [..., H, W] with zeros.
 
-        Few tokens go to what is flat.
+        Few tokens go to the padding, because it is flat.
         """
         size = (image.shape[-2], image.shape[-1])
         canvas = self.size(size)
@@ -79,18 +80,18 @@ class Canvas:
     def of_tokens(
         self, size: tuple[int, int] | None, canvas: tuple[int, int] | None, max_pixels: int | None = None
     ) -> tuple[int, int]:
-        """(H, W) of what tokens are rendered to, padding included; `size` and `canvas` are those of `Tokens`.
+        """(H, W) to which tokens are rendered, padding included; `size` and `canvas` are those of `Tokens`.
 
         Raises:
-            ValueError: if the padding is none that is made here, or the image has more pixels than `max_pixels`; None:
-                see `pixel_limit`.
+            ValueError: if this tokenizer never pads like that, or the image has more than `max_pixels` pixels (None:
+                see `pixel_limit`).
         """
         size = size or (self.tile, self.tile)
         canvas = canvas or size
         most = max(self.tile, self.least)
         if any(not 0 <= padded - side < most for padded, side in zip(canvas, size, strict=True)):
             sizes = "{}x{} padded to {}x{}".format(*size, *canvas)
-            raise ValueError(f"tokens: an image of {sizes} is none of this tokenizer's, which pads by less than {most}")
+            raise ValueError(f"tokens: {sizes} cannot come from this tokenizer, which pads by less than {most}")
         if not torch.compiler.is_compiling():
             try:
                 check_pixels(size, max_pixels)  # padding is bounded by a tile
@@ -103,11 +104,11 @@ class Canvas:
 
 
 def check_image(image: Any, values: bool) -> None:
-    """Refuses what is no image for `GPSToken.encode`, and says what it is and how to convert it.
+    """Checks that `GPSToken.encode` can take an image; the error says what it is and how to convert it.
 
     Args:
         image: float[B, 3, H, W] in [-1, 1].
-        values: whether to look at the range too, which waits for the device: not in the loop of a training.
+        values: whether to check the range too; this synchronizes with the device, so not within a training loop.
 
     Raises:
         ValueError: for another type, shape or range.
@@ -130,13 +131,13 @@ def check_image(image: Any, values: bool) -> None:
 
 
 def _check_range(low: float, high: float) -> None:
-    # Bicubic resizing and noise leave [-1, 1] by a little; no image of 0 to 255 that shows anything stays below 2.
+    # Bicubic resizing and noise exceed [-1, 1] slightly; an image of 0 to 255 that is not black exceeds 2.
     if low < -2 or high > 2:
         hint = (
             "for 0 to 255 use image / 127.5 - 1" if low >= 0 else "is it normalized by ImageNet's mean? undo it first"
         )
         raise ValueError(f"image: expected values in [-1, 1], got {low:.4g} to {high:.4g}; {hint}")
-    if 0 <= low < 0.1 and 0.6 < high <= 1:  # a bright image may well be like this, and is taken
+    if 0 <= low < 0.1 and 0.6 < high <= 1:  # this may be a bright image, so it is only a warning
         warnings.warn(
             f"image: all values are within {low:.3g} and {high:.3g}; expected [-1, 1]: for 0 to 1 use 2 * image - 1",
             stacklevel=4,

@@ -10,42 +10,57 @@ from gpstoken.commands import by_row
 from gpstoken.limits import did_you_mean
 
 LIGHTNING = "gpstoken.commands.fit"
-# Group -> command -> (module whose `main` runs it, what it does). A module is imported when it is called: photo
-# commands answer in a second or two and do not wait for Lightning, and only the generator's wait for timm.
+# Group -> command -> (module whose `main` runs it, description). A module is imported when its command is called: the
+# photo commands answer in a second or two without importing Lightning, and only the generators' commands import timm.
 GROUPS = {
     "your photographs": {
-        "encode": ("gpstoken.commands.photos", "photographs to files of tokens"),
-        "decode": ("gpstoken.commands.photos", "files of tokens to pictures"),
+        "encode": ("gpstoken.commands.photos", "encode photographs to files of tokens"),
+        "decode": ("gpstoken.commands.photos", "decode files of tokens to pictures"),
     },
     "tokenizers": {
-        "rows": ("gpstoken.commands.rows", "every row of experiments/rows.yaml, and the commands it goes through"),
-        "fit": (LIGHTNING, "train one row of a table, or a generator's stage; goes on where it was if killed"),
-        "evaluate": ("gpstoken.commands.evaluate", "PSNR, SSIM, LPIPS, rec. FID of finished runs, one a seed"),
+        "rows": ("gpstoken.commands.rows", "list every row of experiments/rows.yaml and its commands"),
+        "fit": (LIGHTNING, "train a row of a table, or a generator's stage; resumes where it was killed"),
+        "evaluate": ("gpstoken.commands.evaluate", "PSNR, SSIM, LPIPS, rec. FID of finished runs, one run per seed"),
         "profile": ("gpstoken.commands.profile", "parameters, multiply-adds, memory and latency of a row"),
-        "published": ("gpstoken.commands.published", "published weights of another system as a run"),
-        "study": ("gpstoken.commands.evaluate", "trained rows on other images, with other tokens, at other sizes"),
+        "published": ("gpstoken.commands.published", "turn published weights of another system into a run"),
+        "study": (
+            "gpstoken.commands.evaluate",
+            "evaluate trained rows on other images, with other tokens, at other sizes",
+        ),
     },
     "generators": {
-        "cache": ("gpstoken.commands.cache", "the tokens of a data set, to train generators on"),
-        "generate": ("gpstoken.commands.generate", "new images"),
+        "cache": ("gpstoken.commands.cache", "store the tokens of a data set, to train generators on"),
+        "generate": ("gpstoken.commands.generate", "generate new images"),
         "evaluate-generator": (
             "gpstoken.commands.evaluate_generator",
-            "FID and its relatives of the samples of a generator",
+            "FID and related metrics of a generator's samples",
         ),
-        "generate-curve": ("gpstoken.commands.generate_curve", "samples of every snapshot of a training"),
-        "cost": ("gpstoken.commands.cost", "what training and sampling of a generator take"),
-        "released-generator": ("gpstoken.commands.released_generator", "the paper's texture generator as a checkpoint"),
-        "released-layouts": ("gpstoken.commands.released_layouts", "the paper's layouts by class, out of their pickle"),
+        "generate-curve": (
+            "gpstoken.commands.generate_curve",
+            "generate samples with every snapshot of a training run",
+        ),
+        "cost": ("gpstoken.commands.cost", "cost of training a generator and of sampling from it"),
+        "released-generator": (
+            "gpstoken.commands.released_generator",
+            "turn the paper's texture generator into a checkpoint",
+        ),
+        "released-layouts": (
+            "gpstoken.commands.released_layouts",
+            "extract the paper's layouts by class from their pickle",
+        ),
     },
     "sets of images": {
-        "score": ("gpstoken.commands.score", "FID, sFID, IS, precision, recall, KID of a folder or an npz"),
-        "images": ("gpstoken.commands.images", "the images of a data set as an archive"),
-        "features": ("gpstoken.commands.features", "features of an archive, which scores are made of"),
+        "score": ("gpstoken.commands.score", "FID, sFID, IS, precision, recall, KID of a folder or npz file"),
+        "images": ("gpstoken.commands.images", "write the images of a data set to an archive"),
+        "features": (
+            "gpstoken.commands.features",
+            "compute the features of an archive, from which scores are computed",
+        ),
     },
     "Lightning's own": {
         "validate": (LIGHTNING, "the validation metrics of a checkpoint"),
         "test": (LIGHTNING, "the test metrics of a checkpoint"),
-        "predict": (LIGHTNING, "what the module predicts"),
+        "predict": (LIGHTNING, "the module's predictions"),
     },
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, (module, _) in group.items()}
@@ -56,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0; 2 for bad input or a disk that does not take it, with one line that says what and where; 130 after Ctrl-C.
+        0; 2 for bad input or a failed write, with one line that says what failed and where; 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -73,11 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def help_text() -> str:
-    """All commands, one a line, in groups."""
+    """The help text: all commands, one per line, in groups."""
     lines = ["usage: gpstoken COMMAND [options]", "", "GPSToken: images as 2-D Gaussians."]
     for group, commands in GROUPS.items():
         lines += ["", f"{group}:", *(f"  {name:<20}{words}" for name, (_, words) in commands.items())]
-    lines += ["", "gpstoken COMMAND ROW --scale SCALE stands for the same with the files and options of a row of"]
+    lines += ["", "gpstoken COMMAND ROW --scale SCALE runs the command with the files and options of a row of"]
     lines += ["experiments/rows.yaml, as in gpstoken fit gpstoken_m128 --scale laptop --seeds 0 1 2."]
     return "\n".join([*lines, "", "gpstoken COMMAND --help shows its options, gpstoken --version the version."])
 
@@ -105,15 +120,15 @@ def _run(arguments: list[str]) -> int:
             return show(arguments)
         RunCLI(args=arguments)
         return 0
-    # encode and decode share a parser that reads which of them it is
+    # encode and decode share a parser, which reads the command's name itself
     return importlib.import_module(module).main(arguments if module == "gpstoken.commands.photos" else arguments[1:])
 
 
 def _run_row(arguments: list[str], module: str) -> int:
-    """Runs what a row stands for: several seeds side by side, several evaluations of a study one after the other."""
+    """Runs the command of a row: several seeds in parallel, several evaluations of a study one after the other."""
     lines, side_by_side = by_row.parse(arguments)
     if side_by_side and len(lines) > 1:
-        importlib.import_module(module)  # once, before the processes are made
+        importlib.import_module(module)  # once, before the processes start
         from gpstoken.commands.side_by_side import run_all
 
         return run_all(main, lines)
@@ -121,7 +136,7 @@ def _run_row(arguments: list[str], module: str) -> int:
 
 
 def _line(error: Exception) -> str | None:
-    """What to print of an error that is bad input or the machine's; None for one that is ours."""
+    """The line to print for an error of the input or the machine; None for a bug of this program."""
     if isinstance(error, OSError) and error.strerror:
         places = " -> ".join(str(place) for place in (error.filename, error.filename2) if place is not None)
         return f"{places}: {error.strerror}" if places else error.strerror

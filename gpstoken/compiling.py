@@ -1,7 +1,7 @@
-"""numba's compiler, and a cache of what it made that may be missing, unwritable, damaged or out of date.
+"""numba's compiler, with a cache of compiled code that may be missing, unwritable, damaged or out of date.
 
-numba's own cache stops the program in the first three cases. In the last it runs old code: it looks at the file of a
-function alone, though functions and tables of other files are compiled into it.
+numba's own cache stops the program in the first three cases. In the last it runs old code: it checks only the file of
+the function itself, though functions and tables of other files are compiled into it.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ announce_compilation()
 
 
 def compiling(**options: Any) -> Callable[[Callable], Any]:
-    """A decorator: numba's `njit` with `options`, without the interpreter's lock, kept on disk where that is possible.
+    """A decorator: numba's `njit` with `options`, without the interpreter lock, cached on disk where possible.
 
     Args:
-        options: of `numba.njit`.
+        options: options of `numba.njit`.
     """
 
     def decorate(function: Callable) -> Any:
@@ -42,7 +42,7 @@ def compiling(**options: Any) -> Callable[[Callable], Any]:
 
 
 def is_compiled() -> bool:
-    """Whether the functions of the backends imported so far need no compiling: it takes some 20 s of a slow core."""
+    """Whether all functions of the imported backends are compiled; compiling takes some 20 s on a slow core."""
     return all(
         function.signatures or (isinstance(function._cache, _Cache) and function._cache.holds_something())
         for function in _functions
@@ -52,23 +52,23 @@ def is_compiled() -> bool:
 @cache
 def _say_that_nothing_is_kept() -> None:
     logging.getLogger(__name__).warning(
-        "gpstoken: compiled code cannot be kept on disk, so every process compiles its own; "
-        "set NUMBA_CACHE_DIR to a folder that can be written"
+        "gpstoken: compiled code cannot be cached on disk, so every process compiles its own; "
+        "set NUMBA_CACHE_DIR to a writable folder"
     )
 
 
 @cache
 def _sources() -> str:
-    """One digest of all code that may be compiled into a function."""
+    """The digest of all code that may be compiled into a function."""
     package = Path(__file__).parent
     paths = sorted(path for folder in ("splat", "partition", "calibrate") for path in package.glob(f"{folder}/*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in [Path(__file__), *paths])).hexdigest()
 
 
 class _File(IndexDataCacheFile):
-    """numba's index and data files, each after the digest of its bytes; a damaged file is as good as none.
+    """numba's index and data files, each preceded by the digest of its bytes; a damaged file counts as missing.
 
-    Machine code is run without further ado: one flipped bit in it could do anything.
+    numba runs cached machine code unchecked: one flipped bit could do anything.
     """
 
     def _load_index(self) -> dict:
@@ -102,7 +102,7 @@ def _read(path: str) -> Any:
 
 
 class _Cache(FunctionCache):
-    """numba's cache of one function, in our files; what fails in it is compiled anew."""
+    """numba's cache of one function, stored in `_File`s; whatever cannot be loaded is compiled again."""
 
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
@@ -115,7 +115,7 @@ class _Cache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # whatever numba says to a file of another numba, processor or kind
+        except Exception:  # numba raises anything for a file of another version, processor or kind
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""Feature map to image: the decoder of a latent-diffusion autoencoder, aware of tiles."""
+"""Feature map to image: the decoder of a latent-diffusion autoencoder, with support for tiles."""
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,10 @@ class SpatialAttention(nn.Module):
     """Single-head attention over the positions of each tile, with a residual."""
 
     def __init__(self, channels: int, groups: int) -> None:
-        """Makes the block; `groups` of its norm must divide `channels`."""
+        """Makes the block; `groups`, the groups of its norm, must divide `channels`."""
         super().__init__()
-        # The release tiles this norm by cutting the map, not by interpolated statistics, and divides by
-        # sqrt(var + eps) whatever its other norms do: the golden vectors tell the two apart.
+        # The release tiles this norm by cutting the map, not by interpolating statistics, and divides by
+        # sqrt(var + eps) whatever its other norms do: the golden vectors distinguish the two.
         self.norm = nn.GroupNorm(groups, channels, eps=EPSILON)
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1)
@@ -24,7 +24,7 @@ class SpatialAttention(nn.Module):
     def forward(self, x: Tensor, tiles: tuple[int, int] = (1, 1)) -> Tensor:
         """float[B, C, rows * h, columns * w] to the same shape; tiles do not see each other."""
         normal = self.norm(fold_tiles(x, tiles))
-        # Contiguous: else torch finds no fused attention for them and makes the matrix of all pairs of positions.
+        # Contiguous, because otherwise torch finds no fused attention and builds the matrix of all pairs of positions.
         query, key, value = (
             layer(normal).flatten(2).transpose(1, 2)[:, None].contiguous()
             for layer in (self.query, self.key, self.value)
@@ -34,10 +34,10 @@ class SpatialAttention(nn.Module):
 
 
 class Upsample(nn.Conv2d):
-    """Nearest neighbours x2, then a convolution 3 x 3; both at once as a transposed convolution.
+    """Nearest-neighbour upsampling x2, then a 3x3 convolution; if `fused`, both as one transposed convolution.
 
-    Of the nine products of an output pixel, several meet the same input pixel: their weights are summed beforehand,
-    which leaves four. `fused` chooses.
+    Several of the nine products of an output pixel involve the same input pixel: the fused form sums their weights
+    beforehand, which leaves four products.
     """
 
     def __init__(self, channels: int, fused: bool) -> None:
@@ -96,12 +96,13 @@ class Decoder(nn.Module):
         Args:
             feature_channels: C, channels of the feature map.
             channels: width at full resolution.
-            multipliers: width of each level over `channels`, finest first; the image is 2 ** (levels - 1) the map.
-            residual_blocks: residual blocks a level.
+            multipliers: width of each level over `channels`, finest first; the image has 2 ** (levels - 1) times the
+                map's side lengths.
+            residual_blocks: residual blocks per level.
             norm_groups: groups of every norm; must divide every width.
             norm: "released" or "plain", see `TiledGroupNorm`.
             fused: see `Upsample`.
-            recompute: keep no activations inside residual blocks for the backward pass, which computes them again.
+            recompute: discard activations inside residual blocks; the backward pass computes them again.
         """
         super().__init__()
         self.recompute = recompute
@@ -127,10 +128,10 @@ class Decoder(nn.Module):
         Returns:
             float[B, 3, rows * h * f, columns * w * f], about [-1, 1], f = 2 ** (levels - 1).
         """
-        # Channels last: else the transposed convolutions copy there and back.
+        # Channels last, because otherwise the transposed convolutions convert the layout back and forth.
         x = self.conv_in(feature_map.contiguous(memory_format=torch.channels_last))
         x = self.middle2(self.attention(self.middle1(x, tiles), tiles), tiles)
         for level in reversed(self.levels):
             x = level(x, tiles, self.recompute)
-        # The last norm sees the image as one tile, as released: with tile statistics there the seams would show.
+        # The last norm takes the image as one tile, as in the release: with statistics per tile the seams would show.
         return self.conv_out(swish(self.norm_out(x)))

@@ -1,4 +1,4 @@
-"""Moving a network to the device that a user names, and what it took there."""
+"""Moves a network to the device that a user names, and measures the peak memory."""
 
 import resource
 
@@ -14,12 +14,12 @@ def to_device(network: nn.Module, name: str) -> nn.Module:
     """
     try:
         return network.to(name)
-    except (RuntimeError, AssertionError) as error:  # an unknown name; one that this torch is built without
+    except (RuntimeError, AssertionError) as error:  # an unknown device, or one that this torch does not support
         raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
 
 
 def peak_memory_mb(device: torch.device | str) -> float:
-    """The most memory in MiB that was in use on a CUDA device; elsewhere by this process, its libraries included."""
+    """Peak memory in MiB: of a CUDA device, otherwise of this process, including its libraries."""
     if torch.device(device).type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)  # KiB on Linux

@@ -1,4 +1,4 @@
-"""Gaussians drawn over their image."""
+"""Drawings of Gaussians over their image."""
 
 import math
 
@@ -24,10 +24,10 @@ def draw_gaussians(
     """Draws the one-sigma ellipse and the centre of every Gaussian of image `row` on a copy of `picture`.
 
     Args:
-        picture: what they are drawn on.
-        gaussians: of a batch.
-        row: number of the image in it.
-        canvas: (H, W) that the Gaussians' canvas has in pixels of `picture`, whose corner it shares; None: its own.
+        picture: the picture to draw on.
+        gaussians: the Gaussians of a batch of images.
+        row: number of the image in the batch.
+        canvas: (H, W) of the Gaussians' canvas in pixels of `picture`, aligned at the top left; None: the picture's.
     """
     drawn = picture.copy()
     pen = ImageDraw.Draw(drawn)
@@ -53,7 +53,7 @@ def picture_row(
 
     Args:
         before: the images.
-        layouts: on a canvas of `canvas` (H, W) pixels, or that of the images.
+        layouts: Gaussians on a canvas of `canvas` (H, W) pixels, by default that of the images.
         after: their reconstructions.
         row: number of the image.
         canvas: see `layouts`.

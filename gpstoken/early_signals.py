@@ -1,4 +1,4 @@
-"""SLURM's request to save (SIGUSR1) that comes while a training is still being built: it is noted, and waits."""
+"""Records SLURM's request to save (SIGUSR1) if it arrives before the training has started."""
 
 import signal
 import threading
@@ -8,19 +8,19 @@ _noted = threading.Event()
 
 
 def note() -> None:
-    """Begins to note; without a handler the signal would end the process, and SLURM would not start the job again."""
+    """Starts recording; without a handler the signal would end the process, and SLURM would not restart the job."""
     _noted.clear()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGUSR1, _note)
 
 
 def noted() -> bool:
-    """Whether it has come since."""
+    """Whether the signal has arrived since `note`."""
     return _noted.is_set()
 
 
 def forget() -> None:
-    """The signal has its usual effect again, where nobody else has taken it over."""
+    """Restores the signal's default effect, unless another handler has replaced this one."""
     if signal.getsignal(signal.SIGUSR1) is _note:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Geometry is kept this far from the values where the formulas break (sigma = 0, |rho| = 1, logit of 0 or 1). It is the
-# clamp of the released generator; float32 resolves 1 - 1e-5 with two digits to spare.
+# The distance that geometry keeps from values where the formulas break (sigma = 0, |rho| = 1, logit of 0 or 1). It is
+# the clamp of the released generator; float32 resolves 1 - 1e-5 with two digits to spare.
 MARGIN = 1e-5
 
 
@@ -29,7 +29,7 @@ class Gaussians:
     rho: Tensor
 
     def __post_init__(self) -> None:
-        """Checks that the three shapes belong together.
+        """Checks that the three shapes match.
 
         Raises:
             ValueError: if they do not.
@@ -42,22 +42,22 @@ class Gaussians:
             )
 
     def __repr__(self) -> str:
-        """One line: what they are, not their values."""
+        """One line with number, type and device, without the values."""
         batch, count = self.rho.shape
         return f"Gaussians({batch} x {count}, {str(self.mu.dtype).removeprefix('torch.')} on {self.mu.device})"
 
     def to(self, *arguments: Any, **options: Any) -> "Gaussians":
-        """The same Gaussians on another device or of another floating dtype, as `torch.Tensor.to` takes them."""
+        """The same Gaussians on another device or in another floating dtype; arguments as for `torch.Tensor.to`."""
         return Gaussians(*(part.to(*arguments, **options) for part in (self.mu, self.sigma, self.rho)))
 
     @classmethod
     def from_regions(cls, regions: Tensor, size: tuple[int, int], sigma_rule: str = "released") -> "Gaussians":
         """Eq. (1): each region becomes an axis-aligned Gaussian at its centre.
 
-        The paper and its release disagree on sigma. With w the width of a region in pixels and W that of the image:
-        "released" is (w - 1) / W * 2/3, about a third of the region; "paper" is w / (3 W), a sixth of it. Both divide
-        by W where mu divides by W - 1, as released. A side of one pixel counts as half a pixel under "released", which
-        would otherwise give sigma = 0.
+        The paper and its release disagree on sigma. With w the width of a region in pixels and W the width of the
+        image, "released" is (w - 1) / W * 2/3, about a third of the region; "paper" is w / (3 W), a sixth of the
+        region. Both divide by W, although mu divides by W - 1, as in the release. Under "released" a side of one pixel
+        counts as half a pixel, because sigma would be 0 otherwise.
 
         Args:
             regions: long[B, N, 4], half-open pixel boxes (x0, y0, x1, y1).
@@ -75,7 +75,7 @@ class Gaussians:
             raise ValueError(f"regions: expected long[B, N, 4], got shape {tuple(regions.shape)}")
         extent = torch.tensor([width, height], device=regions.device)
         start, stop = regions[..., :2], regions[..., 2:]
-        # Compiled code cannot ask for values: there the boxes are taken as they are.
+        # Compiled code cannot read values, so it does not check the boxes.
         if not torch.compiler.is_compiling() and bool(((start < 0) | (stop <= start) | (stop > extent)).any()):
             raise ValueError(f"regions: every box must be x0 < x1, y0 < y1 inside the {height}x{width} image")
         sides = (stop - start).float()
@@ -99,15 +99,16 @@ class Gaussians:
         return cls(geometry[..., 3:5], geometry[..., 0:2], geometry[..., 2])
 
     def clamped(self) -> "Gaussians":
-        """Generated Gaussians made valid as released: sigma in [1e-5, 1 - 1e-5], |rho| <= 1 - 1e-5, mu as it is."""
+        """Clamps generated Gaussians as in the release: sigma in [1e-5, 1 - 1e-5], |rho| <= 1 - 1e-5, mu unchanged."""
         return Gaussians(self.mu, self.sigma.clamp(MARGIN, 1 - MARGIN), self.rho.clamp(MARGIN - 1, 1 - MARGIN))
 
 
 def offset(gaussians: Gaussians, delta: Tensor) -> Gaussians:
     """Moves Gaussians by `delta` in unconstrained coordinates, so that they stay valid (refinement, paper section 3).
 
-    sigma' = sigmoid(logit(sigma) + d); rho and mu alike on [-1, 1]. A zero delta returns the input (to rounding). The
-    result is finite in float32 for any finite delta: sigma in [1e-5, 1 - 1e-5], |rho| <= 1 - 1e-5, |mu| <= 1.
+    sigma' = sigmoid(logit(sigma) + d); likewise for rho and mu on [-1, 1]. A zero delta returns the input up to
+    rounding. The result is finite in float32 for any finite delta: sigma in [1e-5, 1 - 1e-5], |rho| <= 1 - 1e-5,
+    |mu| <= 1.
 
     Args:
         gaussians: N Gaussians per image.
@@ -125,9 +126,10 @@ def offset(gaussians: Gaussians, delta: Tensor) -> Gaussians:
 
 
 def merge_tiles(gaussians: Gaussians, tiles: tuple[int, int]) -> Gaussians:
-    """Puts the Gaussians of the tiles of an image on the canvas of the whole image.
+    """Maps the Gaussians of the tiles of an image to the canvas of the whole image.
 
-    sigma shrinks by the number of tiles; mu of tile (row i, column j) goes to (2 j + mu_x + 1) / columns - 1, alike y.
+    sigma is divided by the number of tiles; mu_x of tile (row i, column j) becomes (2 j + mu_x + 1) / columns - 1, and
+    mu_y likewise.
 
     Args:
         gaussians: [B * rows * columns, N], tiles row-major within each image.
@@ -151,17 +153,17 @@ def split_tiles(gaussians: Gaussians, tiles: tuple[int, int]) -> Gaussians:
     corner, scale = _tile_frames(gaussians, tiles)
     count = tiles[0] * tiles[1]
     if gaussians.rho.shape[1] % count:
-        raise ValueError(f"split_tiles: {gaussians.rho.shape[1]} tokens do not divide over {count} tiles")
+        raise ValueError(f"split_tiles: {gaussians.rho.shape[1]} tokens cannot be divided among {count} tiles")
     mu = (gaussians.mu.unflatten(1, (count, -1)) + 1) * scale - 1 - corner
     sigma = gaussians.sigma.unflatten(1, (count, -1)) * scale
     return Gaussians(mu.flatten(0, 1), sigma.flatten(0, 1), gaussians.rho.unflatten(1, (count, -1)).flatten(0, 1))
 
 
 def split_regions(regions: Tensor, tiles: tuple[int, int], tile_size: tuple[int, int]) -> Tensor:
-    """long[B, rows * columns * n, 4] on the image to long[B * rows * columns, n, 4], each on its tile of (H, W) pixels.
+    """Maps long[B, rows * columns * n, 4] on the image to long[B * rows * columns, n, 4] on tiles of (H, W) pixels.
 
     Raises:
-        ValueError: for another shape, or regions that do not divide over the tiles.
+        ValueError: for another shape, or if the tiles do not divide the number of regions.
     """
     rows, columns = tiles
     if regions.dim() != 3 or regions.shape[-1] != 4 or regions.shape[1] % (rows * columns):

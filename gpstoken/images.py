@@ -1,4 +1,4 @@
-"""Pictures as the networks take them: read, cut to a square or padded to a canvas, and written."""
+"""Reading pictures for the networks, cropping to a square or padding to a canvas, and writing."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ Picture = str | Path | Image.Image | np.ndarray
 
 
 def load_image(picture: Picture, size: int | None = None) -> Tensor:
-    """A picture as `GPSToken.encode` takes it.
+    """Reads a picture in the form that `GPSToken.encode` takes.
 
     Args:
-        picture: a file of any format that is read (see `gpstoken.files.pictures`), a PIL image of any mode, or an array
+        picture: a file of any supported format (see `gpstoken.files.pictures`), a PIL image of any mode, or an array
             uint8[H, W, 3], uint8[H, W] or uint8[H, W, 4].
         size: side of the centre square to keep, in pixels (`centre_square`); None keeps the whole picture.
 
@@ -45,7 +45,7 @@ def load_image(picture: Picture, size: int | None = None) -> Tensor:
 
 
 def save_image(image: Tensor, path: str | Path) -> None:
-    """Writes float[3, H, W] or float[1, 3, H, W], about [-1, 1], as a PNG of 8 bits; a reader sees it whole or not.
+    """Writes float[3, H, W] or float[1, 3, H, W], about [-1, 1], as an 8-bit PNG, atomically.
 
     Raises:
         ValueError: for another shape, or values that are not finite.
@@ -61,7 +61,7 @@ def save_image(image: Tensor, path: str | Path) -> None:
 
 
 def save_picture(picture: Image.Image, path: str | Path) -> None:
-    """Writes a PNG that says which program made it, so that a data set of photographs can leave it out.
+    """Writes a PNG that names this program, so that data sets of photographs can leave it out.
 
     Raises:
         OSError: if it cannot be written.
@@ -73,10 +73,10 @@ def save_picture(picture: Image.Image, path: str | Path) -> None:
 
 
 def centre_square(photo: Image.Image, size: int) -> Image.Image:
-    """The centre of a photo as a square of `size` pixels; a smaller photo is enlarged.
+    """The centre square of a photo at `size` pixels; a smaller photo is enlarged.
 
-    The crop that the field's numbers are taken on: halve while twice too large, bicubic to the shortest side, cut the
-    centre (Dhariwal and Nichol 2021, ADM).
+    This is the crop of published results: halve while at least twice too large, resize the shortest side bicubically,
+    crop the centre (Dhariwal and Nichol 2021, ADM).
     """
     while min(photo.size) >= 2 * size:
         photo = photo.resize((photo.width // 2, photo.height // 2), Image.Resampling.BOX)
@@ -87,7 +87,7 @@ def centre_square(photo: Image.Image, size: int) -> Image.Image:
 
 
 def pad(image: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """float[B, C, H, W] to a canvas of (H, W) at least as large, by its last row and column: flat, so few tokens go."""
+    """Pads float[B, C, H, W] to a canvas of (H, W) by repeating the last row and column; flat areas get few tokens."""
     height, width = image.shape[-2:]
     if (height, width) == tuple(canvas):
         return image
@@ -98,13 +98,13 @@ def _checked(array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
-        found = f"{array.dtype}{list(array.shape)}"
-        raise ValueError(f"load_image: expected a file, a PIL image or an array uint8[H, W, 3], got {found}")
+        kind = f"{array.dtype}{list(array.shape)}"
+        raise ValueError(f"load_image: expected a file, a PIL image or an array uint8[H, W, 3], got {kind}")
     return array[..., 0] if array.ndim == 3 and channels == 1 else array
 
 
 def read_photo(path: str | Path) -> Image.Image:
-    """A photograph upright as EXIF says, in RGB; see `gpstoken.files.pictures`, which reads it.
+    """Reads a photograph upright, as EXIF says, and in RGB; see `gpstoken.files.pictures`.
 
     Raises:
         ValueError: if it cannot be read.

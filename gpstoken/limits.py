@@ -1,7 +1,7 @@
-"""What an argument may be, said once beside the constructor: `@limits(num_tokens=at_least(1), decay=between(0, 1))`.
+"""Limits of arguments, declared at the constructor: `@limits(num_tokens=at_least(1), decay=between(0, 1))`.
 
-A value outside is a ValueError of one line, "num_tokens: expected a whole number of at least 1, got -3". No limit on a
-number admits NaN or infinity.
+A value outside raises a ValueError of one line, "num_tokens: expected a whole number of at least 1, got -3". No limit
+on a number admits NaN or infinity.
 """
 
 import difflib
@@ -19,21 +19,21 @@ Target = TypeVar("Target", bound=Callable)
 
 @dataclass(frozen=True)
 class Limit:
-    """What a value may be.
+    """The condition that a value must meet.
 
     Attributes:
-        expected: in words, as they follow "expected".
-        accepts: whether a value is that.
+        expected: the condition in words, as they follow "expected".
+        accepts: whether a value meets it.
     """
 
     expected: str
     accepts: Callable[[Any], bool]
 
     def check(self, name: str, value: Any) -> None:
-        """Refuses what it does not accept.
+        """Checks a value.
 
         Raises:
-            ValueError: that names the argument, what is allowed and the value.
+            ValueError: naming the argument, what is allowed and the value.
         """
         if not self.accepts(value):
             shown = " ".join(repr(value).split())  # a tensor has lines
@@ -43,7 +43,7 @@ class Limit:
 
 
 def at_least(lowest: int, highest: int | None = None) -> Limit:
-    """A whole number from `lowest` on, up to `highest` where there is one; True and False are no numbers."""
+    """A whole number from `lowest` up to `highest`, if given; True and False do not count as numbers."""
 
     def accepts(value: Any) -> bool:
         whole = isinstance(value, Integral) and not isinstance(value, bool)
@@ -69,7 +69,7 @@ def between(lowest: float, highest: float) -> Limit:
 
 
 def below_one() -> Limit:
-    """A share that is not the whole: 0 <= value < 1."""
+    """A share below 1: 0 <= value < 1."""
     return Limit("a number from 0 to 1, 1 left out", lambda value: _finite(value) and 0 <= value < 1)
 
 
@@ -86,7 +86,7 @@ def flag() -> Limit:
 
 
 def text() -> Limit:
-    """Words or a path, not empty."""
+    """A text or a path that is not empty."""
     return Limit("a text that is not empty", lambda value: _is_text(value) and bool(fspath(value).strip()))
 
 
@@ -104,7 +104,7 @@ def each(limit: Limit, count: int | None = None) -> Limit:
             return False
         try:
             entries = list(value)
-        except TypeError:  # of a tensor of one number, which says that it can be iterated over
+        except TypeError:  # a tensor of one number claims to be iterable
             return False
         return len(entries) == (count or max(1, len(entries))) and all(map(limit.accepts, entries))
 
@@ -121,17 +121,17 @@ def texts_by_name() -> Limit:
 
 
 def limits(**by_name: Limit) -> Callable[[Target], Target]:
-    """A decorator for a function or a class: its arguments are checked before it runs, and its signature stays.
+    """A decorator for a function or a class that checks its arguments before it runs, and keeps its signature.
 
     Args:
         **by_name: the limit of each argument.
 
     Raises:
-        TypeError: where it decorates something that has no argument of a name.
+        TypeError: if the decorated object lacks an argument of that name.
     """
 
     def decorate(target: Target) -> Target:
-        if isinstance(target, type):  # a dataclass, whose constructor is made for it
+        if isinstance(target, type):  # a dataclass, whose constructor is generated
             target.__init__ = decorate(target.__init__)
             return target
         signature = inspect.signature(target)
@@ -161,6 +161,6 @@ def _is_text(value: Any) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The words "; did you mean num_tokens?", where a known word is close to `word`; else nothing."""
+    """The text "; did you mean num_tokens?" if a known word is close to `word`, else an empty text."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""

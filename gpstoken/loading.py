@@ -1,4 +1,4 @@
-"""A trained tokenizer of any class of this package from its checkpoint, and what identifies it and other classes."""
+"""Loads a trained tokenizer of any class of this package; class paths and hashes that identify networks."""
 
 import hashlib
 import importlib
@@ -16,9 +16,9 @@ Face = TypeVar("Face", Tokenizer, Generator)
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Reads a tokenizer trained here, whatever its class, with its averaged (EMA) weights where the run kept them.
+    """Loads a tokenizer of any class trained by this project, with averaged (EMA) weights if the run kept them.
 
-    Nothing in the file is executed; the class it names must be a `Tokenizer` in a module of this package.
+    Nothing in the file is executed; the class that it names must be a `Tokenizer` in a module of this package.
 
     Args:
         path: `last.ckpt` of a tokenizer's run.
@@ -28,10 +28,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is unreadable, of something else, or does not fit the class it names.
+        ValueError: if the file is unreadable, not a tokenizer's checkpoint, or does not fit the class that it names.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint of a tokenizer; `gpstoken fit --output RUN` makes it")
+        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; `gpstoken fit --output RUN` writes one")
     class_path, config, weights = checkpoints.read_tokenizer(path)
     try:
         kind = class_of(class_path, Tokenizer)
@@ -41,19 +41,19 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def class_path_of(network: nn.Module) -> str:
-    """Module and name of the class of a tokenizer or a generator, as checkpoints have it."""
+    """Module and name of the class of a tokenizer or a generator, as stored in checkpoints."""
     return f"{type(network).__module__}.{type(network).__qualname__}"
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
     """Hexadecimal sha256 over class path, configuration and every tensor (name, type, shape, bytes).
 
-    It does not depend on the device or on the mode: two tokenizers with one hash make the same tokens to rounding.
+    It does not depend on device or mode: two tokenizers with the same hash make the same tokens up to rounding.
     """
     digest = hashlib.sha256(json.dumps([class_path_of(tokenizer), tokenizer.config], sort_keys=True).encode())
     for name, tensor in sorted(tokenizer.state_dict().items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        # As bytes, for numpy does not know bfloat16; flat, for a scalar has no last axis to see as bytes.
+        # As bytes, because numpy does not know bfloat16; flat, because a scalar has no last axis to view as bytes.
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
@@ -62,8 +62,9 @@ def class_of(class_path: object, face: type[Face]) -> type[Face]:
     """The class that a file names.
 
     Args:
-        class_path: module and name. A file from elsewhere must not choose what is imported: of this package alone.
-        face: `Tokenizer` or `Generator`, which it must be.
+        class_path: module and name. Only this package is allowed: a file from elsewhere must not choose what is
+            imported.
+        face: the required base class, `Tokenizer` or `Generator`.
 
     Raises:
         ValueError: for anything else.
@@ -73,9 +74,9 @@ def class_of(class_path: object, face: type[Face]) -> type[Face]:
         named = repr(class_path)[:80] if isinstance(class_path, str) else f"a {type(class_path).__name__}"
         raise ValueError(f"names a class outside this package, {named}")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        kind = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
         raise ValueError(f"names {class_path}, which cannot be imported ({error})") from error
-    if not isinstance(found, type) or not issubclass(found, face):
-        raise ValueError(f"names {class_path}, which is no {face.__name__.lower()}")
-    return found
+    if not isinstance(kind, type) or not issubclass(kind, face):
+        raise ValueError(f"names {class_path}, which is not a {face.__name__.lower()}")
+    return kind

@@ -14,8 +14,8 @@ class PatchDiscriminator(nn.Module):
         """Makes the discriminator with N(0, 0.02) weights.
 
         Args:
-            channels: width of the first layer; doubles each level up to eight times.
-            levels: strided levels.
+            channels: width of the first layer; it doubles at each level, up to eight times.
+            levels: number of strided levels.
         """
         super().__init__()
         self.channels, self.levels = channels, levels
@@ -57,14 +57,14 @@ def adaptive_weight(
     scale: float = 0.3,
     mean: Callable[[Tensor], Tensor] = lambda gradient: gradient,
 ) -> Tensor:
-    """Weight that makes the adversarial gradient at the last layer `scale` times the reconstruction's.
+    """The weight that makes the adversarial gradient at the last layer `scale` times the reconstruction's gradient.
 
     Args:
         reconstruction: scalar loss.
         adversarial: scalar loss.
         last_layer: the weight at which the gradients are compared.
         scale: factor on the ratio (release 0.3).
-        mean: of a gradient over the processes that share a batch; the norms are those of the whole batch's gradients.
+        mean: averages a gradient over the processes that share a batch, so that the norms are those of the whole batch.
 
     Returns:
         A detached scalar, scale * clamp(|d reconstruction| / (|d adversarial| + 1e-4), 0, 1e4).
@@ -77,8 +77,8 @@ def adaptive_weight(
 def inception_loss(network: nn.Module, reconstruction: Tensor, image: Tensor) -> Tensor:
     """Mean squared difference of FID-Inception pool3 features, which the release adds to its loss.
 
-    The features are those the FID is computed from, so a model trained with this optimises a part of its own rFID: its
-    rFID cannot be compared with that of a model trained without. The paper's text names no such loss. The release feeds
-    the network [0, 510] instead of [0, 255]; here it is [0, 255].
+    FID is computed from the same features, so a model trained with this loss optimises part of its own rFID, which
+    cannot be compared with the rFID of a model trained without it. The paper does not mention this loss. The release
+    feeds the network values in [0, 510] instead of [0, 255]; here they are in [0, 255].
     """
     return F.mse_loss(network(reconstruction), network(image).detach())

@@ -1,4 +1,4 @@
-"""Pretrained networks that judge images: LPIPS trunks and the FID Inception, from local files only."""
+"""Pretrained networks for image metrics: LPIPS trunks and the FID Inception, from local files only."""
 
 import io
 import warnings
@@ -21,7 +21,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Reads a safetensors or a torch file without executing anything in it.
 
     Raises:
-        FileNotFoundError: if there is no such file; says how to get it.
+        FileNotFoundError: if there is no such file; the message says how to get it.
         ValueError: if it is damaged, or holds anything but named tensors.
     """
     if not Path(path).is_file():
@@ -30,16 +30,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if Path(path).suffix == ".safetensors":
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
+    except Exception as error:  # torch's safe unpickler raises nearly anything for damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"network weights {path}: not readable ({reason})") from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"network weights {path}: holds something else than named tensors")
+        raise ValueError(f"network weights {path}: holds something other than named tensors")
     return weights
 
 
 def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
-    """LPIPS v0.1 with its trunk from a local file; the heads come with the `lpips` package.
+    """Loads LPIPS v0.1 with its trunk from a local file; the heads come with the `lpips` package.
 
     Args:
         network: "alexnet" or "vgg16".
@@ -47,11 +47,11 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
             writes, or torchvision's own alexnet-owt-7be5be79.pth / vgg16-397923af.pth.
 
     Returns:
-        The frozen distance in eval mode: float[B, 3, H, W] in [-1, 1], twice, to float[B, 1, 1, 1].
+        The frozen distance in eval mode: two images float[B, 3, H, W] in [-1, 1] to float[B, 1, 1, 1].
 
     Raises:
-        FileNotFoundError: if the file is missing; says how to get it.
-        ValueError: for an unknown network or a file of something else.
+        FileNotFoundError: if the file is missing; the message says how to get it.
+        ValueError: for an unknown network or another kind of file.
     """
     if network not in ("alexnet", "vgg16"):
         raise ValueError(f"perceptual network: expected 'alexnet' or 'vgg16', got {network!r}")
@@ -65,12 +65,12 @@ def load_lpips(network: str, path: str | Path) -> lpips.LPIPS:
             if source not in weights or weights[source].shape != parameter.shape:
                 raise ValueError(f"network weights {path}: tensor {source!r} is missing or not of {network}")
             parameter.copy_(weights[source])
-    # Convolutions of a CPU are an eighth to a third faster so.
+    # Convolutions on a CPU are an eighth to a third faster in this layout.
     return distance.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
 class _AsAllocated(TorchFunctionMode):
-    """Within it no weight is drawn: of VGG16, whose 138 M the file then replaces, that takes more than a second."""
+    """Skips random initialisation, which takes over a second for the 138 M weights of VGG16, all replaced later."""
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
@@ -84,7 +84,7 @@ def untrained_lpips(network: str, heads: bool = False) -> lpips.LPIPS:
 
     Args:
         network: "alexnet" or "vgg16".
-        heads: whether its heads are those of the `lpips` package.
+        heads: whether to use the heads of the `lpips` package.
     """
     trunk = {"alexnet": "alex", "vgg16": "vgg"}[network]
     with warnings.catch_warnings():
@@ -93,19 +93,19 @@ def untrained_lpips(network: str, heads: bool = False) -> lpips.LPIPS:
 
 
 def load_inception(path: str | Path, features: list[str]) -> nn.Module:
-    """torch-fidelity's Inception, frozen and in eval mode: uint8[B, 3, H, W] to a tuple of `features`.
+    """Loads torch-fidelity's Inception, frozen and in eval mode: uint8[B, 3, H, W] to a tuple of `features`.
 
     Args:
         path: torch-fidelity's or pytorch-fid's inception-2015-12-05-6726825d.pth, or a safetensors copy.
-        features: names of torch-fidelity, "2048" (pool3) and "logits_unbiased" among them.
+        features: torch-fidelity's names of the features, such as "2048" (pool3) and "logits_unbiased".
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it is not that network.
+        ValueError: if it holds another network.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    # The extractor reads its file with a reader that executes what is in it: hand it a copy of the tensors alone.
+    # The extractor's reader executes what is in a file, so it gets a copy of the tensors only.
     copy = io.BytesIO()
     torch.save(read_weights(path), copy)
     copy.seek(0)
@@ -118,7 +118,7 @@ def load_inception(path: str | Path, features: list[str]) -> nn.Module:
 class InceptionPool(nn.Module):
     """pool3 features of the FID Inception, differentiable in the image.
 
-    torch-fidelity's extractor takes uint8 alone; this runs its layers on floats, with its TensorFlow-1 resize.
+    torch-fidelity's extractor takes only uint8; this class runs its layers on floats, with its TensorFlow-1 resize.
     """
 
     def __init__(self, path: str | Path) -> None:

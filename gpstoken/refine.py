@@ -11,7 +11,7 @@ from gpstoken.gaussians import Gaussians, offset
 
 
 class RegionBlock(nn.Module):
-    """One pre-norm transformer block that first adds a learned pooling of the region's own pixels."""
+    """A pre-norm transformer block that first adds a learned pooling of the region's own pixels."""
 
     def __init__(self, width: int, heads: int, cells: int) -> None:
         """Makes the block for tokens of `width` channels and regions of `cells` RoI cells."""
@@ -23,7 +23,7 @@ class RegionBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor, pooled: Tensor) -> Tensor:
-        """tokens[B, N, width] and the pixels that `pool` summed, [B, N, width], to tokens[B, N, width]."""
+        """tokens[B, N, width] and the pixels pooled by `pool`, [B, N, width], to tokens[B, N, width]."""
         tokens = tokens + pooled
         normal = self.norm1(tokens)
         tokens = tokens + self.attention(normal, normal, normal, need_weights=False)[0]
@@ -33,7 +33,7 @@ class RegionBlock(nn.Module):
 class Refine(nn.Module):
     """Refines Gaussians and gives each its texture feature (paper section 3, spatially-adaptive refinement).
 
-    Permutation equivariant over tokens: nothing but the Gaussian itself says where a token lies.
+    It is permutation equivariant over tokens: only the Gaussian itself encodes the position of a token.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Refine(nn.Module):
             stem_channels: channels of the full-resolution stem.
             norm_groups: groups of the stem's norms; must divide `stem_channels`.
             fused: pool the regions for all blocks at once, see `pool_at_once`; False: block by block, as released.
-            recompute: keep no activations of the stem for the backward pass, which computes them again.
+            recompute: discard the activations of the stem; the backward pass computes them again.
         """
         super().__init__()
         self.roi_size, self.fused, self.recompute = roi_size, fused, recompute
@@ -68,8 +68,8 @@ class Refine(nn.Module):
             ResidualBlock(stem_channels, stem_channels, norm_groups),
             ResidualBlock(stem_channels, stem_channels, norm_groups),
         )
-        # The release carries a time projection in both stem blocks that nothing ever calls. It is kept, frozen, so that
-        # its files load strictly and sizes agree with the paper; frozen, it needs no find_unused_parameters in DDP.
+        # The release has a time projection in both stem blocks that is never called. It is kept so that the release's
+        # files load strictly and sizes agree with the paper, and frozen so that DDP needs no find_unused_parameters.
         self.unused_time_projections = nn.ModuleList(nn.Linear(512, stem_channels) for _ in range(2))
         self.unused_time_projections.requires_grad_(False)
         self.project = nn.Conv2d(stem_channels, width, 1)
@@ -82,7 +82,7 @@ class Refine(nn.Module):
         self.to_features = nn.Linear(width, feature_channels)
 
     def forward(self, image: Tensor, layout: Gaussians, boxes: Tensor) -> tuple[Gaussians, Tensor]:
-        """Refines `layout` by what the image shows in `boxes`.
+        """Refines `layout` by the image's content in `boxes`.
 
         Args:
             image: float[B, 3, H, W] in [-1, 1].
@@ -97,7 +97,7 @@ class Refine(nn.Module):
         tokens = self.query + self.embed(geometry)
         for block, pooled in zip(self.blocks, (self.pool_at_once if self.fused else self.pool)(cells), strict=True):
             tokens = block(tokens, pooled)
-        # Geometry in bfloat16 is off by a pixel: the offset leaves the head's autocast region in float32.
+        # Geometry in bfloat16 would be off by a pixel, so the offset is converted to float32.
         delta = self.to_offset(tokens)
         delta = delta.float() if delta.dtype in (torch.bfloat16, torch.float16) else delta
         return offset(layout, delta), self.to_features(tokens)
@@ -109,16 +109,16 @@ class Refine(nn.Module):
         return cells.flatten(2).unflatten(0, boxes.shape[:2])
 
     def pool(self, cells: Tensor) -> Iterator[Tensor]:
-        """Projects cells[B, N, S, R], then has each block sum them: depth times [B, N, width]."""
+        """Projects cells[B, N, S, R], then sums them with the weights of each block: depth times [B, N, width]."""
         square = cells.flatten(0, 1).unflatten(-1, (self.roi_size, -1))
         pixels = self.project(square).flatten(2).unflatten(0, cells.shape[:2])
         for block in self.blocks:
             yield block.pool(pixels).squeeze(-1)
 
     def pool_at_once(self, cells: Tensor) -> tuple[Tensor, ...]:
-        """The same sums in the other order: cells for all blocks among S channels, then one projection.
+        """The same sums in the other order: first over cells for all blocks, in S channels, then one projection.
 
-        Both are linear, a block's sum w over cells and the projection P over channels: w (P c + p) + b = P (w c) +
+        A block's sum w over cells and the projection P over channels are both linear: w (P c + p) + b = P (w c) +
         (sum w) p + b. With the paper's sizes (R 64, S 128, width 512, 30 blocks) it is a twelfth of the work.
         """
         if not self.blocks:

@@ -1,4 +1,4 @@
-"""The network of every generator: a transformer that time and class steer through its norms, and a layout places."""
+"""The network of all flow generators: a transformer conditioned on time, class (both through its norms) and layout."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from gpstoken.files import checkpoints
 from gpstoken.limits import at_least, each, flag, limits
 
 PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("sit_presets.yaml").read_text())
-TIME_CHANNELS = 256  # of the sinusoid
+TIME_CHANNELS = 256  # channels of the sinusoid
 
 
 def sinusoid(position: Tensor, channels: int, cosine_first: bool) -> Tensor:
@@ -27,9 +27,9 @@ def sinusoid(position: Tensor, channels: int, cosine_first: bool) -> Tensor:
 
 
 def sine_cosine_positions(shape: tuple[int, ...], width: int) -> Tensor:
-    """Positions of a sequence (N,) or, row-major, of a grid (h, w) as DiT has them: float[1, N or h * w, width].
+    """DiT's position embeddings of a sequence (N,) or, row-major, a grid (h, w): float[1, N or h * w, width].
 
-    In a grid the first half of the channels holds the column, the second the row.
+    For a grid the first half of the channels encodes the column, the second the row.
     """
     axes = [torch.arange(size, dtype=torch.float64) for size in shape]
     coordinates = torch.meshgrid(*axes, indexing="ij")[::-1]
@@ -43,7 +43,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """Time in [0, 1], as it is, to float[B, width]."""
+    """Embeds times in [0, 1], without rescaling, as float[B, width]."""
 
     def __init__(self, width: int) -> None:
         """Makes the embedding."""
@@ -53,7 +53,7 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """float[B] to float[B, width]."""
         weight = self.mlp[0].weight
-        # The sinusoid in float32 at least, as the official code has it, whatever the weights are.
+        # The sinusoid is computed in float32 at least, as in the official code, whatever the type of the weights.
         exact = t.to(torch.promote_types(weight.dtype, torch.float32))
         return self.mlp(sinusoid(exact, TIME_CHANNELS, cosine_first=True).to(weight.dtype))
 
@@ -69,14 +69,14 @@ class Block(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """float[B, N, width] under float[B, width]."""
+        """float[B, N, width] and the condition float[B, width] to float[B, N, width]."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, dim=-1)
         x = x + gate1[:, None] * self.attn(modulate(x, shift1, scale1))
         return x + gate2[:, None] * self.mlp(modulate(x, shift2, scale2))
 
 
 class FinalLayer(nn.Module):
-    """Width to the values of a patch."""
+    """Projects tokens to the values of a patch."""
 
     def __init__(self, width: int, values: int) -> None:
         """Makes the layer."""
@@ -90,11 +90,11 @@ class FinalLayer(nn.Module):
 
 
 class SiT(nn.Module):
-    """A transformer for sequences of tokens and for grids, under time, class and, for sequences, a layout.
+    """A transformer for sequences of tokens and for grids, conditioned on time, class and, for sequences, a layout.
 
-    The parts and the names of the parameters are those of DiT and SiT (Ma et al. 2024), so that their checkpoints load;
-    the layout slot is that of the paper's texture generator: the embedded layout takes the place of the positions, so
-    that the network does not see the order of the tokens. `sample_shape` is the shape of x without its batch.
+    Modules and parameter names are those of DiT and SiT (Ma et al. 2024), so that their checkpoints load; the layout
+    slot is that of the paper's texture generator: the embedded layout replaces the position embeddings, so that the
+    network does not depend on the order of the tokens. `sample_shape` is the shape of x without its batch dimension.
     """
 
     @limits(
@@ -125,19 +125,19 @@ class SiT(nn.Module):
         """Makes a network that predicts zero; the defaults are SiT-XL.
 
         Args:
-            channels: C, of a token or of a cell of the grid.
-            shape: (N,) of a sequence, (h, w) of a grid.
+            channels: C, channels of a token or of a grid cell.
+            shape: (N,) for a sequence, (h, w) for a grid.
             patch_size: consecutive tokens, or cells along a side, that become one position of the transformer.
-            width: channels inside.
+            width: channels of the transformer.
             depth: number of blocks.
             heads: attention heads.
-            num_classes: number of classes; the label `num_classes` means none.
-            layout_channels: channels of a layout's token, 5; 0 for a network without a layout.
-            qk_norm: normalise queries and keys (not in SiT; steadies training in bf16).
-            learn_sigma: have twice the output channels and drop the second half, as official weights do.
+            num_classes: number of classes; the label `num_classes` means no class.
+            layout_channels: channels per token of a layout, 5; 0 for a network without a layout.
+            qk_norm: normalise queries and keys (not in SiT; stabilises training in bf16).
+            learn_sigma: use twice the output channels and drop the second half, as in the official weights.
 
         Raises:
-            ValueError: for numbers that do not divide, and a layout beside a grid or patches.
+            ValueError: for numbers that are not divisible, or a layout combined with a grid or patches.
         """
         super().__init__()
         shape = tuple(shape)
@@ -156,8 +156,8 @@ class SiT(nn.Module):
         self.x_embedder = PatchEmbed((*shape, 1)[:2], self.patch, channels, width)
         self.t_embedder = TimeEmbedding(width)
         self.y_embedder = nn.ModuleDict({"embedding_table": nn.Embedding(num_classes + 1, width)})
-        # Fixed in a grid, learned in a sequence. A layout replaces it: kept for the released names, but then frozen,
-        # so that no trainable parameter goes without a gradient (DDP waits for each).
+        # Fixed for a grid, learned for a sequence. With a layout it is unused, but kept for the release's names, and
+        # frozen so that every trainable parameter gets a gradient (DDP waits for each).
         trained = len(shape) == 1 and not layout_channels
         self.pos_embed = nn.Parameter(torch.empty(1, math.prod(self.cells), width), requires_grad=trained)
         if layout_channels:
@@ -167,7 +167,7 @@ class SiT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """DiT's initialisation (section 3.2 and its code): every block begins as the identity, the output as zero."""
+        """DiT's initialisation (section 3.2 and its code): every block starts as the identity, the output as zero."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -184,7 +184,7 @@ class SiT(nn.Module):
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> "SiT":
-        """An untrained network of `sit_presets.yaml`, such as "sit_xl_2" or "gpstoken_texture".
+        """Builds an untrained network of `sit_presets.yaml`, such as "sit_xl_2" or "gpstoken_texture".
 
         Raises:
             ValueError: for an unknown preset.
@@ -195,13 +195,13 @@ class SiT(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, preset: str, **overrides: Any) -> "SiT":
-        """A network with released weights, in evaluation mode.
+        """Loads a network with released weights, in evaluation mode.
 
         Args:
-            path: a safetensors file (the paper's texture generator; averaged weights are taken where there are any), or
-                an official .pt file of DiT, SiT or a training run of theirs, whose averaged weights are taken.
-            preset: the network that the file holds.
-            overrides: arguments in which it differs from the preset.
+            path: a safetensors file (the paper's texture generator; averaged weights are used if there are any), or an
+                official .pt file of DiT, SiT or one of their training runs, whose averaged weights are used.
+            preset: preset of the network in the file.
+            overrides: arguments that differ from the preset.
 
         Raises:
             ValueError: for an unknown preset, an unreadable file, or naming the first tensor that differs.
@@ -212,16 +212,17 @@ class SiT(nn.Module):
         return network.eval()
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None) -> Tensor:
-        """Predicts what the path asks for, such as a velocity.
+        """Predicts the field of the path, such as a velocity.
 
         Args:
-            x: float[B, N, C] of a sequence, float[B, C, h, w] of a grid.
+            x: float[B, N, C] for a sequence, float[B, C, h, w] for a grid.
             t: float[B] in [0, 1], 0 noise and 1 data.
             label: long[B] in [0, num_classes]; num_classes for no class.
-            layout: float[B, N, layout_channels], raw: (sigma_x, sigma_y, rho, x, y). Without it positions are used.
+            layout: float[B, N, layout_channels], raw: (sigma_x, sigma_y, rho, x, y). Without it the position
+                embeddings are used.
 
         Returns:
-            float of the shape of `x`.
+            float with the shape of `x`.
 
         Raises:
             ValueError: for tensors of another shape.

@@ -1,4 +1,4 @@
-"""Work of compiled code over the images of a batch, in as many threads as torch may use."""
+"""Runs compiled code over the images of a batch, in as many threads as torch may use."""
 
 import os
 import sys
@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-SILENCE = 2.0  # seconds that a compilation may take before it is said
+SILENCE = 2.0  # seconds of compilation before a message is printed
 
 
 def in_runs(work: Callable[[int, int], None], count: int, threads: int | None = None) -> None:
-    """Calls work(start, stop) for runs that make up range(count), one run in each thread, the caller's among them.
+    """Calls work(start, stop) for consecutive runs of range(count), one run per thread, including the caller's thread.
 
-    It is for functions that release the interpreter's lock (numba's `nogil`), and best for those that release it once:
-    to get it back can take longer than painting a small image.
+    It is meant for functions that release the interpreter lock (numba's `nogil`), best only once: getting the lock back
+    can take longer than painting a small image.
 
     Args:
-        work: what is done.
-        count: of images, or of pieces of them.
-        threads: how many at most; None: as many as torch may use.
+        work: the function to call.
+        count: number of images, or of pieces of images.
+        threads: the most threads; None: as many as torch may use.
     """
     runs = max(1, min(count, threads or torch.get_num_threads()))
     edges = [count * run // runs for run in range(runs + 1)]
@@ -34,25 +34,25 @@ def in_runs(work: Callable[[int, int], None], count: int, threads: int | None = 
 
 @cache
 def announce_compilation() -> None:
-    """Has a line on stderr say so when kernels are compiled for more than two seconds; for modules that import numba.
+    """Prints a line on stderr if compiling kernels takes more than two seconds; called by modules that import numba.
 
-    What lies in numba's cache is not compiled, and nothing is said.
+    Kernels in numba's cache are not compiled, so nothing is printed for them.
     """
-    # No import: numba may be missing, and this module is not one of a backend that needs it.
+    # No import here: numba may be missing, and this module must work without it.
     events = sys.modules["numba"].core.event
     events.Listener.register(_Announcement)
     events.register("numba:compile", _Announcement())
 
 
 class _Announcement:
-    """A listener to numba's compilations, of which one may start others."""
+    """A listener to numba's compilations, which may be nested."""
 
     def __init__(self) -> None:
         self._depth, self._said, self._lock = 0, False, threading.Lock()
         self._timer = threading.Timer(SILENCE, self._say)
 
     def notify(self, event: Any) -> None:
-        """Called by numba at the start and at the end of each."""
+        """Called by numba at the start and at the end of each compilation."""
         self._depth += 1 if event.is_start else -1
         if event.is_start and self._depth == 1 and not self._said:
             self._timer = threading.Timer(SILENCE, self._say)
@@ -62,7 +62,7 @@ class _Announcement:
             self._timer.cancel()
 
     def _say(self) -> None:
-        with self._lock:  # two timers may have run out
+        with self._lock:  # two timers may have expired
             if self._said:
                 return
             self._said = True
@@ -72,10 +72,10 @@ class _Announcement:
 
 @cache
 def _helpers() -> ThreadPoolExecutor:
-    """Threads that wait for work: to start them anew for each call takes a millisecond on a virtual machine."""
+    """A pool of waiting threads: starting new ones for each call takes a millisecond on a virtual machine."""
     return ThreadPoolExecutor(os.cpu_count())
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked process (a loader's worker) has none of its parent's threads, and would wait for them for ever.
+    # A forked process (a loader's worker) has none of its parent's threads and would wait for them forever.
     os.register_at_fork(after_in_child=_helpers.cache_clear)

@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("pr
 class GPSToken(Tokenizer):
     """Gaussian-parameterized spatially-adaptive tokenizer.
 
-    The defaults are GPSToken-M128 with torch's own group norm. Presets say where paper and release differ.
+    The defaults are GPSToken-M128 with torch's own group norm. `presets.yaml` states where paper and release differ.
     """
 
     differences: ClassVar = {"residual": ("geometry", "layout")}
@@ -63,33 +63,33 @@ class GPSToken(Tokenizer):
         """Makes an untrained tokenizer.
 
         Args:
-            num_tokens: N, tokens of one tile (an image of `image_size`).
+            num_tokens: N, number of tokens of one tile (an image of `image_size`).
             feature_channels: C, channels of a texture feature.
-            image_size: side of a tile in pixels; larger multiples of it are tiled, other sizes taken as a whole.
+            image_size: side of a tile in pixels; larger multiples of it are tiled, other sizes are encoded as a whole.
             grid_size: side of the rendered feature map of one tile.
             width: channels of the refining transformer.
-            depth: its blocks.
-            heads: its attention heads.
+            depth: number of its blocks.
+            heads: number of its attention heads.
             roi_size: cells along a side of a pooled region.
             stem_channels: channels of the full-resolution stem.
             decoder_channels: decoder width at full resolution.
             decoder_multipliers: decoder width of each level over `decoder_channels`, finest first.
-            decoder_blocks: residual blocks a level.
+            decoder_blocks: residual blocks per level.
             norm_groups: groups of every group norm.
             norm: form of the decoder's norms, "plain" or "released" (see `TiledGroupNorm`).
             lambda_: exponent of the entropy in the partition (paper 2.5).
             min_region_size: s_min in pixels (release 8, discussion 4).
             sigma_rule: initial sigma, "released" (a third of the region) or "paper" (a sixth).
             support_factor: s, half width of a Gaussian's support in sigmas (release 3, paper 5).
-            refine_geometry: False keeps the initial Gaussians (the paper's Refine ablation); features are learned.
-            tile_decoding: "merged" decodes the tiles of a large image together, "separate" each alone (released L256).
+            refine_geometry: False keeps the initial Gaussians (the paper's Refine ablation) and learns only features.
+            tile_decoding: "merged" decodes the tiles of a large image together, "separate" one by one (released L256).
             partition_backend: see `partition`.
             splat_backend: see `splat`.
-            fused: the networks' exact rewrites (`Refine.pool_at_once`, `Upsample`); False: step by step as released.
-            recompute: activation checkpointing of the residual blocks, for training in less memory and more time.
+            fused: use exact, faster rewrites (`Refine.pool_at_once`, `Upsample`); False: step by step, as released.
+            recompute: activation checkpointing of the residual blocks, which saves memory and costs time in training.
 
         Raises:
-            ValueError: for a value outside `tokenizer_limits`, or values that do not fit each other.
+            ValueError: for a value outside the limits of `tokenizer_limits`, or values that do not match.
         """
         super().__init__()
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -99,7 +99,7 @@ class GPSToken(Tokenizer):
         self.lambda_, self.min_region_size = lambda_, min_region_size
         self.sigma_rule, self.support_factor, self.refine_geometry = sigma_rule, support_factor, refine_geometry
         self.partition_backend, self.splat_backend, self.tile_decoding = partition_backend, splat_backend, tile_decoding
-        self.canvas = Canvas(image_size, grid_size, 2 * min_region_size)  # the partition needs that much
+        self.canvas = Canvas(image_size, grid_size, 2 * min_region_size)  # the least side that the partition accepts
         networks = {"norm_groups": norm_groups, "fused": fused, "recompute": recompute}
         self.refine = Refine(feature_channels, width, depth, heads, roi_size, stem_channels, **networks)
         levels = (decoder_channels, tuple(decoder_multipliers), decoder_blocks)
@@ -107,7 +107,7 @@ class GPSToken(Tokenizer):
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> "GPSToken":
-        """An untrained tokenizer of the paper: "gpstoken_s64", "gpstoken_m128" or "gpstoken_l256".
+        """Builds an untrained tokenizer of the paper: "gpstoken_s64", "gpstoken_m128" or "gpstoken_l256".
 
         Raises:
             ValueError: for an unknown preset.
@@ -118,10 +118,10 @@ class GPSToken(Tokenizer):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, preset: str, **overrides: Any) -> "GPSToken":
-        """The paper's released weights from their safetensors file.
+        """Loads the paper's released weights from their safetensors file.
 
         Raises:
-            ValueError: if the file is unreadable or a tensor is missing, unknown or of another shape; names the first.
+            ValueError: if the file is unreadable, or naming the first tensor that is missing, unknown or misshapen.
         """
         tokenizer = cls.from_preset(preset, **overrides)
         tokenizer.load_state_dict(checkpoints.read_released(path, tokenizer.state_dict()))
@@ -129,7 +129,7 @@ class GPSToken(Tokenizer):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> "GPSToken":
-        """A tokenizer trained here, with its averaged (EMA) weights where the run kept them.
+        """Loads a tokenizer trained by this project, with averaged (EMA) weights if the run kept them.
 
         Raises:
             ValueError: if the file is unreadable, from another class, or does not fit.
@@ -152,22 +152,22 @@ class GPSToken(Tokenizer):
     def encode(
         self, image: Tensor, num_tokens: int | None = None, bias: Tensor | None = None, regions: Tensor | None = None
     ) -> Tokens:
-        """Tokenizes images; nothing needs preparing and no argument is changed.
+        """Tokenizes images; they need no preparation, and no argument is changed.
 
         Args:
-            image: float[B, 3, H, W] in [-1, 1], of any size: one that does not fit the grid is padded (`canvas`), and
-                `decode` crops to what it was.
-            num_tokens: tokens of the whole image, any number; default: those of `code`.
-            bias: float[H, W] or [B, H, W], added to a region's complexity as its sum, to draw tokens to places.
-            regions: long[B, N, 4] half-open pixel boxes, to supply a layout of one's own instead of the partition; of a
-                tiled image in row-major tile order, equally many in every tile.
+            image: float[B, 3, H, W] in [-1, 1], of any size: an image that does not fit the grid is padded (`canvas`),
+                and `decode` crops to its original size.
+            num_tokens: number of tokens for the whole image; default: see `code`.
+            bias: float[H, W] or [B, H, W], whose sum over a region is added to its complexity, to draw tokens there.
+            regions: long[B, N, 4] half-open pixel boxes, a layout to use instead of the partition; for a tiled image in
+                row-major tile order, with the same number in every tile.
 
         Returns:
             Tokens on the canvas of the whole image.
 
         Raises:
-            ValueError: for something else than such an image (where no gradient is asked for by its values too),
-                input the partition refuses, or regions across tiles.
+            ValueError: for another kind of image (its values are checked only if gradients are off), input that the
+                partition rejects, or regions across tiles.
         """
         check_image(image, values=not torch.is_grad_enabled())
         size = (image.shape[-2], image.shape[-1])
@@ -181,18 +181,18 @@ class GPSToken(Tokenizer):
 
     def pack(self, image: Tensor) -> dict[str, Tensor]:
         """{"geometry", "layout": float[B, N, 5] of sigma_x, sigma_y, rho, x, y, "features": float[B, N, C]}."""
-        regions = self._regions(image)  # found once for both
+        regions = self._regions(image)  # computed once for both
         tokens, layout = self.encode(image, regions=regions), self.layout(image, regions=regions)
         return {"geometry": tokens.gaussians.to_tensor(), "layout": layout.to_tensor(), "features": tokens.features}
 
     def unpack(self, parts: Mapping[str, Tensor]) -> Tokens:
-        """Tokens of "geometry" and "features", whose values a generator may have made; see `Gaussians.clamped`."""
+        """Tokens from "geometry" and "features", which may be generated and are clamped; see `Gaussians.clamped`."""
         return Tokens(Gaussians.from_tensor(parts["geometry"]).clamped(), parts["features"])
 
     def layout(
         self, image: Tensor, num_tokens: int | None = None, bias: Tensor | None = None, regions: Tensor | None = None
     ) -> Gaussians:
-        """The initial Gaussians that `encode` with the same arguments starts from, on the canvas of the whole image."""
+        """The initial Gaussians of `encode` with the same arguments, on the canvas of the whole image."""
         image, bias = self.canvas.pad(image, bias)
         tiles = self.canvas.tiles((image.shape[-2], image.shape[-1]))
         return merge_tiles(self._layout_of_tiles(image, num_tokens, bias, regions)[0], tiles)
@@ -200,14 +200,14 @@ class GPSToken(Tokenizer):
     def _layout_of_tiles(
         self, image: Tensor, num_tokens: int | None, bias: Tensor | None, regions: Tensor | None
     ) -> tuple[Gaussians, Tensor]:
-        """Initial Gaussians [B * tiles, n] and their RoI boxes [B * tiles, n, 4], each on its tile."""
+        """Initial Gaussians [B * tiles, n] and their RoI boxes [B * tiles, n, 4], in coordinates of their tiles."""
         size = (image.shape[-2], image.shape[-1])
         tiles = self.canvas.tiles(size)
         tile_size = (size[0] // tiles[0], size[1] // tiles[1])
         regions = self._regions(image, num_tokens, bias) if regions is None else regions
         regions = split_regions(regions, tiles, tile_size)
         layout = Gaussians.from_regions(regions, tile_size, self.sigma_rule)
-        # RoIAlign gets the last pixel, not the one after it, as released (half a pixel up and left, one short).
+        # RoIAlign gets the last pixel, not the one after it, as in the release (half a pixel up and left, one short).
         return Gaussians.from_tensor(layout.to_tensor().to(image)), regions - regions.new_tensor([0, 0, 1, 1])
 
     def _regions(self, image: Tensor, num_tokens: int | None = None, bias: Tensor | None = None) -> Tensor:
@@ -218,12 +218,12 @@ class GPSToken(Tokenizer):
         """Tokens to the feature map float[B, C, rows * grid_size, columns * grid_size].
 
         Args:
-            tokens: of this tokenizer.
-            max_pixels: an image of more is refused; None: see `pixel_limit`.
+            tokens: tokens of this tokenizer.
+            max_pixels: the most pixels that an image may have; None: see `pixel_limit`.
 
         Raises:
-            ValueError: for tokens of another tokenizer: with other features, or of a size that does not fit the grid;
-                or of an image of too many pixels.
+            ValueError: for tokens of another tokenizer, with other features or a size that does not fit the grid, or of
+                an image with too many pixels.
         """
         channels = self.config["feature_channels"]
         if tokens.features.shape[-1] != channels:
@@ -241,7 +241,7 @@ class GPSToken(Tokenizer):
         return unfold_tiles(feature_map, tiles) if separate else feature_map
 
     def decode(self, tokens: Tokens, max_pixels: int | None = None) -> Tensor:
-        """Tokens to float[B, 3, H, W] of the image's own size, about [-1, 1] and not clamped; otherwise as `render`."""
+        """Decodes to float[B, 3, H, W] in the image's size, about [-1, 1] and not clamped; see `render` for errors."""
         tiles = self.canvas.tiles(self.canvas.of_tokens(tokens.size, tokens.canvas, max_pixels))
         if self.tile_decoding == "separate" and tiles != (1, 1):
             image = unfold_tiles(self.decoder(fold_tiles(self.render(tokens, max_pixels), tiles)), tiles)

@@ -1,4 +1,4 @@
-"""What the arguments of `GPSToken` may be, each alone and all together."""
+"""The limits of the arguments of `GPSToken`, of each alone and of all together."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from gpstoken.partition import BACKENDS as PARTITION_BACKENDS
 from gpstoken.partition import max_regions
 from gpstoken.splat import BACKENDS as SPLAT_BACKENDS
 
-# The highest values are far from anything in use; they keep a mistyped or hostile file from building for minutes.
+# The upper limits are far above anything in use; they keep a mistyped or hostile file from building for minutes.
 LIMITS: dict[str, Limit] = {
     "num_tokens": at_least(1),
     "feature_channels": at_least(1),
@@ -37,13 +37,13 @@ LIMITS: dict[str, Limit] = {
 
 
 def check_together(config: dict[str, Any]) -> None:
-    """Refuses arguments of which each is possible alone, before anything is built of them.
+    """Checks that all arguments fit together, before anything is built.
 
     Args:
         config: all arguments of `GPSToken` by name.
 
     Raises:
-        ValueError: that names the first pair that does not fit.
+        ValueError: naming the first pair that does not fit.
     """
     groups, multipliers = config["norm_groups"], config["decoder_multipliers"]
     for name, value, divisor, divided_by in (

@@ -1,4 +1,4 @@
-"""What a tokenizer of this suite hands on: Gaussians with texture features, and their file."""
+"""The tokens of GPSToken: Gaussians with texture features, and their file format."""
 
 import math
 import re
@@ -21,7 +21,7 @@ from gpstoken.files.writing import replacing
 from gpstoken.gaussians import Gaussians
 
 FORMAT, VERSION = "gpstoken.tokens", "1"
-FAR = 100.0  # a centre this far off the canvas, whose sides lie at 1, is a mistake
+FAR = 100.0  # a centre this far off the canvas, whose edges lie at 1, must be a mistake
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,8 +32,8 @@ class Tokens:
         gaussians: the geometry, on the canvas of the whole image.
         features: float[B, N, C].
         size: (H, W) of the image in pixels; None means the tokenizer's own size.
-        canvas: (H, W) of the image with the padding that the tokenizer's grid needs, below and to the right: what the
-            canvas of the geometry is; None where the image fits the grid as it is.
+        canvas: (H, W) of the image including the padding below and to the right that the tokenizer's grid needs, to
+            which the geometry refers; None if the image fits the grid without padding.
     """
 
     gaussians: Gaussians
@@ -42,13 +42,13 @@ class Tokens:
     canvas: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        """Checks that geometry and features belong together.
+        """Checks that geometry and features match.
 
         Raises:
             ValueError: if they do not.
         """
         if self.canvas is not None and self.size is None:
-            raise ValueError("Tokens: a canvas is that of an image of a known size")
+            raise ValueError("Tokens: a canvas needs the size of the image, too")
         if self.features.dim() != 3 or self.features.shape[:2] != self.gaussians.rho.shape:
             expected = tuple(self.gaussians.rho.shape)
             raise ValueError(
@@ -60,7 +60,7 @@ class Tokens:
         return self.features.shape[1]
 
     def __repr__(self) -> str:
-        """One line: what they are, not their values."""
+        """One line with number, size and type, without the values."""
         batch, count, channels = self.features.shape
         where = "of the tokenizer's size" if self.size is None else "{}x{}".format(*self.size)
         padded = "" if self.canvas is None else " padded to {}x{}".format(*self.canvas)
@@ -68,13 +68,13 @@ class Tokens:
         return f"Tokens({batch} x {count} tokens, {channels} features, image {where}{padded}, {kind})"
 
     def to(self, *arguments: Any, **options: Any) -> "Tokens":
-        """The same tokens on another device or of another floating dtype, by the arguments of `torch.Tensor.to`."""
+        """The same tokens on another device or in another floating dtype; arguments as for `torch.Tensor.to`."""
         return replace(
             self, gaussians=self.gaussians.to(*arguments, **options), features=self.features.to(*arguments, **options)
         )
 
     def draw(self, image: Tensor | None = None, row: int = 0) -> Image.Image:
-        """The Gaussians as one-sigma ellipses over their image; small images are magnified.
+        """Draws the Gaussians as one-sigma ellipses over their image; small images are magnified.
 
         Args:
             image: float[B, 3, H, W] in [-1, 1], the tokenized image or its reconstruction; None: grey.
@@ -84,7 +84,7 @@ class Tokens:
             An RGB picture.
 
         Raises:
-            ValueError: if the image is of another size than the tokens'.
+            ValueError: if the image differs from the tokens' image in size.
         """
         size = self.size or (256, 256)
         if image is None:
@@ -106,10 +106,10 @@ class Tokens:
         return cls(Gaussians.from_tensor(tensor[..., :5]), tensor[..., 5:], size, canvas)
 
     def check(self) -> None:
-        """Refuses tokens of which no image can be made.
+        """Checks that an image can be made from the tokens.
 
         Raises:
-            ValueError: naming what is wrong: no token or feature, a number that is not finite or of no floating type, a
+            ValueError: naming what is wrong: no token or feature, a number that is not finite or not floating-point, a
                 sigma that is not above 0, a rho that is not between -1 and 1, a centre far off the canvas.
         """
         parts = {"mu": self.gaussians.mu, "sigma": self.gaussians.sigma, "rho": self.gaussians.rho}
@@ -127,10 +127,10 @@ class Tokens:
                 raise ValueError(f"tokens: {name} must lie between {low:g} and {high:g}, got {wrong[0].item():g}")
 
     def save(self, path: str | Path) -> None:
-        """Writes a safetensors file with a versioned header and a digest; a reader never sees it half-written.
+        """Writes a safetensors file with a versioned header and a digest, atomically.
 
         Raises:
-            ValueError: for tokens that `check` refuses.
+            ValueError: for tokens that `check` rejects.
             OSError: if it cannot be written.
         """
         self.check()
@@ -154,11 +154,11 @@ class Tokens:
 
         Args:
             path: the file.
-            max_pixels: tokens of an image of more are refused; None: see `pixel_limit`.
+            max_pixels: the most pixels that the image may have; None: see `pixel_limit`.
 
         Raises:
-            ValueError: for a file that is not readable, damaged, not of this format or of a later version, tokens that
-                `check` refuses, or an image of too many pixels.
+            ValueError: for a file that is not readable, damaged, of another format or a later version, tokens that
+                `check` rejects, or an image with too many pixels.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -167,7 +167,7 @@ class Tokens:
                     raise ValueError(f"{path}: not a token file (header format is {str(header.get('format'))[:40]!r})")
                 if header.get("version") != VERSION:
                     raise ValueError(
-                        f"{path}: token file version {str(header.get('version'))[:40]!r}, this code reads {VERSION!r}"
+                        f"{path}: token file version {str(header.get('version'))[:40]!r}, expected {VERSION!r}"
                     )
                 geometry, features = (file.get_tensor(name) for name in ("geometry", "features"))
         except (SafetensorError, OSError) as error:

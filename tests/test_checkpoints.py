@@ -95,7 +95,7 @@ GOOD_HEADER = {"format": "gpstoken.tokens", "version": "1"}
     [
         ({}, None, "not a token file"),
         ({}, {"format": "pt"}, "not a token file"),
-        ({}, GOOD_HEADER | {"version": "2"}, "version '2', this code reads '1'"),
+        ({}, GOOD_HEADER | {"version": "2"}, "version '2', expected '1'"),
         ({"features": None}, GOOD_HEADER, "features"),
         ({"geometry": torch.rand(1, 3, 4)}, GOOD_HEADER, r"expected geometry\[B, N, 5\]"),
         ({"geometry": torch.rand(3, 5)}, GOOD_HEADER, r"expected geometry\[B, N, 5\]"),
@@ -236,7 +236,7 @@ def test_random_bytes_are_refused(tmp_path):
         (lambda c: [1, 2], "not a tokenizer checkpoint of this project"),
         (lambda c: c["state_dict"], "not a tokenizer checkpoint of this project"),
         (lambda c: c | {"tokenizer": 3}, "not a tokenizer checkpoint of this project"),
-        (lambda c: c | {"tokenizer": {"class_path": "x.Y"}}, r"holds a x\.Y, expected a gpstoken\.tokenizer\.GPSToken"),
+        (lambda c: c | {"tokenizer": {"class_path": "x.Y"}}, r"holds x\.Y, expected gpstoken\.tokenizer\.GPSToken"),
         (lambda c: {k: v for k, v in c.items() if k != "state_dict"}, "not a tokenizer checkpoint of this project"),
         (lambda c: c | {"state_dict": {}}, r"tensor 'refine\.query' is missing"),
     ],

@@ -82,7 +82,7 @@ def test_where_there_is_no_folder_one_line_says_so(caplog):
         exec("def double(number): return 2 * number", space)  # a function that lies nowhere
         assert compiling.compiling()(space["double"])(21) == 42
     (message,) = caplog.messages
-    assert "set NUMBA_CACHE_DIR to a folder that can be written" in message and "\n" not in message
+    assert "set NUMBA_CACHE_DIR to a writable folder" in message and "\n" not in message
 
 
 def test_a_full_disk_stops_nothing(folder, monkeypatch, caplog):

@@ -282,7 +282,7 @@ def test_too_many_pixels_are_left_out_and_said_so(result, root, tmp_path, monkey
     one, other = (json.loads(path.read_text()) for path in (result, output))
     (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("gpstoken: "))
     reason = other["memorisation"].pop("left_out")
-    assert said == f"gpstoken: no nearest images by pixels: {reason}" and reason.startswith(
+    assert said == f"gpstoken: the nearest images by pixels are left out: {reason}" and reason.startswith(
         "48 samples and test images"
     )
     assert other["memorisation"] == {"by_features": one["memorisation"]["by_features"]}
@@ -379,12 +379,12 @@ def sets_of(root):
     ("change", "said"),
     [
         ({"sampling": {**SAMPLING, "steps": 50}}, r"differs from .* in sampling steps: 50, not 250"),
-        ({"sampling": {"sampler": "sde"}}, "does not tell the seed and the training steps"),
+        ({"sampling": {"sampler": "sde"}}, "does not state the seed and the training steps"),
         ({"generator": {**GENERATOR, "tokenizer": {"sha256": "beef"}}}, "in tokenizer: beef, not f00d"),
         ({"generator": manifest(1, 20)["generator"]}, "seed 1, step 20 is given twice, also as"),
-        ({"generator": manifest(0, 100)["generator"]}, "is of the checkpoint that .*seed0.* is of"),
-        ({"generator": None}, "no 'generator' in it"),
-        ({"generator": {"stages": {}}}, "does not tell the seed and the training steps"),
+        ({"generator": manifest(0, 100)["generator"]}, "comes from the same checkpoint as .*seed0"),
+        ({"generator": None}, "has no 'generator'"),
+        ({"generator": {"stages": {}}}, "does not state the seed and the training steps"),
     ],
 )  # fmt: skip
 def test_samples_of_another_generator_are_refused(change, said, root, tmp_path):
@@ -411,7 +411,7 @@ def test_files_that_do_not_fit_are_refused(root, tmp_path):
         ((images, labels[::-1]), "in the labels of its samples"),
         ((images, labels[:9]), "12 images, but 9 labels"),
         ((images, labels - 1), r"expected labels arr_1"),
-        ((images,), "no arr_1 in it"),
+        ((images,), "has no arr_1"),
         ((images, np.array([{}])), r"not a readable npz \(it holds Python objects"),
     ):
         np.savez(path, *content)
@@ -421,13 +421,13 @@ def test_files_that_do_not_fit_are_refused(root, tmp_path):
     with pytest.raises(ValueError, match=r"step_0020\.npz: not a readable npz"):
         sets_of(copy)
     path.unlink()
-    with pytest.raises(ValueError, match="there are none of seed 2 after 20 training steps"):
+    with pytest.raises(ValueError, match="there are none for seed 2 after 20 training steps"):
         sets_of(copy)
     with pytest.raises(FileNotFoundError, match=r"step_0020\.npz: no such file; `gpstoken generate`"):
         read_sets([path])
     with pytest.raises(ValueError, match="is given twice"):
         read_sets([copy / "seed0/step_0020.npz"] * 2)
-    with pytest.raises(ValueError, match=r"train\.json: no 'sampling' in it"):
+    with pytest.raises(ValueError, match=r"train\.json: has no 'sampling'"):
         read_sets([copy / "train.npz"])
     (copy / "seed0/step_0020.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"step_0020\.json: no manifest"):
@@ -453,7 +453,7 @@ def test_test_images_that_do_not_fit_are_refused(images, labels, sources, said, 
 
 
 def test_reconstructions_of_other_images_and_another_name_are_refused(root, tmp_path):
-    with pytest.raises(ValueError, match=r"train\.npz: its labels are not those of"):
+    with pytest.raises(ValueError, match=r"train\.npz: the labels differ from those of"):
         run(root, tmp_path / "two_stage.json", "--reconstructions", root / "train.npz")
-    with pytest.raises(ValueError, match=r"is to be named two_stage\.json"):
+    with pytest.raises(ValueError, match=r"must be named two_stage\.json"):
         run(root, tmp_path / "grid.json")

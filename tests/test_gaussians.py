@@ -115,5 +115,5 @@ def test_merge_by_hand():
 
 
 def test_tokens_must_divide_over_the_tiles():
-    with pytest.raises(ValueError, match="5 tokens do not divide over 4 tiles"):
+    with pytest.raises(ValueError, match="5 tokens cannot be divided among 4 tiles"):
         split_tiles(some_gaussians(1, 5), (2, 2))

@@ -109,7 +109,7 @@ def test_progress_and_a_closing_line(fake, capsys, monkeypatch):
     quick = capsys.readouterr()
     assert quick.err == ""  # a log needs nothing of what is over at once
     assert re.fullmatch(
-        r"quick: 20 images of 3 classes, 20 of them made now in \d+\.\d s by 18 network calls\n", quick.out
+        r"quick: 20 images of 3 classes, 20 of them in this call in \d+\.\d s with 18 network calls\n", quick.out
     )
     # The images of a group are done all at once: what is shown in between are the network's calls.
     monkeypatch.setattr(generate, "PERIOD", 0.05)
@@ -282,10 +282,10 @@ def test_what_is_not_ours_is_left_alone(fake, capsys):
     Path("folder.npz").mkdir()
     before = {path: path.is_file() and path.read_bytes() for path in Path(".").rglob("*")}
     for output, said in (
-        ("photos", "photos/000000.png: is there already"),
-        ("notes.txt", "notes.txt: is a file, and no .npz"),
-        ("data.npz", "data.npz: is there already"),
-        ("x.npz", "x.json: is there already"),
+        ("photos", "photos/000000.png: already exists"),
+        ("notes.txt", "notes.txt: is a file, but not an .npz"),
+        ("data.npz", "data.npz: already exists"),
+        ("x.npz", "x.json: already exists"),
         ("folder.npz", "folder.npz: is a folder, but ends in .npz"),
         ("notes.txt/out", "notes.txt/out: cannot be written"),
     ):
@@ -317,7 +317,7 @@ def test_what_is_not_ours_is_left_alone(fake, capsys):
         ),
         (
             ["a.ckpt", "-n", 1, "--temperature", 2],
-            "--temperature: Fake has no such option, it has --steps, --sampler, --method, ",
+            "--temperature: Fake has no such option, only --steps, --sampler, --method, ",
         ),
         (["a.ckpt", "-n", 1, "--device", "abacus"], "--device abacus: "),
     ],

@@ -121,7 +121,7 @@ def test_one_line_for_each_file(checkpoint, tmp_path, capfd):
     error = np.square(read(tmp_path / "cat.png").astype(float) - read(tmp_path / "p/cat.png")).mean()
     psnr = f"{10 * np.log10(255**2 / error):.2f}"
     assert line == (
-        f"{tmp_path}/cat.png: 80x100, 16 tokens, {size:,} bytes, {8 * size / 8000:.3g} bits a pixel, "
+        f"{tmp_path}/cat.png: 80x100, 16 tokens, {size:,} bytes, {8 * size / 8000:.3g} bits per pixel, "
         f"PSNR {psnr} dB -> {tmp_path}/t/cat.safetensors"
     )
     assert back == f"{tmp_path}/t/cat.safetensors: 80x100, 16 tokens -> {tmp_path}/p/cat.png"
@@ -147,7 +147,7 @@ def test_what_is_too_large_is_refused_before_it_is_decoded(run, tmp_path, monkey
     picture(100, 80).save(tmp_path / "cat.png")
     code, lines = run("encode", tmp_path / "cat.png", "-o", tmp_path / "out", "--max-pixels", 7999)
     assert (
-        code == 2 and len(lines) == 1 and "100 x 80 are 8,000 pixels, and 7,999 are allowed; --max-pixels" in lines[0]
+        code == 2 and len(lines) == 1 and "100 x 80 are 8,000 pixels, but 7,999 are allowed; --max-pixels" in lines[0]
     )
     monkeypatch.setenv("GPSTOKEN_MAX_PIXELS", "7999")
     assert run("encode", tmp_path / "cat.png", "-o", tmp_path / "out")[0] == 2

@@ -96,7 +96,7 @@ def test_a_released_generator_samples_with_its_layouts(files):
     "text, message",
     [
         ("a: 1", "expected a list of numbers named means"),
-        ("means: [1, 2]\nstds: [1, 1]", "means has 2 numbers, the network 3 channels"),
+        ("means: [1, 2]\nstds: [1, 1]", "means has 2 numbers, but the network has 3 channels"),
         ("means: [1, 2, 3]", "expected a list of numbers named stds"),
         ("means: [1, 2, x]\nstds: [1, 1, 1]", "expected a list of numbers named means"),
         ("means: [1, 2, 3]\nstds: [1, 0, 1]", "stds must be above 0"),

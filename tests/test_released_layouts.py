@@ -187,13 +187,13 @@ def test_a_forgery_without_a_fault_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"code": "O8", "order": "|"}, "an array of 'O8', only numbers"),
+        ({"code": "O8", "order": "|"}, "an array of 'O8', but only numbers"),
         ({"code": "O8", "order": "|", "data": [1] * 20}, "an array's bytes, got a list"),
         ({"code": "V4", "order": "|"}, "an array of 'V4'"),
         ({"code": "S4", "order": "|"}, "an array of 'S4'"),
         ({"code": "M8", "order": "<"}, "an array of 'M8'"),
         ({"code": "f4,O", "order": "|"}, "an array of 'f4,O'"),
-        ({"order": ">>"}, "a type of numbers"),
+        ({"order": ">>"}, "a numeric type"),
         ({"shape": (2**40, 4, 5)}, r"an array of shape \(1099511627776, 4, 5\) and type float32 in 80 bytes"),
         ({"shape": (2**62, 4, 5)}, "in 80 bytes"),  # 2^62 * 4 * 5 * 4 is 0 modulo 2^64
         ({"shape": (-4, 5)}, r"got \(-4, 5\)"),
@@ -250,7 +250,7 @@ def test_declared_sizes_are_not_believed(tmp_path, data, message):
 
 def test_arrays_named_again_and_again_do_not_multiply(tmp_path):
     layouts = [some()] * 1000
-    refused(written(tmp_path, [layouts] * 1000), "arrays that hold more than the file")
+    refused(written(tmp_path, [layouts] * 1000), "its arrays are larger than the file")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -313,7 +313,7 @@ def with_value(channel, value):
         ({0.5: some()}, "expected classes"),
         ({True: some()}, "expected classes"),
         ({np.float32(1): some()}, "expected classes"),
-        ({"1": some(), 1: some()}, "class 1 comes twice"),
+        ({"1": some(), 1: some()}, "class 1 occurs twice"),
     ],
 )
 def test_bad_layouts_are_refused(tmp_path, content, message):
@@ -356,7 +356,7 @@ def test_a_damaged_safetensors_file_is_refused(tmp_path):
 
 
 def test_a_missing_file_says_where_it_comes_from(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.pickle: no such file; the paper's is initg\.pickle"):
+    with pytest.raises(FileNotFoundError, match=r"none\.pickle: no such file; the release has initg\.pickle"):
         read_layouts(tmp_path / "none.pickle")
 
 

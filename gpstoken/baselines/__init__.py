@@ -1,1 +1,1 @@
-"""The other systems' tokenizers, each in a module that only its `class_path` imports: their libraries load slowly."""
+"""Tokenizers of other systems. Each module is imported only through its `class_path`: their libraries load slowly."""

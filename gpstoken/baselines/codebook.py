@@ -1,4 +1,4 @@
-"""What the convolutional tokenizers with a learned codebook share: tokens are indices of its entries."""
+"""The common base of the convolutional tokenizers with a learned codebook, whose tokens are indices of its entries."""
 
 from abc import abstractmethod
 
@@ -9,11 +9,11 @@ from gpstoken.baselines.grid import GridTokenizer
 
 
 class CodebookTokenizer(GridTokenizer):
-    """Base of the tokenizers whose grid cell is the index of the nearest entry of a codebook (VQ-VAE, 2017).
+    """Base of the tokenizers whose grid cells are indices of the nearest codebook entries (VQ-VAE, 2017).
 
     Attributes:
         quantize: diffusers' `VectorQuantizer`, whose `embedding` is the codebook.
-        codebook_loss: float[], of the last forward in training; see `latent_terms`.
+        codebook_loss: float[], the loss of the last forward pass in training; see `latent_terms`.
     """
 
     channels = 1
@@ -22,7 +22,7 @@ class CodebookTokenizer(GridTokenizer):
 
     @abstractmethod
     def latents(self, image: Tensor) -> Tensor:
-        """float[B, 3, H, W] in [-1, 1] to what is quantised, float[B, C, h, w]."""
+        """float[B, 3, H, W] in [-1, 1] to the latents before quantisation, float[B, C, h, w]."""
 
     @abstractmethod
     def image_of(self, entries: Tensor) -> Tensor:
@@ -35,14 +35,14 @@ class CodebookTokenizer(GridTokenizer):
             image: float[B, 3, H, W] in [-1, 1].
 
         Returns:
-            (entries float[B, C, h, w], whose gradient passes to the encoder as it is; the loss of codebook and
-            commitment float[]; indices long[B, h, w]).
+            (entries float[B, C, h, w], with the straight-through gradient to the encoder; the codebook and commitment
+            loss float[]; indices long[B, h, w]).
 
         Raises:
             ValueError: for sides that are not multiples of `factor`.
         """
         shape = self.code((image.shape[-2], image.shape[-1])).shape
-        # The library measures distances in float32, whatever the precision around it.
+        # The library computes the distances in float32 under any autocast precision.
         entries, loss, (_, _, indices) = self.quantize(self.latents(image))
         return entries, loss, indices.unflatten(0, (-1, *shape))
 
@@ -61,12 +61,12 @@ class CodebookTokenizer(GridTokenizer):
         return self.image_of(self.quantize.embedding(tokens).movedim(-1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W]; in training the decoder's gradient passes straight to the encoder."""
+        """Reconstructs float[B, 3, H, W]; in training with the straight-through gradient."""
         if not self.training:
             return super().forward(image)
         entries, self.codebook_loss, _ = self.quantise(image)
         return self.image_of(entries)
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
-        """The losses of codebook and commitment of the last forward in training, with weight 1, as in taming."""
+        """The codebook and commitment loss of the last forward pass in training, with weight 1, as in taming."""
         return {"codebook": (self.codebook_loss, 1.0)}

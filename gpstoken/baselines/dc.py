@@ -10,11 +10,11 @@ from gpstoken.limits import at_least, each, limits
 
 
 class DCAutoencoder(GridTokenizer):
-    """An image to a grid of latents a thirty-second of its sides, and back.
+    """An image to a grid of latents with 1/32 of its side lengths, and back.
 
-    Levels of residual blocks, then levels of linear attention; what changes the sides has a shortcut without weights,
-    from space to channels or back. The defaults are dc-ae-f32c32-in-1.0: 32 channels, 323.36 M parameters. The latent
-    has no loss of its own.
+    Levels of residual blocks are followed by levels of linear attention; every layer that changes the resolution has a
+    shortcut without weights, from space to channels or back. The defaults are dc-ae-f32c32-in-1.0: 32 channels,
+    323.36 M parameters. There is no loss term on the latent.
 
     Attributes:
         factor: pixels along a side of a grid cell.
@@ -41,25 +41,26 @@ class DCAutoencoder(GridTokenizer):
 
         Args:
             latent_channels: channels of the grid; divide the last width.
-            block_out_channels: width of each level, finest first, dividing four times that of the level before (of a
-                2x2 square); each level but the last halves the sides.
-            encoder_layers: blocks of each level; a finest level of 0 is but the first convolution, at half the sides.
-            decoder_layers: the same of the decoder.
-            attention_levels: so many of the coarsest levels are of attention, with RMS norms and SiLU in the decoder;
-                the decoder's others have batch norms and ReLU.
-            attention_head_dim: channels of an attention head; divides the widths of those levels.
+            block_out_channels: width of each level, finest first; each divides four times the width of the level
+                before (a 2x2 square); each level but the last halves the side lengths.
+            encoder_layers: blocks per level; if the finest level has 0, it is only the first convolution, at half
+                the side lengths.
+            decoder_layers: the same for the decoder.
+            attention_levels: number of the coarsest levels that use attention, with RMS norms and SiLU in the decoder;
+                the other levels of the decoder have batch norms and ReLU.
+            attention_head_dim: channels of an attention head; divides the widths of the attention levels.
 
         Raises:
-            ValueError: for lists of different lengths, or widths that do not divide as they must.
+            ValueError: for lists of different lengths, or widths that are not divisible as stated.
         """
         super().__init__()
         widths = tuple(block_out_channels)
         levels = len(widths)
         if not len(encoder_layers) == len(decoder_layers) == levels or attention_levels > levels:
-            raise ValueError(f"block_out_channels: has {levels} levels, the layers and attention_levels need as many")
+            raise ValueError(f"block_out_channels: {levels} levels need as many layers, and no more attention_levels")
         if widths[-1] % latent_channels:
             raise ValueError(f"latent_channels: {latent_channels} does not divide the last width, {widths[-1]}")
-        # A finest level without blocks has no shortcut, nor a part of its own.
+        # A finest level without blocks has no shortcut and no module of its own.
         for finer, coarser in list(pairwise(widths))[0 if encoder_layers[0] else 1 :]:
             if 4 * finer % coarser:
                 raise ValueError(f"block_out_channels: {coarser} does not divide four times its neighbour, {finer}")

@@ -1,4 +1,4 @@
-"""What the convolutional tokenizers share: a library's autoencoder whose code is a grid over the image."""
+"""The common base of the convolutional tokenizers: a library's autoencoder whose latent is a grid over the image."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from gpstoken.base import Code, Tokenizer
 from gpstoken.limits import Limit, at_least, each
 
-# Arguments of `latent_diffusion_blocks`, which the tokenizers that it builds have too.
+# Limits of the arguments of `latent_diffusion_blocks`, which the constructors of these tokenizers share.
 BLOCKS: dict[str, Limit] = {
     "block_out_channels": each(at_least(1)),
     "layers_per_block": at_least(1, 1000),
@@ -20,10 +20,10 @@ class GridTokenizer(Tokenizer):
     """Base of the tokenizers with one token for every `factor` x `factor` pixels.
 
     Attributes:
-        autoencoder: the library's network, whose parts are called.
+        autoencoder: the library's network; only its submodules are called.
         factor: pixels along a side of a grid cell.
-        channels: numbers a token; 1 where it is an index.
-        codebook_size: entries that an index chooses among.
+        channels: numbers per token; 1 where a token is an index.
+        codebook_size: number of codebook entries; None without a codebook.
     """
 
     autoencoder: nn.Module
@@ -62,15 +62,15 @@ class GridTokenizer(Tokenizer):
         return self.autoencoder.decode(tokens).sample
 
     def networks(self) -> list[nn.Module]:
-        """The library's autoencoder is never called itself, only its parts are."""
+        """The submodules of the library's autoencoder, which is never called as a whole."""
         return list(self.autoencoder.children())
 
 
 def check_groups(widths: tuple[int, ...], norm_num_groups: int) -> None:
-    """Refuses channels that the groups of a norm do not divide.
+    """Checks that the number of norm groups divides every width.
 
     Raises:
-        ValueError: naming the first.
+        ValueError: naming the first width that it does not divide.
     """
     if odd := [width for width in widths if width % norm_num_groups]:
         raise ValueError(f"block_out_channels: norm_num_groups={norm_num_groups} does not divide {odd[0]}")
@@ -79,16 +79,16 @@ def check_groups(widths: tuple[int, ...], norm_num_groups: int) -> None:
 def latent_diffusion_blocks(
     widths: tuple[int, ...], layers_per_block: int, norm_num_groups: int, attention_levels: int
 ) -> dict[str, Any]:
-    """Arguments by which the library builds the encoder and decoder of latent diffusion (and of VQGAN before it).
+    """The library's arguments for the encoder and decoder of latent diffusion (and of VQGAN before it).
 
     Args:
-        widths: channels of each level, finest first; each level but the last halves the sides.
-        layers_per_block: residual blocks a level of the encoder; the decoder has one more.
+        widths: channels of each level, finest first; each level but the last halves the side lengths.
+        layers_per_block: residual blocks per level of the encoder; the decoder has one more.
         norm_num_groups: groups of every group norm.
-        attention_levels: so many of the coarsest levels have attention after each residual block.
+        attention_levels: number of the coarsest levels that have attention after each residual block.
 
     Raises:
-        ValueError: if the groups do not divide a width, or there are not as many levels.
+        ValueError: if the groups do not divide a width, or attention_levels exceeds the number of levels.
     """
     check_groups(widths, norm_num_groups)
     plain = len(widths) - attention_levels

@@ -11,14 +11,14 @@ from gpstoken.limits import at_least, limits, number
 class KLAutoencoder(GridTokenizer):
     """An image to a grid of latents with a diagonal Gaussian posterior, and back (Rombach et al. 2022, section 3.1).
 
-    The defaults are Stable Diffusion's and SDXL's: a grid of an eighth of the sides with 4 channels, 83.65 M
-    parameters. Latents come without those models' scaling factors: generators normalise them by the mean and deviation
-    that their token cache has measured.
+    The defaults are those of Stable Diffusion and SDXL: a grid with 1/8 of the side lengths and 4 channels, 83.65 M
+    parameters. Latents are not multiplied by those models' scaling factors: generators normalise them by the mean and
+    standard deviation measured in their token cache.
 
     Attributes:
         factor: pixels along a side of a grid cell.
-        divergence: float[B], KL(posterior || N(0, 1)) of the images of the last forward in training, summed over the
-            latent.
+        divergence: float[B], KL(posterior || N(0, 1)) for each image of the last forward pass in training, summed over
+            the latent.
     """
 
     @limits(latent_channels=at_least(1), kl_weight=number(0), **BLOCKS)
@@ -35,15 +35,15 @@ class KLAutoencoder(GridTokenizer):
 
         Args:
             latent_channels: channels of the grid.
-            block_out_channels: width of each level, finest first; each level but the last halves the sides.
-            layers_per_block: residual blocks a level of the encoder; the decoder has one more.
+            block_out_channels: width of each level, finest first; each level but the last halves the side lengths.
+            layers_per_block: residual blocks per level of the encoder; the decoder has one more.
             norm_num_groups: groups of every group norm.
-            attention_levels: so many of the coarsest levels have attention after each residual block (VAVAE: 1);
-                between encoder and decoder there always is some.
-            kl_weight: w, the weight of the divergence in the loss where both are sums; see `latent_terms`.
+            attention_levels: number of the coarsest levels that have attention after each residual block (VAVAE: 1);
+                the coarsest resolution always has one attention layer in encoder and decoder.
+            kl_weight: w, the weight of the divergence in a loss where both terms are sums; see `latent_terms`.
 
         Raises:
-            ValueError: if the groups do not divide a width, or there are not as many levels.
+            ValueError: if the groups do not divide a width, or attention_levels exceeds the number of levels.
         """
         super().__init__()
         widths = tuple(block_out_channels)
@@ -67,7 +67,7 @@ class KLAutoencoder(GridTokenizer):
             ValueError: for sides that are not multiples of `factor`.
         """
         self.code((image.shape[-2], image.shape[-1]))
-        # Of half precision the sum of a thousand squares would keep two digits.
+        # In half precision the sum of a thousand squares would keep only two digits.
         return DiagonalGaussianDistribution(self.autoencoder.encode(image).latent_dist.parameters.float())
 
     def encode(self, image: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class KLAutoencoder(GridTokenizer):
         return self.posterior(image).mean
 
     def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W]: from the posterior's mean, in training from a sample of it."""
+        """Reconstructs float[B, 3, H, W] from the posterior's mean, or in training from a sample of the posterior."""
         if not self.training:
             return super().forward(image)
         posterior = self.posterior(image)
@@ -83,11 +83,11 @@ class KLAutoencoder(GridTokenizer):
         return self.decode(posterior.sample())
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
-        """The mean divergence of an image, with the weight w / (3 H W).
+        """The mean divergence per image, with the weight w / (3 H W).
 
         Latent diffusion (Rombach et al. 2022, appendix G and its code) minimises, averaged over the images, the sum of
         |x - y| + LPIPS over the 3 H W numbers of an image plus w times the sum of the KL over its latent, w = 1e-6.
-        Here the reconstruction is a mean over those numbers; divided by 3 H W the KL has the same share of the loss.
-        (Beside their L1, that is: here as in the other rows it stands beside L2.)
+        Here the reconstruction loss is a mean over those numbers, so dividing the KL by 3 H W keeps its share of the
+        loss. (Their reconstruction loss is L1; here, as in the other rows, it is L2.)
         """
         return {"kl": (self.divergence.mean(), self.config["kl_weight"] / image[0].numel())}

@@ -1,12 +1,12 @@
-"""Names of an autoencoder's tensors in files of latent diffusion and taming (LDM), and what diffusers calls them."""
+"""The names of an autoencoder's tensors in files of latent diffusion and taming (LDM), and their diffusers names."""
 
 import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
-# LDM -> diffusers, tried in order; whatever no rule names keeps its name. The levels of the decoder count from the
-# other end and are turned round apart.
+# LDM -> diffusers, applied in order; a name that matches no rule is kept. LDM numbers the levels of the decoder in
+# reverse; `to_diffusers` turns them round.
 LDM_NAMES = [
     (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
     (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
@@ -23,7 +23,7 @@ LDM_NAMES = [
     (r"(\.attentions\.\d+)\.([qkv])\.", r"\1.to_\2."),
     (r"(\.attentions\.\d+)\.proj_out\.", r"\1.to_out.0."),
 ]
-# What diffusers itself wrote until 2023.
+# The names that diffusers itself wrote until 2023.
 OLD_NAMES = [
     (r"(\.attentions\.\d+)\.query\.", r"\1.to_q."),
     (r"(\.attentions\.\d+)\.key\.", r"\1.to_k."),
@@ -33,19 +33,19 @@ OLD_NAMES = [
 
 
 def to_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An autoencoder's tensors under the names, and with the shapes, of today's diffusers.
+    """Converts an autoencoder's tensors to the names and shapes of current diffusers.
 
-    The attention of LDM projects by 1x1 convolutions, that of diffusers by matrices.
+    LDM's attention projects by 1x1 convolutions, diffusers' by matrices.
 
     Args:
-        tensors: under the names of LDM, of old diffusers, or of today's, which stay.
+        tensors: under the names of LDM, of old diffusers, or of current diffusers, which are kept.
     """
-    levels = [int(found[1]) for name in tensors if (found := re.match(r"decoder\.up\.(\d+)\.", name))]
+    levels = [int(match[1]) for name in tensors if (match := re.match(r"decoder\.up\.(\d+)\.", name))]
     from_ldm = bool(levels) or any(name.startswith("encoder.down.") for name in tensors)
     renamed = {}
     for name, tensor in tensors.items():
-        if found := re.match(r"decoder\.up\.(\d+)\.", name):
-            name = f"decoder.up.{max(levels) - int(found[1])}.{name[found.end() :]}"
+        if match := re.match(r"decoder\.up\.(\d+)\.", name):
+            name = f"decoder.up.{max(levels) - int(match[1])}.{name[match.end() :]}"
         for pattern, replacement in [*LDM_NAMES, *OLD_NAMES] if from_ldm else OLD_NAMES:
             name = re.sub(pattern, replacement, name)
         if ".attentions." in name and tensor.shape[2:] == (1, 1):

@@ -1,4 +1,4 @@
-"""The convolutional autoencoder of MaskGIT (Chang et al. 2022), whose codes also TiTok and One-D-Piece decode to."""
+"""The convolutional autoencoder of MaskGIT (Chang et al. 2022); TiTok and One-D-Piece decode to its codes, too."""
 
 from itertools import pairwise
 
@@ -17,7 +17,8 @@ COMMITMENT = 0.25  # beta of VQ-VAE, on the encoder's term
 class MaskGITAutoencoder(CodebookTokenizer):
     """An image to a grid of indices of a learned codebook, and back, by convolutions alone.
 
-    The defaults are the 1024 codes of ImageNet: a grid of a sixteenth of the sides, 54.51 M parameters.
+    The defaults are those of the ImageNet model with 1024 codes: a grid with 1/16 of the side lengths, 54.51 M
+    parameters.
 
     Attributes:
         encoder: images in [0, 1] to latents.
@@ -42,9 +43,9 @@ class MaskGITAutoencoder(CodebookTokenizer):
 
         Args:
             codebook_size: entries of the codebook.
-            latent_channels: numbers of an entry.
-            block_out_channels: width of each level, finest first; each level but the last halves the sides.
-            layers_per_block: residual blocks a level, and between encoder and decoder in each.
+            latent_channels: numbers per codebook entry.
+            block_out_channels: width of each level, finest first; each level but the last halves the side lengths.
+            layers_per_block: residual blocks per level, and once more at the coarsest end of encoder and decoder.
             norm_num_groups: groups of every group norm.
 
         Raises:
@@ -84,14 +85,14 @@ class MaskGITAutoencoder(CodebookTokenizer):
 
 
 class ResidualBlock(nn.Module):
-    """norm, swish, conv 3x3, twice, all without biases.
+    """Norm, swish, conv 3x3, twice, all convolutions without biases.
 
-    Where the width changes, the shortcut is a convolution of what the block has computed, not of its input, so that the
-    block has no path around it: the published weights are of that form.
+    Where the width changes, the shortcut convolves the block's output instead of its input, so there is no path around
+    the block: the published weights have that form.
     """
 
     def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
-        """Makes the block; `groups` are those of its norms."""
+        """Makes the block; `groups` is the number of groups of its norms."""
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, in_channels, EPSILON)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)

@@ -1,4 +1,4 @@
-"""Published weights of the autoencoders that diffusers builds, from the files that their authors give out."""
+"""Reads published weights of the autoencoders that diffusers builds, from the files that their authors release."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from gpstoken.baselines.ldm_names import to_diffusers
 from gpstoken.files.checkpoints import below, check, read_safetensors, read_state_dict
 from gpstoken.files.plain_text import read_json
 
-# Beside the autoencoder: its losses, and VAVAE's alignment with DINOv2.
+# Tensors that do not belong to the autoencoder: its losses, and VAVAE's alignment with DINOv2.
 DROPPED = ("loss.", "foundation_model.", "linear_proj.")
 FOLDER_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 class _OldCallback:
-    """Stands for a class by which Lightning 1 files the state of its callbacks; only its name is in the file."""
+    """Stands for the class that keys a callback's state in files of Lightning 1; the file holds only its name."""
 
 
 OLD_CALLBACKS = [(_OldCallback, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
@@ -28,15 +28,15 @@ def read_published(path: str | Path, autoencoder: ModelMixin) -> dict[str, Tenso
     Args:
         path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a .safetensors file, or a .ckpt
             or .pt file of LDM, taming or LightningDiT with or without "state_dict".
-        autoencoder: that they are for; it may be on the meta device.
+        autoencoder: the network that the weights are for; it may be on the meta device.
 
     Returns:
         A state dict with exactly the names, shapes and types of `autoencoder`.
 
     Raises:
-        FileNotFoundError: if a file is not there.
-        ValueError: for an unreadable file, another architecture, or naming the first missing, unknown or misshapen
-            tensor.
+        FileNotFoundError: if a file is missing.
+        ValueError: for an unreadable file, another architecture, or a missing, unknown or misshapen tensor (the
+            message names the first).
     """
     path = Path(path)
     if path.is_dir():
@@ -61,12 +61,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
-    # Shapes do not tell an activation from another: the layers of both are compared as torch prints them.
+    # Shapes do not reveal the activation functions: the layers of both are compared as torch prints them.
     kind = type(autoencoder)
     config = read_json(path)
     try:
         if config.get("_class_name", kind.__name__) != kind.__name__:
-            raise ValueError(f"is of a {config['_class_name']}, expected {kind.__name__}")
+            raise ValueError(f"is for {config['_class_name']}, expected {kind.__name__}")
         with torch.device("meta"):
             theirs = repr(kind.from_config(config)).splitlines()
     except Exception as error:  # the library raises nearly anything on a strange config
@@ -75,5 +75,7 @@ def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
     ours = repr(autoencoder).splitlines()
     if theirs != ours:
         pairs = [pair for pair in zip(theirs, ours, strict=False) if pair[0] != pair[1]]
-        found, expected = pairs[0] if pairs else (f"{len(theirs)} layers", f"{len(ours)}")
-        raise ValueError(f"{path}: another architecture, has {found.strip()} where the row has {expected.strip()}")
+        first_difference, expected = pairs[0] if pairs else (f"{len(theirs)} layers", f"{len(ours)}")
+        raise ValueError(
+            f"{path}: another architecture, has {first_difference.strip()} where the row has {expected.strip()}"
+        )

@@ -11,9 +11,10 @@ from gpstoken.limits import at_least, limits
 class VQAutoencoder(CodebookTokenizer):
     """An image to a grid of indices of a learned codebook, and back (Esser et al. 2021, section 3.1).
 
-    The defaults are the 1024 codes of ImageNet: a grid of a sixteenth of the sides, 72.14 M parameters. The
-    loss has mean (sg[e] - z)^2 + beta mean (e - sg[z])^2 for latents z, their entries e and beta = 0.25: the published
-    model was trained with beta on the codebook's term and not, as its paper has it, on the encoder's.
+    The defaults are those of the ImageNet model with 1024 codes: a grid with 1/16 of the side lengths, 72.14 M
+    parameters. The loss contains mean (sg[e] - z)^2 + beta mean (e - sg[z])^2 for latents z, their entries e and
+    beta = 0.25: the published model was trained with beta on the codebook's term, whereas its paper puts beta on the
+    encoder's.
 
     Attributes:
         factor: pixels along a side of a grid cell.
@@ -33,14 +34,14 @@ class VQAutoencoder(CodebookTokenizer):
 
         Args:
             codebook_size: entries of the codebook.
-            latent_channels: numbers of an entry.
-            block_out_channels: width of each level, finest first; each level but the last halves the sides.
-            layers_per_block: residual blocks a level of the encoder; the decoder has one more.
+            latent_channels: numbers per codebook entry.
+            block_out_channels: width of each level, finest first; each level but the last halves the side lengths.
+            layers_per_block: residual blocks per level of the encoder; the decoder has one more.
             norm_num_groups: groups of every group norm.
-            attention_levels: so many of the coarsest levels have attention after each residual block.
+            attention_levels: number of the coarsest levels that have attention after each residual block.
 
         Raises:
-            ValueError: if the groups do not divide a width, or there are not as many levels.
+            ValueError: if the groups do not divide a width, or attention_levels exceeds the number of levels.
         """
         super().__init__()
         widths = tuple(block_out_channels)

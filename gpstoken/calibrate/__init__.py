@@ -1,4 +1,4 @@
-"""Calibration: a sampled layout becomes the nearest valid partition, so that the texture stage sees what it learned on.
+"""Calibration: maps a sampled layout to the nearest valid partition, the kind that the texture stage was trained on.
 
 The paper says only that calibration corrects minor errors of a generated layout and respects s_min; the search here is
 our own design.
@@ -24,32 +24,34 @@ def calibrate(
     sigma_rule: str = "released",
     backend: str = "auto",
 ) -> Tensor:
-    """The nearest partition of a layout: N boxes that tile the image, as `partition` with one tile could have cut it.
+    """The partition nearest to a layout: N boxes that tile the image, as `partition` with one tile can produce them.
 
-    A token stands for the pixel box that `Gaussians.from_regions` would have made it of; rho is ignored. Its distance
-    to a region is the sum of squared differences of the four sides, in pixels. From the whole image down, a region
-    with one token is that token's; a region with more is halved across its longer side, and its tokens, in the order
-    of their centres, go to the first half (as many as have their centre there, no more than the halves can hold) and
-    to the second. Of a square both cuts are tried, and once on the way down to a region one token more or one less may
-    go to the first half; of all these partitions the one with the least sum of distances is returned.
+    A token stands for the pixel box from which `Gaussians.from_regions` would make it; rho is ignored. Its distance
+    to a region is the sum of squared differences of the four sides, in pixels. The search starts with the whole image.
+    A region with one token is assigned to it. A region with more is halved across its longer side; of its tokens, in
+    the order of their centres, the first half gets as many as have their centre in it (within what both halves can
+    hold), the second half the others. For a square both cuts are tried, and once on the way down to a region the first
+    half may get one token more or less. Of all these partitions the one with the smallest sum of distances is returned.
 
     Why this is right:
     Valid: regions come from halving alone, as in the partition, and each token ends in exactly one, so there are N. A
     region gets k >= 2 tokens only if it splits into k or more, and then it is large enough to be cut.
-    Feasible: the most regions of a rectangle are those of its halves together, so k tokens that fit it can be shared
-    with 1 or more to each half and none overfull. Every cut leaves fewer tokens to each half, so the search ends.
-    Fixed point: in a valid partition no box crosses the cut that made it, so the counts of centres follow its own cuts
-    and the search meets it, at distance 0 up to rounding. Any other partition differs by a whole pixel in some side of
+    Feasible: the most regions of a rectangle are the most of its two halves together, so k tokens that fit it can be
+    divided with at least 1 in each half and neither overfull. Every cut leaves fewer tokens per half, so the search
+    ends.
+    Fixed point: in a valid partition no box crosses a cut, so the counts of centres follow the partition's own cuts
+    and the search finds it, at distance 0 up to rounding. Any other partition differs by a whole pixel in some side of
     some token, so its distance is at least 1.
-    Order: ties between centres are broken by the token's other values, so the order of tokens decides nothing (only
-    between tokens equal in every value is it open which of them gets which box).
-    Nearest: it is the least over every choice of cuts for tokens shared by their centres, give or take one. It is the
-    least over all partitions and all assignments wherever each token gets the region nearest to it of all there are,
-    as it does when noise is small: normal noise of 1.6 pixels in centres and 4.8 in sides is undone exactly in 99 % of
+    Order: ties between centres are broken by the token's other values, so the order of tokens does not matter (except
+    that tokens equal in every value may get each other's boxes).
+    Nearest: the result is the minimum over every choice of cuts with tokens divided by their centres, plus or minus
+    one. It is the minimum over all partitions and assignments wherever each token gets the nearest of all regions, as
+    it does when noise is small: normal noise of 1.6 pixels in centres and 4.8 in sides is undone exactly in 99 % of
     layouts (16 tokens at 64 pixels, 128 at 256). Beyond that it is a good guess, measured in `tests/calibrate`.
 
     Args:
-        layout: B x N Gaussians, finite. Off the canvas, or of no or any size: the nearest admissible box counts.
+        layout: B x N Gaussians, finite. They may lie off the canvas and have any size, even none: each stands for the
+            nearest admissible box.
         size: (H, W) of the image in pixels.
         min_region_size: s_min in pixels; a region whose sides are both at most this plus one stays whole.
         sigma_rule: "released" or "paper", the rule that the layout's sigma follows (`Gaussians.from_regions`).
@@ -60,7 +62,7 @@ def calibrate(
 
     Raises:
         ValueError: if an argument is out of range, the layout holds NaN or infinity, or the image does not split into
-            so many regions.
+            N regions.
         ImportError: if backend is "cpu" and numba is missing.
     """
     _check(layout, size, min_region_size)
@@ -78,7 +80,7 @@ def calibrate(
 
 
 def _pixel_boxes(geometry: Tensor, size: tuple[int, int], sigma_rule: str) -> Tensor:
-    """`Gaussians.from_regions` backwards: float64[B, N, 4] boxes, sides and centres clamped to those of the image."""
+    """The inverse of `Gaussians.from_regions`: float64[B, N, 4] boxes, sides and centres clamped to the image."""
     height, width = size
     extent = torch.tensor([width, height], dtype=geometry.dtype)
     sigma = geometry[..., 0:2]

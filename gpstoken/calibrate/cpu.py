@@ -1,9 +1,9 @@
-"""The search of the reference compiled by numba, with the same result.
+"""The search of `reference`, compiled by numba, with the same result.
 
-As in the reference, a set of tokens within a region is weighed once, however many cuts lead there: first all such
-states are listed, then their costs are summed backwards. A hash of 64 bits stands for a state: of the thousands of a
-layout, two have the same one about once in 10^12 layouts. No function calls itself: numba's cache brings such functions
-back broken. Layouts run in Python threads, as in the partition.
+As in the reference, the cost of a set of tokens within a region is computed once, however many cuts lead to it: first
+all such states are listed, then their costs are summed backwards. A 64-bit hash stands for a state: among the thousands
+of states of a layout, two collide about once in 10^12 layouts. No function is recursive: numba's cache restores
+recursive functions broken. Layouts run in Python threads, as in the partition.
 """
 
 from functools import lru_cache
@@ -15,13 +15,13 @@ from gpstoken.compiling import compiling
 from gpstoken.partition import max_regions
 from gpstoken.threads import in_runs
 
-# Room to begin with, at least 1; about 20 are used whatever the layout, and where they do not suffice it is doubled.
+# Initial room for states, at least 1 per token; about 20 are used for any layout, and room is doubled if too small.
 STATES_A_TOKEN = 32
 
 
 @lru_cache(maxsize=8)
 def _capacities(height: int, width: int, min_region_size: int) -> np.ndarray:
-    """The most regions of a rectangle, at [height, width]; filled in for what halving can lead to, else 0."""
+    """The most regions of a rectangle at [height, width]; 0 for rectangles that halving cannot lead to."""
     table = np.zeros((height + 1, width + 1), np.int32)
 
     def fill(height: int, width: int) -> None:
@@ -69,7 +69,7 @@ def _halve(region, axis):
 
 @compiling()
 def _find(slots, keys, key):
-    """The slot of a key, or the free one where it belongs; there are 2^n slots, more than keys."""
+    """The slot of a key, or the free slot where it belongs; there are 2^n slots, more than keys."""
     slot = key & np.uint64(len(slots) - 1)
     while slots[slot] >= 0 and keys[slots[slot]] != key:
         slot = (slot + np.uint64(1)) & np.uint64(len(slots) - 1)
@@ -78,11 +78,11 @@ def _find(slots, keys, key):
 
 @compiling()
 def _explore(boxes, orders, capacity, deviations, states, pool, halves):
-    """Fills in every state that is admitted, each once, those with fewer cuts first; returns how many, 0: no room.
+    """Lists every admitted state once, those with fewer cuts first; returns their number, or 0 if there is no room.
 
     A state is a set of tokens within a region. states[i] = (x0, y0, x1, y1, deviations left, start, stop, cuts): its
-    tokens along x and along y are pool[:, start:stop]; halves[cuts : states[i + 1, 7]] are the two states, each, that
-    the cuts of it lead to.
+    tokens along x and along y are pool[:, start:stop]; each row of halves[cuts : states[i + 1, 7]] holds the two
+    states to which one of its cuts leads.
     """
     room = len(states) - 1
     slots, keys = np.full(2 * room, -1), np.empty(room, np.uint64)
@@ -142,12 +142,12 @@ def _explore(boxes, orders, capacity, deviations, states, pool, halves):
 
 @compiling()
 def _fit_one(boxes, orders, capacity, deviations, room, regions):
-    """Fills in the regions of the tokens; False if `room` states were too few."""
+    """Fills in the regions of the tokens; returns False if more than `room` states are needed."""
     states, pool = np.empty((room + 1, 8), np.int64), np.empty((2, 8 * room), np.int64)
     halves = np.empty((6 * room, 2), np.int64)
     used = _explore(boxes, orders, capacity, deviations, states, pool, halves)
     costs, choices = np.empty(used), np.empty(used, np.int64)
-    # A half comes after the whole, so backwards the costs of both are known.
+    # Halves come after their region, so in reverse order the costs of both halves are known.
     for index in range(used - 1, -1, -1):
         x0, y0, x1, y1, _, start, stop, cuts = states[index]
         least = np.inf
@@ -170,7 +170,7 @@ def _fit_one(boxes, orders, capacity, deviations, room, regions):
 
 
 def fit(boxes: np.ndarray, orders: np.ndarray, size: tuple[int, int], min_region_size: int) -> np.ndarray:
-    """The fit of the reference; layouts in threads, as many as torch may use.
+    """The same as `fit` of the reference; layouts run in as many threads as torch may use.
 
     Args:
         boxes: float64[B, N, 4], pixel boxes (x0, y0, x1, y1) of tokens.

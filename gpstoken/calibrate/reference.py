@@ -1,4 +1,4 @@
-"""The search for the nearest partition in plain Python, every admitted partition weighed: the oracle of `cpu`."""
+"""The search for the nearest partition in plain Python, over every admitted partition: the oracle of `cpu`."""
 
 from functools import cache
 
@@ -7,14 +7,14 @@ import numpy as np
 from gpstoken.partition import max_regions
 
 Region = tuple[int, int, int, int]
-# A cut must be better than the one before it by more than rounding: the order of a sum must decide nothing.
+# A cut must beat the best one so far by more than rounding, so that the order of a sum decides nothing.
 SLACK = 1e-9
-# How often on the way down to a region its first half may get one token more or less than have their centre there.
+# How often, on the way down to a region, a first half may get one token more or less than have their centre in it.
 DEVIATIONS = 1
 
 
 def cuts(region: Region) -> list[tuple[int, int]]:
-    """The cuts of a region as (axis, place): 1 for y, top and bottom, is tried first, as the partition does."""
+    """The cuts of a region as (axis, place); axis 1 (y, into top and bottom) comes first, as in the partition."""
     x0, y0, x1, y1 = region
     width, height = x1 - x0, y1 - y0
     top_bottom = [(1, y0 + height // 2)] if height >= width else []
@@ -51,11 +51,11 @@ def _fit_one(
 
     @cache
     def best(region: Region, by_x: tuple[int, ...], by_y: tuple[int, ...], deviations: int):
-        """The least sum of distances of these tokens within the region, and who gets what."""
+        """The least sum of distances of these tokens within the region, and each token's region."""
         if len(by_x) == 1:
             sides = zip(boxes[by_x[0]], region, strict=True)
             return sum((theirs - ours) ** 2 for theirs, ours in sides), [(by_x[0], region)]
-        least, found = float("inf"), []
+        least, assignment = float("inf"), []
         for axis, place in cuts(region):
             first, second = list(region), list(region)
             first[axis + 2] = second[axis] = place
@@ -72,13 +72,13 @@ def _fit_one(
                 cost_first, found_first = best(first, *_share((by_x, by_y), chosen, True), left)
                 cost_second, found_second = best(second, *_share((by_x, by_y), chosen, False), left)
                 if cost_first + cost_second < least * (1 - SLACK):
-                    least, found = cost_first + cost_second, found_first + found_second
-        return least, found
+                    least, assignment = cost_first + cost_second, found_first + found_second
+        return least, assignment
 
     whole = (0, 0, size[1], size[0])
     return best(whole, tuple(orders[0]), tuple(orders[1]), DEVIATIONS)[1]
 
 
 def _share(orders: tuple[tuple[int, ...], ...], chosen: set[int], inside: bool) -> list[tuple[int, ...]]:
-    """The tokens of each order that are chosen, or those that are not."""
+    """The tokens of each order that are chosen, or if not `inside`, those that are not."""
     return [tuple(token for token in order if (token in chosen) == inside) for order in orders]

@@ -1,1 +1,1 @@
-"""What `gpstoken COMMAND` runs: a file a command, and the rows of experiments/ that commands name."""
+"""The commands of `gpstoken COMMAND`, one per file, and the rows of experiments/ that they name."""

@@ -1,8 +1,8 @@
-"""`gpstoken COMMAND ROW --scale SCALE`: the command line with files, folders and options that stands for it.
+"""Expands `gpstoken COMMAND ROW --scale SCALE` to the command line with files, folders and options.
 
 `gpstoken fit gpstoken_m128 --scale laptop` is `gpstoken fit -c experiments/tokenizers/gpstoken_m128.yaml -c ...`, and
-runs the same code. What a row stands for is known here alone: the stages of the pipeline are short, and no path is
-parsed to learn what a file is of.
+runs the same code. Only this module knows which files and options belong to a row: the stages of the pipeline are
+short, and no path is parsed to identify a file.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from gpstoken.limits import did_you_mean
 
 Command = list[str]
 CONSTRUCTOR = {"tokenizers": "model.init_args.tokenizer.init_args", "generators": "model.init_args.generator.init_args"}
-SPLITS = ("train", "test")  # of the real images that samples are compared with
+SPLITS = ("train", "test")  # splits of the real images that samples are compared with
 
 
 def is_row_form(arguments: Command) -> bool:
@@ -40,13 +40,13 @@ def is_row_form(arguments: Command) -> bool:
 
 
 def parse(arguments: Command) -> tuple[list[Command], bool]:
-    """What a command line with a row stands for.
+    """Expands a command line that names a row.
 
     Args:
-        arguments: COMMAND ROW --scale SCALE [--seeds N ...] and options of the command, which are put behind.
+        arguments: COMMAND ROW --scale SCALE [--seeds N ...] and options of the command, which are appended.
 
     Returns:
-        (command lines, whether they are of several seeds and may run side by side).
+        (command lines, whether they differ in their seed and may run in parallel).
 
     Raises:
         ValueError: if there is no such row or scale.
@@ -59,35 +59,35 @@ def parse(arguments: Command) -> tuple[list[Command], bool]:
     given, rest = parser.parse_known_args(arguments[1:])
     lines = expanded(command, given.row, given.scale, list(dict.fromkeys(given.seeds)))
     if command in ("fit", "generate-curve") and len(lines) > 1 and {"-o", "--output"} & set(rest):
-        raise ValueError("--output: of one seed; of several each has a folder of its own")
+        raise ValueError("--output: works for one seed only; with several seeds each has its own folder")
     return [[*map_globs(line), *rest] for line in lines], command in ("fit", "generate-curve")
 
 
 def expanded(command: str, key: str, scale: str, seeds: list[int]) -> list[Command]:
-    """The command lines that a row, a study or a split stands for; several runs as a pattern of their folders.
+    """The command lines for a row, a study or a split; several runs are given as a pattern of their folders.
 
     Raises:
-        ValueError: if there is none for the command.
+        ValueError: if the command has no such row, study or split.
     """
-    folders(scale)  # which says what scales there are
+    folders(scale)  # raises an error for an unknown scale
     return FORMS[command](key, scale, seeds)
 
 
 def map_globs(line: Command) -> Command:
-    """A command line with its patterns replaced by what they find.
+    """A command line with its patterns replaced by the paths that match.
 
     Raises:
-        ValueError: if one finds nothing.
+        ValueError: if a pattern matches nothing.
     """
     words: Command = []
     for word in line:
         if "*" not in word:
             words.append(word)
             continue
-        found = sorted(glob.glob(word))
-        if not found:
-            raise ValueError(f"{word}: nothing there yet; the stages before make it, see `gpstoken rows`")
-        words += found
+        paths = sorted(glob.glob(word))
+        if not paths:
+            raise ValueError(f"{word}: nothing there yet; earlier stages write it, see `gpstoken rows`")
+        words += paths
     return words
 
 
@@ -107,7 +107,7 @@ def _fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
 def _evaluate(key: str, scale: str, _: Any) -> list[Command]:
     row = find_row(key, ("tokenizers", "ablations", "sweeps"))
     settings = read_scale(scale).get("evaluate", {})
-    if row.section == "sweeps":  # whose distribution scores no table has
+    if row.section == "sweeps":  # no table shows their distribution scores
         settings = settings | {"networks": []}
     return [_evaluation(row, key, row.group, scale, settings)]
 
@@ -127,10 +127,10 @@ def _study(key: str, scale: str, _: Any) -> list[Command]:
     else:
         arms, shared = declared["arms"], shared | settings.get(key, {})
     lines = []
-    for arm, own in arms.items():
-        row = find_row(own["row"], ("tokenizers",))
-        own = {name: value for name, value in own.items() if name != "row"}
-        command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | own)
+    for arm, arm_settings in arms.items():
+        row = find_row(arm_settings["row"], ("tokenizers",))
+        arm_settings = {name: value for name, value in arm_settings.items() if name != "row"}
+        command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | arm_settings)
         lines.append([command, runs, "--trained-row", row.key, *line])
     return lines
 
@@ -157,7 +157,7 @@ def _cache(key: str, scale: str, _: Any) -> list[Command]:
 
 def _images(key: str, scale: str, _: Any) -> list[Command]:
     settings = read_scale(scale).get("images", {}) | _classes(scale)
-    if key not in SPLITS:  # the test images through a tokenizer: the best that generators on its tokens can come to
+    if key not in SPLITS:  # reconstructed test images: the upper bound of generators on this tokenizer's tokens
         row = find_row(key, ("generator_tokenizers",))
         settings["through"] = f"runs/{scale}/{row.group}/{key}/seed0/last.ckpt"
     if key != "train":
@@ -168,7 +168,7 @@ def _images(key: str, scale: str, _: Any) -> list[Command]:
 
 def _features(key: str, scale: str, _: Any) -> list[Command]:
     if key != "real":
-        raise ValueError(f"{key}: features are taken of the real images; gpstoken features real --scale {scale}")
+        raise ValueError(f"{key}: only the real images' features are stored: gpstoken features real --scale {scale}")
     files = [f"data/real/{scale}/{split}.npz" for split in SPLITS]
     return [["features", *files, *options(read_scale(scale).get("features", {}))]]
 
@@ -204,7 +204,7 @@ def _evaluate_generator(key: str, scale: str, _: Any) -> list[Command]:
     return [[*words, *options(read_scale(scale).get("evaluate-generator", {}))]]
 
 
-# Command -> what stands for `COMMAND KEY --scale SCALE --seeds ...`.
+# Command -> the function that expands `COMMAND KEY --scale SCALE --seeds ...`.
 FORMS: dict[str, Callable[[str, str, list[int]], list[Command]]] = {
     "fit": _fit,
     "evaluate": _evaluate,

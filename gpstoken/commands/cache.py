@@ -1,6 +1,6 @@
-"""`gpstoken cache`: a frozen tokenizer turns a data set into shards of tokens, which generators are trained on.
+"""`gpstoken cache`: encodes a data set with a frozen tokenizer into shards of tokens, to train generators on.
 
-A killed call goes on where it was: shards that are done lie in .DIR.*.parts beside the output until all are there.
+A killed call resumes where it was: finished shards lie in .DIR.*.parts beside the output until all are done.
 """
 
 import argparse
@@ -33,25 +33,25 @@ VERSION, CACHE_FILE = 2, "cache.json"
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder is a token cache, with nothing of somebody else's in it."""
+    """Whether a folder is a token cache and holds nothing else."""
     names = {path.name for path in folder.iterdir()}
     return {CACHE_FILE} <= names <= {CACHE_FILE, "train", "val", "test"}
 
 
 def main(arguments: list[str]) -> int:
-    """Parses the command line and makes the cache; see `make_cache`."""
+    """Parses the command line and writes the cache; see `make_cache`."""
     parser = Parser("cache", __doc__, epilog=DATA_HELP)
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="CKPT", help="last.ckpt of a tokenizer's run")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the cache")
-    parser.add_argument("--views", type=positive, default=1, help="epochs of training views to keep (default: 1)")
-    parser.add_argument("--no-mirror", action="store_true", help="without the mirror image of each training view")
+    parser.add_argument("--views", type=positive, default=1, help="epochs of training views to store (default: 1)")
+    parser.add_argument("--no-mirror", action="store_true", help="leave out the mirror image of each training view")
     parser.add_argument("--splits", nargs="+", default=["train", "val"], choices=("train", "val", "test"))
-    parser.add_argument("--batch-size", type=positive, help="images at a time (default: that of the data)")
-    parser.add_argument("--shard-size", type=positive, default=1024, help="samples of a file (default: 1024)")
+    parser.add_argument("--batch-size", type=positive, help="images at a time (default: the data's batch size)")
+    parser.add_argument("--shard-size", type=positive, default=1024, help="samples per file (default: 1024)")
     parser.add_device()
     options, rest = parser.parse_known_args(arguments)
     if "train" not in options.splits:
-        parser.error("--splits: expected train among them, whose mean and deviation generators need")
+        parser.error("--splits: must include train, whose mean and standard deviation generators need")
     if options.shard_size % 2 and not options.no_mirror:
         parser.error(f"--shard-size: expected an even number with mirror images, got {options.shard_size}")
     check_writable(options.output)
@@ -75,12 +75,12 @@ def make_cache(
 
     Args:
         tokenizer: frozen, on its device.
-        data: where images come from.
+        data: the data module of the images.
         described: the data as `read_data` describes it.
-        options: of the command line.
+        options: options of the command line.
 
     Raises:
-        ValueError: if the output is something else than a cache, the data is missing or the tokens are not finite.
+        ValueError: if the output is not a cache, the data is missing or the tokens are not finite.
     """
     output = options.output
     plans = []
@@ -107,9 +107,9 @@ def make_cache(
     record["identity"] = _identity(record)
     if (output / CACHE_FILE).is_file():
         if _is_whole(output, record["identity"]):
-            print(f"{output}: there already; delete it to make it anew")
+            print(f"{output}: already exists; delete it to encode again")
             return
-        print(f"{output}: the cache there is damaged, or of another tokenizer, data or options: this one replaces it")
+        print(f"{output}: replacing a cache that is damaged, or has another tokenizer, data or options")
     work = output.with_name(f".{output.name}.{record['identity'][:16]}.parts")
     remove_abandoned_within(work)
     for plan in plans:
@@ -122,13 +122,13 @@ def make_cache(
     move_folder(work, output, is_cache)
     remove_unfinished(output.parent, output.name)
     counts = ", ".join(f"{plan.samples} of {plan.split}" for plan in plans)
-    print(f"{output}: tokens of {counts} by tokenizer {record['tokenizer']['sha256'][:12]}")
+    print(f"{output}: tokens of {counts}, encoded by tokenizer {record['tokenizer']['sha256'][:12]}")
 
 
 def _fingerprint(data: LightningDataModule, split: str) -> str:
     if split != "train":
         return data.fingerprint(split)
-    # Training pictures are read as they are wanted; which photographs they are of is known before.
+    # Training images are read on demand, so their fingerprint is that of the list of photographs.
     return hashlib.sha256("\n".join(data.sources(split)).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Which code a command runs: the modules that it imports, directly or through others, and a digest of each.
+"""The code that a command runs: the modules that it imports, directly or through others, and a digest of each.
 
-The pipeline runs a stage again when one of its digests has changed. They are taken of the code alone, so that a comment
-or a docstring can be rewritten without training anything again.
+The pipeline runs a stage again when one of its digests has changed. A digest leaves out comments and docstrings, so
+that they can be rewritten without training anything again.
 """
 
 import ast
@@ -12,42 +12,42 @@ from pathlib import Path
 
 PACKAGES = ("gpstoken", "datamodules")
 ROOT = Path(__file__).resolve().parents[2]
-# Packages that choose one of their modules by name when they run: all of them count.
+# Packages that choose one of their modules by name at run time: all their modules count.
 BACKENDS = ("gpstoken.splat", "gpstoken.partition", "gpstoken.calibrate")
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
-    """Hexadecimal digests of all modules that some names import, and of the files beside them that these read.
+    """Hexadecimal digests of all modules that some names import, and of the YAML files beside them that they read.
 
     Args:
-        names: of modules, or of what is in them, such as gpstoken.GPSToken.
+        names: names of modules or of their members, such as gpstoken.GPSToken.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for module in sorted(closure(names)):
         path = _path(module)
-        found[path.relative_to(ROOT).as_posix()] = _digest(path)
+        hashes[path.relative_to(ROOT).as_posix()] = _digest(path)
         for beside in _read_beside(path):
-            found[beside.relative_to(ROOT).as_posix()] = hashlib.sha256(beside.read_bytes()).hexdigest()[:16]
-    return found
+            hashes[beside.relative_to(ROOT).as_posix()] = hashlib.sha256(beside.read_bytes()).hexdigest()[:16]
+    return hashes
 
 
 def closure(names: Iterable[str]) -> set[str]:
     """The modules of this project that some names import, directly or through others.
 
-    The packages that a module lies in are not among them, unless something of theirs is imported that they define: what
-    they only hand on from another module is followed to there.
+    The packages that contain a module are left out, unless a name that they define themselves is imported: a name that
+    a package only re-exports is followed to the module that defines it.
     """
-    waiting, found = [module for name in names for module in _resolved(name)], set()
+    waiting, reached = [module for name in names for module in _resolved(name)], set()
     while waiting:
         module = waiting.pop()
-        if module in found:
+        if module in reached:
             continue
-        found.add(module)
+        reached.add(module)
         waiting += _imported(module)
         for package in BACKENDS:
             if module == package or module.startswith(f"{package}."):
                 waiting += [f"{package}.{path.stem}" for path in _path(package).parent.glob("[!_]*.py")]
-    return found
+    return reached
 
 
 @cache
@@ -58,11 +58,11 @@ def _imported(module: str) -> tuple[str, ...]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return tuple(found for name in names for found in _resolved(name))
+    return tuple(resolved for name in names for resolved in _resolved(name))
 
 
 def _resolved(name: str) -> Iterator[str]:
-    """The module that a dotted name is in or is; none for a name of another project."""
+    """The module that a dotted name is, or is defined in; none for a name of another project."""
     parts = name.split(".")
     if parts[0] not in PACKAGES:
         return
@@ -86,7 +86,7 @@ def _path(module: str) -> Path | None:
 
 @cache
 def _handed_on(package: Path) -> dict[str, str]:
-    """Name -> module of what a package imports from its modules."""
+    """Name -> module of everything that a package re-exports."""
     tree = _tree(package)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
     return {
@@ -112,7 +112,7 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 @cache
 def _digest(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))  # one of its own, which is changed
+    tree = ast.parse(path.read_text(encoding="utf-8"))  # a copy, because it is changed
     for node in ast.walk(tree):
         if isinstance(node, Documented) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()
@@ -121,6 +121,6 @@ def _digest(path: Path) -> str:
 
 @cache
 def _read_beside(path: Path) -> tuple[Path, ...]:
-    """The YAML files beside a module that it names."""
+    """The YAML files beside a module whose names it contains."""
     words = {node.value for node in ast.walk(_tree(path)) if isinstance(node, ast.Constant)}
     return tuple(sorted(other for other in path.parent.glob("*.yaml") if other.name in words))

@@ -1,4 +1,4 @@
-"""The YAML that a command line names, looked at before LightningCLI reads it, which has no limit of depth or size."""
+"""Checks the YAML files of a command line before LightningCLI reads them, which has no limit of depth or size."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ ENDINGS = (".yaml", ".yml")
 
 
 def check_files(arguments: Any) -> None:
-    """Reads every file of a configuration that arguments name, and the data that it names, and drops what it holds.
+    """Checks every configuration file that arguments name, and the data file that it names; nothing is kept.
 
     Args:
-        arguments: a list of words, or anything else, in which nothing is looked for.
+        arguments: a list of words; anything else is ignored.
 
     Raises:
         ValueError: see `read_yaml`.

@@ -1,6 +1,6 @@
-"""`gpstoken cost`: what training and sampling of a generator take: iterations/s, samples/s, memory, multiply-adds.
+"""`gpstoken cost`: the cost of training and sampling a generator: iterations/s, samples/s, memory, multiply-adds.
 
-Every number is taken in a process of its own, one after the other, on a machine that should have nothing else to do.
+Every measurement runs in its own process, one after the other, on a machine that should be idle otherwise.
 """
 
 import json
@@ -34,32 +34,32 @@ from gpstoken.profiling.counting import network_counts
 from gpstoken.profiling.shapes import without_weights
 
 WARM_UP = 3  # iterations that are not counted
-FIRST_STEPS = 3  # of a sampler, before it is timed
+FIRST_STEPS = 3  # sampler steps before the timing starts
 
 
 def main(arguments: list[str]) -> int:
-    """Measures one generator; see the module.
+    """Measures one generator; see the module's docstring.
 
     Returns:
         0.
 
     Raises:
-        ValueError: if a run is unfinished, or a measurement fails; says which.
+        ValueError: naming the run that is unfinished, or the measurement that failed.
     """
     parser = Parser("cost", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the stage whose tokens are decoded")
     parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
     parser.add_result()
-    parser.add_argument("--iterations", type=positive, default=20, help="of training that are timed (default: 20)")
-    parser.add_argument("--groups", type=positive, default=2, help=f"of {GROUP} samples that are timed (default: 2)")
-    parser.add_argument("--steps", type=int, help="of the sampler (default: the generator's own)")
-    parser.add_argument("--guidance", type=float, help="scale (default: the generator's own)")
+    parser.add_argument("--iterations", type=positive, default=20, help="training iterations to time (default: 20)")
+    parser.add_argument("--groups", type=positive, default=2, help=f"groups of {GROUP} samples to time (default: 2)")
+    parser.add_argument("--steps", type=int, help="sampler steps (default: the generator's own)")
+    parser.add_argument("--guidance", type=float, help="guidance scale (default: the generator's own)")
     options = parser.parse_args(arguments)
     check_named(options.output, options.row)
     runs = [run for run in (options.layout, options.run) if run is not None]
     for run in runs:
         if not (run / "config.yaml").is_file() or not (run / "last.ckpt").is_file():
-            raise ValueError(f"{run}: no finished run of a generator's stage")
+            raise ValueError(f"{run}: not a finished run of a generator's stage")
     training = {_stage(run): alone(_training, run, options.iterations) for run in runs}
     inference = alone(_inference, runs[-1], options.layout, options.groups, options.steps, options.guidance)
     cost = {
@@ -78,14 +78,14 @@ def main(arguments: list[str]) -> int:
 
 
 class Stopwatch(Callback):
-    """Times of the ends of training batches, for the median of what lies between."""
+    """Records when training batches end, for the median time between them."""
 
     def __init__(self) -> None:
         """Makes the callback."""
         self.ends: list[float] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Notes the time."""
+        """Records the time."""
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
@@ -149,22 +149,22 @@ def _stage(run: Path) -> str:
     try:
         return class_of(read_yaml(path)["model"]["init_args"]["generator"]["class_path"], Generator).name
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not of a generator, there is no model.init_args.generator in it") from error
+        raise ValueError(f"{path}: not a generator's configuration, has no model.init_args.generator") from error
 
 
 def alone(measure: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """The result of `measure` in a process of its own, whose peak of memory is its own.
+    """The result of `measure` in a separate process, so that its peak memory is measured alone.
 
-    A fork has the libraries already, whose import takes longer than the measurement; this process has computed nothing
-    yet, so that no thread and no device is shared.
+    A forked process has the libraries, whose import takes longer than the measurement; this process has not computed
+    anything yet, so no thread and no device is shared.
 
     Raises:
         ValueError: if that process is killed.
     """
     context = multiprocessing.get_context("fork")
-    # torch makes its pool of threads anew in a fork, which two threads at once must not begin: so the first does.
+    # A fork recreates torch's thread pool, which two threads must not start at once: the initializer does it first.
     with ProcessPoolExecutor(1, context, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
         try:
             return pool.submit(measure, *arguments).result()
         except BrokenProcessPool:
-            raise ValueError("cost: the process that measures was killed; was there enough memory?") from None
+            raise ValueError("cost: the measuring process was killed; was there enough memory?") from None

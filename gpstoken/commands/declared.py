@@ -1,7 +1,7 @@
 """The rows, scales and studies that experiments/ declares.
 
-A row is one entry of experiments/rows.yaml and one YAML of its published size. A scale is a folder of files that are
-laid over it; see `configuration_files` for the order.
+A row is one entry of experiments/rows.yaml and one YAML of its published size. A scale is a folder of overlay files;
+see `configuration_files` for the order in which they are merged.
 """
 
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from gpstoken.files.plain_text import read_yaml
 from gpstoken.limits import did_you_mean
 
 EXPERIMENTS = Path("experiments")
-# Section of rows.yaml -> folder of the published sizes of its rows, and folder of runs/SCALE that they are trained to.
+# Section of rows.yaml -> folder of its rows' published sizes; below, folder of runs/SCALE that holds their runs.
 PUBLISHED = {
     "tokenizers": "tokenizers",
     "ablations": "tokenizers",
@@ -40,13 +40,13 @@ class Row:
     """One row.
 
     Attributes:
-        key: as commands and results name it.
-        section: of rows.yaml; "sweeps" for ARGUMENT=VALUE.
+        key: the row's name in commands and results.
+        section: section of rows.yaml; "sweeps" for ARGUMENT=VALUE.
         like: the row whose published size it has, often itself.
-        family: the file, or the settings of a sampler, of a scale that it shares with others, or None.
-        arguments: of its constructor, which differ from those of `like`.
-        tokens: of a network or generator, the tokenizer on whose tokens it works.
-        networks: of a generator, from first to last.
+        family: name of a scale's file, or of its sampler settings, that several rows share, or None.
+        arguments: constructor arguments that differ from those of `like`.
+        tokens: for a network or generator, the tokenizer whose tokens it models.
+        networks: for a generator, its networks from first to last.
     """
 
     key: str
@@ -59,12 +59,12 @@ class Row:
 
     @property
     def group(self) -> str:
-        """The folder of runs/SCALE and results/SCALE that it is in."""
+        """The row's folder in runs/SCALE and results/SCALE."""
         return GROUPS[self.section]
 
     @property
     def published(self) -> Path:
-        """The YAML of its published size."""
+        """The YAML file of the row's published size."""
         folder = PUBLISHED["tokenizers" if self.section == "sweeps" else self.section]
         return EXPERIMENTS / folder / f"{self.like}.yaml"
 
@@ -74,13 +74,13 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
     """Every row of rows.yaml. A network and the generator of that network alone may have one key.
 
     Raises:
-        ValueError: if the file is missing, two rows would be trained or sampled to one place, or an entry has a field
-            that there is not.
+        ValueError: if the file is missing, two rows would be written to the same folder, or an entry has an unknown
+            field.
     """
     try:
         declared = read_yaml(path)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: not here; rows are named in a checkout of this project") from error
+        raise ValueError(f"{path}: no such file; naming a row needs a checkout of this project") from error
     rows: list[Row] = []
     for section in [section for section in GROUPS if section in declared]:
         for key, entry in declared[section].items():
@@ -88,11 +88,11 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
             if unknown:
                 raise ValueError(f"{path}: {key}: no field {unknown[0]}{did_you_mean(unknown[0], sorted(FIELDS))}")
             if any((row.key, bool(row.networks)) == (key, "first" in entry) for row in rows):
-                raise ValueError(f"{path}: {key} stands twice")
+                raise ValueError(f"{path}: {key} is declared twice")
             like = declared["tokenizers"] | declared.get("networks", {})
             base = entry.get("like", key)
             if "like" in entry and base not in like:
-                raise ValueError(f"{path}: {key}: there is no row {base} that it could be like")
+                raise ValueError(f"{path}: {key}: like: there is no row {base}")
             rows.append(
                 Row(
                     key,
@@ -108,10 +108,10 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
 
 
 def find_row(key: str, sections: Collection[str]) -> Row:
-    """The row of a key in one of some sections: of rows.yaml, or ARGUMENT=VALUE of the row that it has swept.
+    """The row of a key in the given sections of rows.yaml, or for ARGUMENT=VALUE, a variant of the row `swept`.
 
     Raises:
-        ValueError: if there is none; says which there are.
+        ValueError: if there is none; lists the rows that there are.
     """
     argument, equals, value = key.partition("=")
     if "sweeps" in sections and equals and argument.isidentifier() and value:
@@ -129,27 +129,27 @@ def studies() -> list[str]:
 
 
 def scales() -> list[str]:
-    """The scales that experiments/ has."""
+    """The scales that experiments/ declares."""
     return sorted(path.parent.name for path in EXPERIMENTS.glob("*/scale.yaml"))
 
 
 def read_scale(scale: str) -> dict[str, Any]:
-    """What scale.yaml says, over what that of the scale says that it is `like`.
+    """The settings of scale.yaml, laid over those of the scale that it is `like`.
 
     Raises:
         ValueError: if there is no such scale.
     """
     settings: dict[str, Any] = {}
     for folder in folders(scale):
-        own = read_yaml(folder / "scale.yaml")
-        own.pop("like", None)
-        merged = {name: settings[name] | value for name, value in own.items() if name in settings}
-        settings |= own | merged
+        declared = read_yaml(folder / "scale.yaml")
+        declared.pop("like", None)
+        merged = {name: settings[name] | value for name, value in declared.items() if name in settings}
+        settings |= declared | merged
     return settings
 
 
 def folders(scale: str) -> list[Path]:
-    """The folders of a scale in the order in which they are laid: first the one that it is like, then its own."""
+    """The folders of a scale in the order of merging: first the scale that it is like, then its own."""
     if scale not in scales():
         raise ValueError(f"--scale {scale}: no {EXPERIMENTS / scale / 'scale.yaml'}{did_you_mean(scale, scales())}")
     like = read_yaml(EXPERIMENTS / scale / "scale.yaml").get("like")
@@ -157,10 +157,10 @@ def folders(scale: str) -> list[Path]:
 
 
 def configuration_files(row: Row, scale: str) -> list[Path]:
-    """The files that a row is configured by, a later one over an earlier one.
+    """The files that configure a row; later files override earlier ones.
 
-    They are its published size, and then of every folder of the scale what is there of: the file of its kind, that of
-    its family, that of the row that it is like, that of all tokenizers of generators, and its own.
+    The first is the row's published size. Then come, for every folder of the scale, those files that exist of: the file
+    of its kind, of its family, of the row that it is like, of all tokenizers of generators, and its own.
     """
     kind = PUBLISHED["tokenizers" if row.section == "sweeps" else row.section]
     section = row.section if row.section == "generator_tokenizers" else None
@@ -170,20 +170,20 @@ def configuration_files(row: Row, scale: str) -> list[Path]:
 
 
 def scale_file(scale: str, name: str) -> Path:
-    """The file of a scale, or of the one that it is like, which is nearest to it."""
+    """A file of a scale, or if the scale has none, that of the scale that it is like."""
     return next(folder / name for folder in reversed(folders(scale)) if (folder / name).is_file())
 
 
 def file_options(files: list[Path]) -> list[str]:
-    """`-c FILE` for each."""
+    """`-c FILE` for each file."""
     return [word for path in files for word in ("-c", path.as_posix())]
 
 
 def options(settings: dict[str, Any]) -> list[str]:
-    """Settings as a command line has them: a list as several words, true as a flag alone, --data last."""
+    """Settings as command-line options: a list as several words, true as a bare flag, --data last."""
     words: list[str] = []
-    for name, value in sorted(settings.items(), key=lambda each: (each[0].startswith("data."), each[0] == "data")):
+    for name, value in sorted(settings.items(), key=lambda item: (item[0].startswith("data."), item[0] == "data")):
         words.append(f"--{name}")
         if value is not True:
-            words += [str(each) for each in (value if isinstance(value, list) else [value])]
+            words += [str(word) for word in (value if isinstance(value, list) else [value])]
     return words

@@ -1,7 +1,7 @@
-"""`gpstoken evaluate`: the runs of one row, seed by seed, to one result file with per-image numbers beside it.
+"""`gpstoken evaluate`: evaluates the runs of one row, seed by seed, into one result file and a CSV of every image.
 
-A killed evaluation goes on where it was: images that are done lie in .ROW.*.parts beside the result until it is whole.
-Several devices share the images (`--devices 2`, or torchrun), each image on one of them.
+A killed evaluation resumes where it was: finished images lie in .ROW.*.parts beside the result until it is complete.
+Several devices share the images (`--devices 2`, or torchrun); each image is evaluated on one device.
 """
 
 import csv
@@ -34,18 +34,20 @@ def main(arguments: list[str]) -> int:
         "evaluate",
         __doc__,
         epilog="Options that start with --data replace the data that the runs were trained on: --data FILE.yaml, "
-        "--data.init_args.image_size 128. Images keep the size of training unless told.",
+        "--data.init_args.image_size 128. Images keep the size of training unless an option changes it.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="folders that `gpstoken fit --output` wrote, one a seed")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders that `gpstoken fit --output` wrote, one per seed")
     parser.add_result()
-    parser.add_argument("--group", default="tokenizers", help="tokenizers (default), studies or sweeps of the report")
-    parser.add_argument("--trained-row", help="row that the runs are of, where it is another (of a study)")
-    parser.add_argument("--num-tokens", type=int, help="tokens of the whole image (default: as trained, by area)")
-    parser.add_argument("--token-factor", type=float, help="the same, in multiples of the trained count")
-    parser.add_argument("--size-factor", type=int, help="size of the images, in multiples of the trained size")
-    parser.add_argument("--focus-radius", type=float, help="measure a central disc of this radius (in sides) apart")
-    parser.add_argument("--focus-strength", type=float, default=0.0, help="draw tokens into the disc this strongly")
-    parser.add_argument("--networks", nargs="*", help="feature networks (default: those at hand of the protocol)")
+    parser.add_argument(
+        "--group", default="tokenizers", help="tokenizers (default), studies or sweeps, as in the report"
+    )
+    parser.add_argument("--trained-row", help="row of the runs, if it differs from --row (in a study)")
+    parser.add_argument("--num-tokens", type=int, help="tokens per image (default: as in training, scaled by the area)")
+    parser.add_argument("--token-factor", type=float, help="tokens per image, as a multiple of the trained number")
+    parser.add_argument("--size-factor", type=int, help="size of the images, as a multiple of the trained size")
+    parser.add_argument("--focus-radius", type=float, help="also measure a central disc with this radius (in sides)")
+    parser.add_argument("--focus-strength", type=float, default=0.0, help="how strongly tokens are drawn into the disc")
+    parser.add_argument("--networks", nargs="*", help="feature networks (default: the protocol's, if available)")
     parser.add_argument("--statistics", type=Path, help="reference statistics (ADM npz) for FID and sFID")
     parser.add_device()
     parser.add_argument("--devices", type=int, default=1, help="devices or CPU processes that share the images")
@@ -56,7 +58,7 @@ def main(arguments: list[str]) -> int:
         parser.error("--focus-strength needs --focus-radius")
     named = Named(options.row, options.group, options.scale, options.trained_row or options.row)
     if options.token_factor is not None and options.num_tokens is not None:
-        parser.error("--token-factor and --num-tokens both say how many tokens")
+        parser.error("--token-factor and --num-tokens both set the number of tokens; give one of them")
     protocol = Protocol(
         options.num_tokens,
         options.token_factor,
@@ -72,13 +74,13 @@ def main(arguments: list[str]) -> int:
 
 
 class Named(NamedTuple):
-    """What a result says that it is of; no path says it.
+    """The identity of a result, stored in the result itself and not parsed from a path.
 
     Attributes:
         row: name of the result.
-        group: of the report.
-        scale: of the runs.
-        trained_row: what the runs are of: of a study another than `row`.
+        group: group of the report.
+        scale: scale of the runs.
+        trained_row: row of the runs; in a study it differs from `row`.
     """
 
     row: str
@@ -94,16 +96,16 @@ def evaluate(
     """Tests the tokenizers of `runs` on the test split of their data and writes ROW.json and ROW.csv.
 
     Args:
-        runs: run folders of one row that differ in their seed alone.
-        output: result file, ROW.json. The CSV of every image lies beside it.
-        named: what the result is of.
+        runs: run folders of one row that differ only in their seed.
+        output: result file, ROW.json; the CSV of every image lies beside it.
+        named: the identity of the result.
         protocol: what is measured.
-        data: command-line options of the data that replace those of the runs.
-        devices: processes that share the images.
+        data: command-line options that replace the runs' data.
+        devices: number of processes that share the images.
 
     Raises:
-        ValueError: if a run is unfinished, the runs are not of one configuration and data, or the result cannot be
-            written because there is no way to, or something else is in its place.
+        ValueError: if a run is unfinished, the runs differ in configuration or data, or the result cannot be written,
+            because its folder is not writable or something else is in its place.
     """
     for name, value in named._asdict().items():
         text().check(f"--{name.replace('_', '-')}", value)
@@ -111,27 +113,27 @@ def evaluate(
     check_writable(output)
     check_result(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    first = rank_zero_only.rank == 0  # the other processes of `devices` are of the same command
+    first = rank_zero_only.rank == 0  # the other processes of `devices` run the same command
     with lost_connections("evaluation"), locked(output, "gpstoken evaluate") if first else nullcontext():
         _evaluate(runs, output, named, protocol, data, devices)
 
 
 def check_result(output: Path) -> None:
-    """Refuses a place at which something else than a result lies.
+    """Checks that nothing but an earlier result would be overwritten.
 
     Raises:
-        ValueError: if so.
+        ValueError: if something else is there.
     """
     for path, mark in ((output, b'{\n "row": '), (output.with_suffix(".csv"), b"seed,index,")):
         if path.is_dir() or (path.is_file() and not path.read_bytes().startswith(mark)):
-            raise ValueError(f"{path}: is there already, and not of an evaluation; choose another --output")
+            raise ValueError(f"{path}: already exists and is not an evaluation's result; choose another --output")
 
 
 def _evaluate(runs: list[Path], output: Path, named: Named, protocol: Protocol, data: list[str], devices: int) -> None:
     networks = {name: load_features(name) for name in protocol.networks}
     seeds: list[Evaluated] = []
     for run in runs:
-        # The features of the images are those of the first seed.
+        # The features of the original images are computed for the first seed only.
         seeds.append(
             evaluate_run(
                 run, output, named.trained_row, protocol, networks, data, devices, seeds[0].parts if seeds else None
@@ -139,38 +141,38 @@ def _evaluate(runs: list[Path], output: Path, named: Named, protocol: Protocol, 
         )
         if seeds[-1].described != seeds[0].described:
             raise ValueError(f"{run}: differs from {runs[0]} in more than its seed")
-        if seeds[-1].seed in [each.seed for each in seeds[:-1]]:
+        if seeds[-1].seed in [earlier.seed for earlier in seeds[:-1]]:
             raise ValueError(f"{run}: has the seed of another run, {seeds[-1].seed}")
     if not seeds[0].first:
         return
     for path in (output, output.with_suffix(".csv")):
         remove_abandoned(path)
     write(seeds, output, named)
-    remove_unfinished(output.parent, output.stem)  # also of an evaluation that was given up
+    remove_unfinished(output.parent, output.stem)  # also the parts of an evaluation that was abandoned
 
 
 def write(seeds: list[Evaluated], output: Path, named: Named) -> None:
     """Writes ROW.csv, then ROW.json."""
     first = seeds[0]
     names = [name for name in METRICS if name in first.columns]
-    values = {name: np.stack([each.columns[name] for each in seeds]) for name in names}
-    usage = {name: summarise_seeds([each.codebook[name] for each in seeds]) for name in first.codebook}
+    values = {name: np.stack([evaluated.columns[name] for evaluated in seeds]) for name in names}
+    usage = {name: summarise_seeds([evaluated.codebook[name] for evaluated in seeds]) for name in first.codebook}
     size = {"codebook_size": first.described["evaluated"]["code"]["codebook_size"]}
-    seconds = {stage: round(sum(each.seconds[stage] for each in seeds), 1) for stage in first.seconds}
+    seconds = {stage: round(sum(evaluated.seconds[stage] for evaluated in seeds), 1) for stage in first.seconds}
     result = {
         "row": named.row,
         "group": named.group,
         "scale": named.scale,
-        "seeds": [each.seed for each in seeds],
+        "seeds": [evaluated.seed for evaluated in seeds],
         **first.described,
         "metrics": {name: asdict(summarise(values[name], first.sources)) for name in names},
         "scores": {
-            name: summarise_seeds([each.scores[name] for each in seeds]) | {"count": len(first.sources)}
+            name: summarise_seeds([evaluated.scores[name] for evaluated in seeds]) | {"count": len(first.sources)}
             for name in first.scores
         },
         **({"codebook": size | usage} if usage else {}),
-        "trained_at": sorted({each.trained_at for each in seeds}),
-        "checkpoints": [each.checkpoint for each in seeds],
+        "trained_at": sorted({evaluated.trained_at for evaluated in seeds}),
+        "checkpoints": [evaluated.checkpoint for evaluated in seeds],
         **record(first.device),
         "seconds": seconds,
     }
@@ -178,10 +180,10 @@ def write(seeds: list[Evaluated], output: Path, named: Named) -> None:
     with replacing(output.with_suffix(".csv")) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["seed", "index", "source", *names])
-        for each in seeds:
-            numbers = (each.columns[name].tolist() for name in names)
-            for row in zip(each.columns["index"].tolist(), first.sources, *numbers, strict=True):
-                writer.writerow([each.seed, *row])
+        for evaluated in seeds:
+            numbers = (evaluated.columns[name].tolist() for name in names)
+            for row in zip(evaluated.columns["index"].tolist(), first.sources, *numbers, strict=True):
+                writer.writerow([evaluated.seed, *row])
     with replacing(output) as part:
         part.write_text(json.dumps(result, indent=1) + "\n")
     spent = ", ".join(f"{stage} {time} s" for stage, time in seconds.items())

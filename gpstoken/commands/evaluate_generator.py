@@ -1,4 +1,4 @@
-"""`gpstoken evaluate-generator`: samples of all seeds and training steps of a generator against real images."""
+"""`gpstoken evaluate-generator`: compares a generator's samples of all seeds and training steps with real images."""
 
 import csv
 import json
@@ -41,18 +41,18 @@ from gpstoken.metrics.summary import summarise_seeds
 from gpstoken.metrics.weights import weights_record
 
 MAIN = "efficientnet_lite0"
-PAGE = 8  # samples a class that are kept for the report to draw
+PAGE = 8  # samples per class that are stored for the report's pictures
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of one file of samples.
+    """The evaluation of one file of samples.
 
     Attributes:
-        pool: features float32[n, d] of the network that neighbours are sought by.
+        pool: features float32[n, d] of the network that defines the nearest neighbours.
         scores: distances, precision and recall against the real training images.
-        predicted: int64[n], the classifier's choice.
-        probability: float64[n], what it gives the class that was wanted.
+        predicted: int64[n], the class that the classifier predicts.
+        probability: float64[n], the classifier's probability of the requested class.
     """
 
     pool: Tensor
@@ -65,14 +65,16 @@ def main(arguments: list[str]) -> int:
     """Parses the command line and evaluates; see `evaluate`."""
     parser = Parser("evaluate-generator", __doc__)
     parser.add_argument(
-        "samples", nargs="+", type=Path, help="npz of `gpstoken generate`, of every seed and training step"
+        "samples", nargs="+", type=Path, help="npz files of `gpstoken generate`, one per seed and training step"
     )
     parser.add_result()
-    parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images`, of the training split")
-    parser.add_argument("--test", type=Path, required=True, help="the same of the test split")
-    parser.add_argument("--reconstructions", type=Path, help="npz of --test, coded and decoded by the tokenizer")
+    parser.add_argument("--train", type=Path, required=True, help="npz of `gpstoken images` with the training split")
+    parser.add_argument("--test", type=Path, required=True, help="npz of `gpstoken images` with the test split")
+    parser.add_argument("--reconstructions", type=Path, help="npz of --test, encoded and decoded by the tokenizer")
     add_networks(parser)
-    parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
+    parser.add_argument(
+        "--allow-small", action="store_true", help="compute Fréchet distances even below 2 images per dimension"
+    )
     parser.add_device()
     options = parser.parse_args(arguments)
     check_named(options.output, options.row)
@@ -92,17 +94,17 @@ def evaluate(
     networks: dict[str, Features],
     allow_small: bool = False,
 ) -> None:
-    """Writes ROW.csv (every sample of the last step), ROW.samples.npz (a page of them to draw), then ROW.json.
+    """Writes ROW.csv (every sample of the last step), ROW.samples.npz (samples for the report's pictures) and ROW.json.
 
     Args:
-        sets: of `read_sets`; those of the last step are the result, all of them the curve.
-        train: real training images: the classifier learns from them, distances are to them.
-        test: real images that nothing was trained on; manifest["sources"] tells which are of one photograph.
+        sets: the result of `read_sets`; the samples of the last step are the result, all of them the curve.
+        train: real training images: the classifier is trained on them, and distances are measured to them.
+        test: held-out real images; manifest["sources"] says which of them show the same photograph.
         output: result file; its name is the row, which `main` checks.
         scale: name of the scale.
-        reconstructions: npz of the test images, coded and decoded: as good as samples can come.
-        networks: of `load_networks`, whose features are compared. Neighbours are sought by those of EfficientNet-Lite0,
-            which are at hand everywhere, or else of the first.
+        reconstructions: npz of the test images, encoded and decoded: the upper bound of a generator's quality.
+        networks: the result of `load_networks`, whose features are compared. Nearest neighbours are those in the
+            features of EfficientNet-Lite0, which is available everywhere, or else of the first network.
         allow_small: see `compare`.
 
     Raises:
@@ -116,7 +118,7 @@ def evaluate(
     output.parent.mkdir(parents=True, exist_ok=True)
     main = MAIN if MAIN in networks else next(iter(networks))
     seconds: dict[str, float] = {}
-    real = {name: features_of(train.path, each, train.path.stem, seconds) for name, each in networks.items()}
+    real = {name: features_of(train.path, network, train.path.stem, seconds) for name, network in networks.items()}
     held_out = features_of(test.path, networks[main], test.path.stem, seconds)
     with stage(seconds, "classifier"):
         pictures, tested = train.images, test.images
@@ -127,32 +129,34 @@ def evaluate(
     judged: dict[int, dict[int, Judged]] = {}
     for step, files in sets.items():
         judged[step] = {}
-        for seed, each in files.items():
+        for seed, drawn in files.items():
             title = f"step {step}, seed {seed}"
-            generated = {name: extract(each.path, network, BATCH, title, seconds) for name, network in networks.items()}
+            generated = {
+                name: extract(drawn.path, network, BATCH, title, seconds) for name, network in networks.items()
+            }
             with stage(seconds, "scores"):
                 scores = {}
-                for name, found in generated.items():
-                    scores |= compare(found, real[name], name, allow_small)
-                judged[step][seed] = judge(generated[main].pool, scores, classify(thumbnails(each.images)), labels)
-    curve = [{"step": step, "scores": over_seeds(list(each.values()), labels)} for step, each in judged.items()]
+                for name, features in generated.items():
+                    scores |= compare(features, real[name], name, allow_small)
+                judged[step][seed] = judge(generated[main].pool, scores, classify(thumbnails(drawn.images)), labels)
+    curve = [{"step": step, "scores": over_seeds(list(seeds.values()), labels)} for step, seeds in judged.items()]
     of_final = judged[max(sets)]
     left_out = pixels_left_out(len(final) * len(labels) + len(tested), len(pictures), tuple(pictures.shape[1:]))
     if left_out:
-        print(f"gpstoken: no nearest images by pixels: {left_out}", file=sys.stderr)
+        print(f"gpstoken: the nearest images by pixels are left out: {left_out}", file=sys.stderr)
     with stage(seconds, "nearest images"):
         columns = [
-            nearest_images(each.images, of_final[seed].pool, pictures, real[main].pool, not left_out)
-            for seed, each in tqdm(final.items(), "nearest images", unit="seed", disable=None)
+            nearest_images(samples.images, of_final[seed].pool, pictures, real[main].pool, not left_out)
+            for seed, samples in tqdm(final.items(), "nearest images", unit="seed", disable=None)
         ]
         of_test = nearest_images(tested, held_out.pool, pictures, real[main].pool, not left_out)
     near = {
-        name: memorisation(torch.cat([each[name] for each in columns]), of_test[name])
+        name: memorisation(torch.cat([column[name] for column in columns]), of_test[name])
         for name in COLUMNS[1::2]
         if name in of_test
     }
     score = curve[-1]["scores"]["class_accuracy"]
-    told = np.stack([each.predicted == labels for each in of_final.values()])
+    correct = np.stack([seed.predicted == labels for seed in of_final.values()])
     result = {
         "row": output.stem,
         "group": "generators",
@@ -173,7 +177,7 @@ def evaluate(
                 side: accuracy_on_real(classify(thumbnails(images)), test.labels, sources, names)
                 for side, images in sides.items()
             },
-            "per_class": per_class(told, labels, names),
+            "per_class": per_class(correct, labels, names),
         },
         "memorisation": near.get("distance", {"left_out": left_out}) | {"by_features": near["distance_by_features"]},
         "curve": curve,
@@ -186,44 +190,47 @@ def evaluate(
     with replacing(output) as part:
         part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     low, high = (100 * end for end in score["interval"])
-    told_of = f"{100 * score['mean']:.1f} % ({low:.1f} to {high:.1f}) taken for their class"
-    print(f"{output}: {len(final)} seeds of {len(labels)} samples, {told_of}")
+    recognised = f"{100 * score['mean']:.1f} % ({low:.1f} to {high:.1f}) classified as their class"
+    print(f"{output}: {len(final)} seeds of {len(labels)} samples, {recognised}")
 
 
 def judge(pool: Tensor, scores: dict[str, float], probabilities: np.ndarray, labels: np.ndarray) -> Judged:
-    """Scores of one file of samples, and what the classifier says of each sample."""
+    """The scores of one file of samples, and the classifier's prediction for each sample."""
     wanted = probabilities[np.arange(len(labels)), labels]
     return Judged(pool, scores, probabilities.argmax(axis=1), wanted)
 
 
 def over_seeds(judged: list[Judged], labels: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Every score as its mean over seeds.
+    """The mean of every score over seeds.
 
-    The standard error of the class accuracy is that of `accuracy`, of the others between seeds, None of one seed.
+    The standard error of the class accuracy comes from `accuracy`; that of the other scores is taken between seeds, and
+    is None for a single seed.
     """
     scores: dict[str, dict[str, Any]] = {}
     for name in judged[0].scores:
-        scores[name] = summarise_seeds([each.scores[name] for each in judged]) | {"count": len(labels)}
-    return scores | {"class_accuracy": accuracy(np.stack([each.predicted == labels for each in judged]))}
+        scores[name] = summarise_seeds([seed.scores[name] for seed in judged]) | {"count": len(labels)}
+    return scores | {"class_accuracy": accuracy(np.stack([seed.predicted == labels for seed in judged]))}
 
 
 def check_fit(
     train: LabelledImages, test: LabelledImages, samples: LabelledImages, reconstructions: Path | None
 ) -> list[str] | None:
-    """The photographs of the test images, where their manifest tells.
+    """Checks all inputs before minutes of computation, and returns the photographs of the test images, if known.
 
     Raises:
-        ValueError: if sizes of images, labels or sources do not fit; said before minutes of work.
+        ValueError: if image sizes, labels or sources do not match.
     """
     classes = train.labels.max() + 1
-    for each in (test, samples):
-        if each.size != train.size:
-            sizes = f"{list(each.size)} pixels, but {train.path} has {list(train.size)}"
-            raise ValueError(f"{each.path}: images of {sizes}")
-        if each.labels.max() >= classes:
-            raise ValueError(f"{each.path}: has the label {each.labels.max()}, but {train.path} has {classes} classes")
+    for images in (test, samples):
+        if images.size != train.size:
+            sizes = f"{list(images.size)} pixels, but {train.path} has {list(train.size)}"
+            raise ValueError(f"{images.path}: images of {sizes}")
+        if images.labels.max() >= classes:
+            raise ValueError(
+                f"{images.path}: has the label {images.labels.max()}, but {train.path} has {classes} classes"
+            )
     if reconstructions is not None and not np.array_equal(read_array(reconstructions, "arr_1"), test.labels):
-        raise ValueError(f"{reconstructions}: its labels are not those of {test.path}")
+        raise ValueError(f"{reconstructions}: the labels differ from those of {test.path}")
     sources = test.manifest.get("sources")
     if sources is not None and len(sources) != len(test.labels):
         raise ValueError(f"{test.path}: {len(test.labels)} images, but its manifest names {len(sources)} sources")
@@ -231,12 +238,12 @@ def check_fit(
 
 
 def write_csv(path: Path, judged: dict[int, Judged], labels: np.ndarray, columns: list[dict[str, Tensor]]) -> None:
-    """A line a sample of the last step; columns of what was not sought are left out."""
+    """Writes one line per sample of the last step; columns that were not computed are left out."""
     names = list(columns[0])
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["seed", "index", "label", "predicted", "probability", *names])
-        for (seed, each), near in zip(judged.items(), columns, strict=True):
-            found = (labels, each.predicted, each.probability, *(near[name] for name in names))
-            for index, row in enumerate(zip(*(column.tolist() for column in found), strict=True)):
+        for (seed, samples), near in zip(judged.items(), columns, strict=True):
+            values = (labels, samples.predicted, samples.probability, *(near[name] for name in names))
+            for index, row in enumerate(zip(*(column.tolist() for column in values), strict=True)):
                 writer.writerow([seed, index, *row])

@@ -1,4 +1,4 @@
-"""One trained run on one data set: every image's metrics and the distribution scores, resumable and distributed."""
+"""Evaluates one run on one data set: metrics of every image and distribution scores, resumable and distributed."""
 
 import hashlib
 import inspect
@@ -32,22 +32,22 @@ from gpstoken.training.tokenizer_module import TokenizerModule
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What came of one run.
+    """The evaluation of one run.
 
     Attributes:
-        seed: of its training.
-        described: what was evaluated, on what and how, as plain data; equal for all seeds of a row.
+        seed: seed of the training.
+        described: tokenizer, data and protocol as plain data; equal for all seeds of a row.
         sources: the photograph of each image.
         columns: float[images] of every metric.
         scores: distribution scores by name.
-        codebook: its usage, see `codebook_usage`; empty where there is no codebook.
+        codebook: usage of the codebook, see `codebook_usage`; empty without a codebook.
         seconds: time of each stage.
         trained_at: commit of the training.
-        checkpoint: hexadecimal sha256 of its file.
-        device: that it ran on.
-        processes: that shared the images.
+        checkpoint: hexadecimal sha256 of the checkpoint.
+        device: the device of the evaluation.
+        processes: number of processes that shared the images.
         first: whether this is the process that writes the result.
-        parts: the images on disk; to be removed when the result is written.
+        parts: the finished images on disk, to be removed once the result is written.
     """
 
     seed: int
@@ -75,17 +75,17 @@ def evaluate_run(
     devices: int,
     images_of: Parts | None = None,
 ) -> Evaluated:
-    """Tests one run; images that an earlier, killed call has done are not tested again.
+    """Evaluates one run, without repeating the images that an earlier, killed call has finished.
 
     Args:
         run: folder that `gpstoken fit` wrote.
-        output: result file that the images on disk lie beside.
-        row: that was trained.
+        output: result file; the finished images lie beside it.
+        row: name of the trained row.
         protocol: what is measured.
-        networks: those that the protocol names.
-        data: command-line options of the data that replace those of the run.
-        devices: processes that share the images.
-        images_of: of an earlier seed on the same images, whose features need not be taken again.
+        networks: the feature networks that the protocol names.
+        data: command-line options that replace the run's data.
+        devices: number of processes that share the images.
+        images_of: the parts of an earlier seed on the same images, whose features need not be computed again.
 
     Raises:
         ValueError: if the run is unfinished, or the images on disk are not those of the data.
@@ -102,7 +102,7 @@ def evaluate_run(
     module, images = cli.model, cli.datamodule
     checkpoint = read_plain(run / CHECKPOINT_FILE)
     if not isinstance(checkpoint, dict) or not {"tokenizer", "state_dict", "global_step"} <= checkpoint.keys():
-        raise ValueError(f"{run / CHECKPOINT_FILE}: not the checkpoint of a tokenizer's run")
+        raise ValueError(f"{run / CHECKPOINT_FILE}: not a checkpoint of a tokenizer's training")
     module.load_state_dict(check(run / CHECKPOINT_FILE, checkpoint["state_dict"], module.state_dict()))
     if protocol.token_factor is not None:
         count = module.tokenizer.code((size, size)).tokens
@@ -135,7 +135,7 @@ def evaluate_run(
     sources = images.sources("test")
     done = parts.done()
     if done:
-        print(f"{run}: going on after {len(done)} of {len(sources)} images")
+        print(f"{run}: resuming after {len(done)} of {len(sources)} images")
     prepared = perf_counter()
     recorder = Recorder(parts, networks, SIDES if images_of is None else SIDES[1:], bool(code.codebook_size))
     trainer = Trainer(
@@ -144,8 +144,8 @@ def evaluate_run(
         logger=False, enable_checkpointing=False, enable_model_summary=False, default_root_dir=run,
         callbacks=[recorder],
     )  # fmt: skip
-    watch_processes(trainer, "evaluation", f"the same command goes on after the images in {parts.folder}")
-    images.trainer = trainer  # whose devices share the images
+    watch_processes(trainer, "evaluation", f"the same command resumes after the images in {parts.folder}")
+    images.trainer = trainer  # its devices share the images
     recorder.company = images.is_company("test", done)
     if len(done) < len(sources):
         try:
@@ -156,8 +156,8 @@ def evaluate_run(
     tested = perf_counter()
     done = parts.done()
     if done != set(range(len(sources))):
-        found = f"holds {len(done)} of {len(sources)} images"
-        raise ValueError(f"{parts.folder}: {found}; all processes must see this folder")
+        progress = f"holds {len(done)} of {len(sources)} images"
+        raise ValueError(f"{parts.folder}: {progress}; all processes must see this folder")
     features = [column.split(".") for column in parts.columns() if column.endswith(f".{SIDES[1]}")]
     layers = {name: [layer for network, layer, _ in features if network == name] for name in networks}
     sides = dict(zip(SIDES, ((images_of or parts).column, parts.column), strict=True))
@@ -191,7 +191,7 @@ def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:
         if protocol.focus_strength:
             if "bias" not in inspect.signature(module.tokenizer.encode).parameters:
                 name = type(module.tokenizer).__name__
-                raise ValueError(f"--focus-strength: the tokens of {name} cannot be drawn to a place; leave it out")
+                raise ValueError(f"--focus-strength: {name} cannot draw tokens to a region; leave the option out")
             module.encoding["bias"] = module.focus * protocol.focus_strength
 
 
@@ -210,6 +210,6 @@ def _describe(images: LightningDataModule) -> dict[str, Any]:
 
 
 def _keep_size(data: list[str], size: int) -> list[str]:
-    """`data` with the image size of training where it names none: the YAML of a data set has the paper's."""
+    """Adds the image size of training to `data` if it names none: the YAML of a data set has the paper's size."""
     named = any(option.split("=")[0].endswith(".image_size") for option in data)
     return data if named else [*data, "--data.init_args.image_size", str(size)]

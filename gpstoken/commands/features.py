@@ -1,4 +1,4 @@
-"""`gpstoken features`: what the networks that judge generators see in real images, beside them, once for all rows."""
+"""`gpstoken features`: computes the features of real images once for all rows, and stores them beside the images."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from gpstoken.metrics.generation import FeatureSet, extract
 from gpstoken.metrics.networks import FEATURES, Features, load_features
 
 BATCH = 64
-KEY = "gpstoken.commands.features"  # of the header; its value says whose features they are, by network
+KEY = "gpstoken.commands.features"  # header key; its value holds the hashes of images and weights, by network
 
 
 def main(arguments: list[str]) -> int:
@@ -37,20 +37,20 @@ def main(arguments: list[str]) -> int:
 
 def add_networks(parser: Parser) -> None:
     """Adds --networks, which `load_networks` takes."""
-    told = "feature networks (default: those at hand of the protocol)"
-    parser.add_argument("--networks", nargs="+", choices=tuple(FEATURES), help=told)
+    message = "feature networks (default: the protocol's, if available)"
+    parser.add_argument("--networks", nargs="+", choices=tuple(FEATURES), help=message)
 
 
 def load_networks(names: list[str] | None, device: str) -> dict[str, Features]:
-    """The feature networks by name, on the device; those at hand where none are named.
+    """The feature networks by name, on the device; by default all that are available.
 
     Raises:
-        FileNotFoundError: if the weights of one that is named, or of all, are missing.
+        FileNotFoundError: if the weights of a named network, or of all networks, are missing.
         ValueError: if there is no such device.
     """
     names = list(networks_at_hand()) if names is None else list(dict.fromkeys(names))
     if not names:
-        raise FileNotFoundError("no feature network is at hand; `dvc repro prepare` makes efficientnet_lite0")
+        raise FileNotFoundError("no feature network is available; `dvc repro prepare` makes efficientnet_lite0")
     return {name: to_device(load_features(name), device) for name in names}
 
 
@@ -63,9 +63,9 @@ def write_features(path: Path, networks: list[Features]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     for network in networks:
-        found = extract(path, network, BATCH, path.stem, {})
-        tensors[f"{network.name}.features"] = found.pool
-        for layer, statistics in found.statistics.items():
+        features = extract(path, network, BATCH, path.stem, {})
+        tensors[f"{network.name}.features"] = features.pool
+        for layer, statistics in features.statistics.items():
             tensors[f"{network.name}.{layer}.mean"] = statistics.mean.cpu()
             tensors[f"{network.name}.{layer}.covariance"] = statistics.covariance.cpu()
     header = {KEY: json.dumps({network.name: _identity(path, network) for network in networks}, sort_keys=True)}
@@ -74,20 +74,20 @@ def write_features(path: Path, networks: list[Features]) -> None:
 
 
 def features_of(path: Path, network: Features, title: str, seconds: dict[str, float]) -> FeatureSet:
-    """The features of an npz of images: those beside it, if they are of these images and this network, else made anew.
+    """The features of an npz of images, read from the file beside it if that matches images and network, else computed.
 
     Args:
         path: the npz.
-        network: of `load_features`, on the device to run on.
-        title: of `extract`.
-        seconds: of `extract`.
+        network: a network of `load_features`, on the device to run on.
+        title: see `extract`.
+        seconds: see `extract`.
 
     Returns:
-        The features; their logits are None where they lay beside, for only generated images are scored by them.
+        The features; if they were read, the logits are None, because only generated images are scored by logits.
 
     Raises:
         FileNotFoundError: if there is no such npz.
-        ValueError: if it, or what lies beside it, is damaged.
+        ValueError: if the npz, or the file beside it, is damaged.
     """
     if _beside(path).is_file() and (known := _read(_beside(path), network.name, _identity(path, network))):
         return known
@@ -95,7 +95,7 @@ def features_of(path: Path, network: Features, title: str, seconds: dict[str, fl
 
 
 def _read(path: Path, name: str, identity: dict[str, str]) -> FeatureSet | None:
-    """The features of a network; None where they are of other images or weights."""
+    """The stored features of a network; None if they belong to other images or weights."""
     try:
         with safe_open(path, framework="pt") as file:
             known = parse_json(path, (file.metadata() or {}).get(KEY, "{}"))
@@ -106,8 +106,8 @@ def _read(path: Path, name: str, identity: dict[str, str]) -> FeatureSet | None:
         layers = dict.fromkeys(key.split(".")[1] for key in tensors)
         parts = {layer: [tensors[f"{name}.{layer}.{part}"] for part in ("mean", "covariance")] for layer in layers}
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        told = reason(error).removeprefix(f"{path}: ")
-        raise ValueError(f"{path}: not readable features ({told}); delete it, `gpstoken features` makes it") from error
+        message = reason(error).removeprefix(f"{path}: ")
+        raise ValueError(f"{path}: unreadable ({message}); delete it, `gpstoken features` writes it") from error
     return FeatureSet({layer: Statistics(*pair, len(pool)) for layer, pair in parts.items()}, pool, None)
 
 

@@ -1,4 +1,4 @@
-"""`gpstoken fit` as one command that starts, resumes and finishes: the folder of a run and how it gets there."""
+"""`gpstoken fit` as one command that starts, resumes and finishes a run, and moves the run's folder to its place."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ from gpstoken.training.quiet import quiet
 from gpstoken.training.stopping import Stopped
 from gpstoken.training.trainer_limits import check_trainer
 
-# What a run says that it is of, in origin.json; it changes nothing of the training.
+# The identity of a run in origin.json; it does not influence the training.
 NAMED = {"row": "Name of the row.", "group": "Group of the report.", "scale": "Scale of the run."}
 SCRATCH = Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch"))
 
@@ -48,26 +48,26 @@ def _now() -> str:
 
 
 class RunParser(OneLine, LightningArgumentParser):
-    """The parser of LightningCLI, which says in one line what it does not accept."""
+    """The parser of LightningCLI, with error messages of one line."""
 
 
 class RunCLI(LightningCLI):
     """LightningCLI whose `fit` works in a scratch folder named after its configuration.
 
-    A pipeline deletes a stage's outputs before it runs again, so a killed fit must not keep its checkpoint there. It
-    keeps it in scratch/<hash of the configuration>, where the same command finds it and goes on; when training ends the
-    folder is renamed to `--output`. Both places are locked while it runs.
+    A pipeline deletes a stage's outputs before it runs again, so `fit` must not keep its checkpoint there. The
+    checkpoint is kept in scratch/<hash of the configuration>, where the same command finds it and resumes; when
+    training ends, the folder is renamed to `--output`. Both places are locked during the run.
     """
 
     def __init__(self, args: ArgsType = None, run: bool = True) -> None:
         """Parses `args` (default: the command line) and, with `run`, executes the subcommand."""
-        # Lightning 2.6 calls a tree function that torch 2.14 deprecates: nothing a user of ours could mend.
+        # Lightning 2.6 calls a tree function that torch 2.14 deprecates: users of this package cannot change that.
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
         quiet()
         words = sys.argv[1:] if args is None else args
         self.asked = words[0] if isinstance(words, list) and words else None
-        watched = lost_connections("training") if run else nullcontext()  # else by who takes the parts
-        with watched, ExitStack() as self.held:  # locks, for as long as the subcommand runs
+        watched = lost_connections("training") if run else nullcontext()  # else the caller watches
+        with watched, ExitStack() as self.held:  # holds locks while the subcommand runs
             try:
                 super().__init__(
                     LightningModule,
@@ -78,32 +78,32 @@ class RunCLI(LightningCLI):
                     save_config_callback=None,
                     seed_everything_default=0,
                     parser_class=RunParser,
-                    parser_kwargs={"description": "GPSToken experiments: one YAML a row of the paper's tables."},
+                    parser_kwargs={"description": "GPSToken experiments: one YAML for each row of the paper's tables."},
                     args=args,
                     run=run,
                 )
             except SIGTERMException:  # before the first step; Lightning would end with exit code 0
                 raise Stopped(signal.SIGTERM) from None
-            except SystemExit as stop:  # what Lightning makes of Ctrl-C before the first step
+            except SystemExit as stop:  # Lightning's reaction to Ctrl-C before the first step
                 raise (Stopped(signal.SIGINT) if isinstance(stop.__context__, KeyboardInterrupt) else stop) from None
 
     def subcommands(self) -> dict[str, set[str]]:
-        """The one that is asked for, where one is: to make the parser of each takes a tenth of a second."""
+        """Only the requested subcommand, if there is one: building each parser takes a tenth of a second."""
         known, asked = super().subcommands(), self.asked
         return {asked: known[asked]} if asked in known else known
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds --output and ties the data's seed to --seed_everything."""
-        parser.add_argument("--output", type=str, default=None, help="Folder the finished run is moved to.")
+        parser.add_argument("--output", type=str, default=None, help="Folder to which the finished run is moved.")
         parser.add_argument(
-            "--allow_large", type=bool, default=False, help="Train what does not fit into the memory that is free."
+            "--allow_large", type=bool, default=False, help="Train even if the estimate exceeds the free memory."
         )
-        for name, told in NAMED.items():
-            parser.add_argument(f"--{name}", type=str, default=None, help=told)
+        for name, description in NAMED.items():
+            parser.add_argument(f"--{name}", type=str, default=None, help=description)
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parses `args` where they are given; LightningCLI warns of that whenever sys.argv is not empty."""
+        """Parses `args` if given, without the warning that LightningCLI gives whenever sys.argv is not empty."""
         check_files(sys.argv[1:] if args is None else args)
         if isinstance(args, list):
             self.config = parser.parse_args(args)
@@ -111,11 +111,11 @@ class RunCLI(LightningCLI):
             super().parse_arguments(parser, args)
 
     def before_instantiate_classes(self) -> None:
-        """Chooses the scratch folder of a fit, and takes both places before anything is made.
+        """Chooses the scratch folder of a fit, and locks it and --output before anything is built.
 
         Raises:
-            ValueError: if --output holds something else than a run, a place cannot be written, or another process is
-                at work there.
+            ValueError: if --output is something other than a run, a folder cannot be written, or another process
+                works there.
         """
         given = self.config if self.subcommand is None else self.config[self.subcommand]
         check_trainer(given.trainer, given.model if self.subcommand == "fit" else None)
@@ -128,14 +128,14 @@ class RunCLI(LightningCLI):
         self.named = {name: value for name in NAMED if (value := config.pop(name, None)) is not None}
         start = config.pop("ckpt_path", None)
         text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
-        # What begins with the weights of another run is another run.
+        # A run that starts from other weights is another run.
         identity = text if start in (None, "last", "best") else f"{text}\n{Path(start).absolute()}"
         self.scratch = SCRATCH / hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.config_text = text
         if self.config.fit.trainer.default_root_dir is None:
             self.config.fit.trainer.default_root_dir = str(self.scratch)
         places = [self.scratch] if self.output is None else [self.scratch, Path(self.output)]
-        if rank_zero_only.rank == 0:  # the other processes of a training are of the same command
+        if rank_zero_only.rank == 0:  # the other processes of a training run the same command
             for place in places:
                 check_writable(place)
             if self.output is not None:
@@ -145,7 +145,7 @@ class RunCLI(LightningCLI):
                 self.held.enter_context(locked(place, "gpstoken fit"))
 
     def instantiate_classes(self) -> None:
-        """Makes the parts; jsonargparse adds the whole configuration to what a constructor says, which is left out."""
+        """Builds model and data, without the whole configuration that jsonargparse appends to a constructor's error."""
         try:
             super().instantiate_classes()
         except ValueError as error:
@@ -155,7 +155,7 @@ class RunCLI(LightningCLI):
         """Writes config.yaml and picks up the checkpoint of an earlier, killed run of the same configuration.
 
         Raises:
-            ValueError: if the checkpoint is not there, damaged, or does not fit; says what to do.
+            ValueError: if the checkpoint is missing, damaged, or does not fit; the message says what to do.
         """
         checkpoint = self._checkpoint()
         if rank_zero_only.rank == 0:
@@ -165,15 +165,15 @@ class RunCLI(LightningCLI):
             with replacing(self.scratch / CONFIG_FILE) as part:
                 part.write_text(self.config_text)
             device = self.trainer.strategy.root_device
-            # A training that goes on began when it first began.
+            # A resumed training keeps the time of its first start.
             started = read_origin(self.scratch).get("started", _now()) if checkpoint else _now()
             self._origin = self.named | {"started": started} | record(device)
             self._write_origin()
             if checkpoint is not None:
-                print(f"going on from {checkpoint}")
-        advice = f"the same command goes on from the last checkpoint in {self.trainer.default_root_dir}"
+                print(f"resuming from {checkpoint}")
+        advice = f"the same command resumes from the last checkpoint in {self.trainer.default_root_dir}"
         watch_processes(self.trainer, "training", advice)
-        if not any(isinstance(each, LastCheckpoint) for each in self.trainer.callbacks):
+        if not any(isinstance(callback, LastCheckpoint) for callback in self.trainer.callbacks):
             early_signals.forget()
         self.config_init.fit.ckpt_path = None if checkpoint is None else str(checkpoint)
 
@@ -182,32 +182,32 @@ class RunCLI(LightningCLI):
             part.write_text(json.dumps(self._origin, indent=1) + "\n")
 
     def _checkpoint(self) -> Path | None:
-        """What to go on from, that of a killed run before that of --ckpt_path; read here to say what is wrong in it."""
-        own, asked = self.scratch / CHECKPOINT_FILE, self.config_init.fit.ckpt_path
+        """The checkpoint to resume from, checked: that of a killed run takes precedence over --ckpt_path."""
+        ours, asked = self.scratch / CHECKPOINT_FILE, self.config_init.fit.ckpt_path
         if asked == "best":
-            raise ValueError("--ckpt_path best: a run keeps its last checkpoint alone; use last, or a path to one")
-        if own.exists():
-            path, advice = own, f"delete {own} to start anew"
+            raise ValueError("--ckpt_path best: a run keeps only its last checkpoint; use last, or a path")
+        if ours.exists():
+            path, advice = ours, f"delete {ours} to start again"
         elif asked not in (None, "last"):
-            path, advice = Path(asked), "name another"
+            path, advice = Path(asked), "give another path"
         elif asked is None:
             return None
         else:
-            path, advice = Path(self.output or self.scratch) / CHECKPOINT_FILE, "leave --ckpt_path out to start anew"
+            path, advice = Path(self.output or self.scratch) / CHECKPOINT_FILE, "leave --ckpt_path out to start again"
         if not path.is_file():
             raise ValueError(f"--ckpt_path {asked}: there is no {path}; {advice}")
         try:
             content = read_plain(path)
             weights = content.get("state_dict") if isinstance(content, dict) else None
             if not isinstance(weights, dict):
-                raise ValueError(f"{path}: not a checkpoint of a training (no weights in it)")
+                raise ValueError(f"{path}: not a checkpoint of a training (it has no weights)")
             check(path, weights, self.model.state_dict())
         except ValueError as error:
             raise ValueError(f"{error}; {advice}") from error
         return path
 
     def after_fit(self) -> None:
-        """Moves the finished run to --output; an older run there is replaced whole."""
+        """Moves the finished run to --output, replacing an older run there as a whole."""
         if self.output is None or not self.trainer.is_global_zero or self.trainer.interrupted:
             return
         self._origin["finished"] = _now()

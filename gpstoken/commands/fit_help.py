@@ -1,4 +1,4 @@
-"""`gpstoken fit --help`: a page, with the arguments of the row that is named."""
+"""`gpstoken fit --help`: a help page, with the arguments of the rows that are named."""
 
 import importlib
 import inspect
@@ -13,22 +13,22 @@ PAGE = """usage: gpstoken {command} -c ROW.yaml [-c OVERLAY.yaml ...] [--output 
        gpstoken fit ROW --scale SCALE [--seeds N ...] [--OPTION VALUE ...]    (a row of experiments/rows.yaml)
 
 Later files and options replace earlier ones. An option is a path through the YAML:
-  -c, --config FILE            a row (experiments/tokenizers/, experiments/generators/) or what lies over it
+  -c, --config FILE            a row (experiments/tokenizers/, experiments/generators/) or an overlay of it
                                (experiments/laptop/*.yaml: two CPU cores)
-  --output DIR                 where the finished run lies; the same command goes on after a kill
+  --output DIR                 folder of the finished run; the same command resumes after a kill
   --seed_everything N          seed of weights, data and noise (default 0)
   --data FILE.yaml | CLASS     other images: experiments/_data/*.yaml, datamodules.Folder --data.root photos/
-  --ckpt_path FILE             go on from this checkpoint
+  --ckpt_path FILE             resume from this checkpoint
   --trainer.max_steps N, --trainer.devices N, --trainer.accelerator cpu|gpu, --trainer.precision 32-true|bf16-mixed
-  --print_config               the whole configuration, with all defaults
-  --help trainer               every option of Lightning's Trainer"""
+  --print_config               print the whole configuration, with all defaults
+  --help trainer               list every option of Lightning's Trainer"""
 
 
 def show(arguments: list[str]) -> int:
     """Prints the page for the arguments of a call; returns 0.
 
     Raises:
-        ValueError: if a file that they name is no row.
+        ValueError: if a file that they name is not the YAML of a row.
     """
     if "trainer" in arguments:
         from lightning import Trainer
@@ -44,7 +44,7 @@ def show(arguments: list[str]) -> int:
         print(f"\n{class_path}:")
         print("\n".join(f"  --{key}.init_args.{line}" for line in _described(class_of(class_path))))
     if not files:
-        print("\nNamed before --help, a row shows its own arguments: gpstoken fit -c ROW.yaml --help")
+        print("\nWith a row before --help, its arguments are shown: gpstoken fit -c ROW.yaml --help")
     return 0
 
 
@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _classes(content: Any, key: str, parts: dict[str, str]) -> None:
-    """Adds option -> class path of what the YAML builds; a later file may name another."""
+    """Adds option -> class path for every class that the YAML builds; a later file may replace it."""
     for name, value in content.items() if isinstance(content, dict) else ():
         if name == "class_path":
             parts[key] = value
@@ -78,7 +78,7 @@ def class_of(class_path: str) -> type:
 
 
 def _described(kind: type) -> list[str]:
-    """One line an argument of a class: name, default, first sentence of its description."""
+    """One line per argument of a class: name, default, description, at most 100 characters."""
     lines = []
     seen: set[str] = set()
     for base in kind.__mro__:

@@ -1,4 +1,4 @@
-"""`gpstoken generate`: images of classes, as a folder of pictures or the npz that evaluations of generators take."""
+"""`gpstoken generate`: generates images of classes, as a folder of pictures or an npz for `evaluate-generator`."""
 
 import argparse
 import sys
@@ -26,23 +26,23 @@ from gpstoken.generators.loading import Loaded, load_generator
 from gpstoken.generators.options import NONE, sampling_options
 from gpstoken.metrics import to_uint8
 
-# Sums within a network depend, in their last bits, on the shape of its batch. So every sample is always computed beside
-# the same others: sample i in group i // GROUP at place i % GROUP, whatever was asked for or is done already.
+# The last bits of sums within a network depend on the shape of its batch. So every sample is always computed in the
+# same batch: sample i in group i // GROUP at place i % GROUP, whatever was requested or is finished already.
 GROUP = 16
-PERIOD, DELAY = (0.5, 0.0) if sys.stderr.isatty() else (15.0, 15.0)  # seconds: a log needs a line now and then
+PERIOD, DELAY = (0.5, 0.0) if sys.stderr.isatty() else (15.0, 15.0)  # seconds; a log file gets fewer lines
 
 
 def main(arguments: list[str]) -> int:
-    """Generates samples, or goes on with those of a killed run of the same command; see `SampleFiles` for the files.
+    """Generates samples, resuming a killed run of the same command; see `SampleFiles` for the files.
 
-    Sample i has the i-th of the classes, taken in turn, and the noise of number i.
+    Sample i has the i-th class, taken in turn, and the noise of number i.
 
     Returns:
         0.
 
     Raises:
         FileNotFoundError: if a checkpoint is missing.
-        ValueError: if one is of another kind, an option is out of range, or the output holds something else.
+        ValueError: if a checkpoint is of another kind, an option is out of range, or the output holds something else.
     """
     options = _parse(arguments)
     loaded = load_generator(options.checkpoint, options.layout, options.tokenizer)
@@ -81,7 +81,7 @@ def _write(
 ) -> None:
     if files.complete:
         files.clear()
-        print(f"{options.output}: complete already")
+        print(f"{options.output}: already complete")
         return
 
     def images(group: int) -> np.ndarray:
@@ -101,15 +101,15 @@ def _write(
         | origin
     )
     made, seconds = cost["samples_in_this_run"], cost["seconds"]
-    images_now = f"{made} of them made now in {seconds:.1f} s by {calls.total} network calls"
+    images_now = f"{made} of them in this call in {seconds:.1f} s with {calls.total} network calls"
     print(f"{options.output}: {options.n} images of {len(set(files.labels))} classes, {images_now}")
 
 
 def parse_classes(text: str, num_classes: int) -> list[int]:
-    """Classes of "all", or of numbers and ranges: "0-2,7" is [0, 1, 2, 7].
+    """Parses "all", or numbers and ranges of classes: "0-2,7" is [0, 1, 2, 7].
 
     Raises:
-        ValueError: for something else, or a class that the generator does not have.
+        ValueError: for any other text, or a class that the generator does not have.
     """
     if text == "all":
         return list(range(num_classes))
@@ -125,13 +125,13 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
 
 
 def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, how: Any) -> np.ndarray:
-    """All images of a group.
+    """Generates all images of a group.
 
     Args:
-        loaded: makes them.
+        loaded: the generator and its tokenizer.
         classes: sample i has class classes[i % len(classes)].
-        group: its number; it has the samples from GROUP * group on.
-        seed: of all that is random.
+        group: the group's number; its samples start at GROUP * group.
+        seed: seed of all random numbers.
         how: options of the generator.
 
     Returns:
@@ -152,7 +152,7 @@ def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, 
 
 
 def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together: int, calls: Calls) -> dict[str, Any]:
-    """Makes the missing groups, `together` of them between writes; what it took, for the manifest."""
+    """Generates the missing groups, writing `together` of them at a time; returns the cost for the manifest."""
     groups = files.missing()
     made = sum(len(files.samples(group)) for group in groups)
     start = time.perf_counter()
@@ -171,13 +171,13 @@ def _generate(images: Callable[[int], np.ndarray], files: SampleFiles, together:
                 files.write(group, content)
     seconds = time.perf_counter() - start
     rate = round(made / seconds, 4) if made else None
-    # of this run alone: a killed one before it took the rest with it
+    # The cost of this run only: that of an earlier, killed run is lost.
     return {"samples_in_this_run": made, "seconds": round(seconds, 3), "samples_per_second": rate}
 
 
 @contextmanager
 def _beating(bar: tqdm, calls: Calls) -> Iterator[None]:
-    """Shows the network calls so far: the images of a group are done all at once, on a CPU after minutes."""
+    """Shows the number of network calls while a group is computed, which takes minutes on a CPU."""
     done = threading.Event()
 
     def beat() -> None:
@@ -195,26 +195,32 @@ def _beating(bar: tqdm, calls: Calls) -> Iterator[None]:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser("generate", __doc__)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of the stage whose tokens are decoded")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint of the stage whose tokens are decoded"
+    )
     layout = "checkpoint of the layout stage, or a .safetensors file of layouts by class"
     parser.add_argument("--layout", type=Path, metavar="CKPT", help=layout)
-    parser.add_argument("--tokenizer", type=Path, metavar="CKPT", help="default: the one the stage was trained with")
-    parser.add_argument("--classes", default="all", metavar="LIST", help="such as 0-4,7, taken in turn; default: all")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="CKPT", help="default: the tokenizer that the stage was trained with"
+    )
+    parser.add_argument(
+        "--classes", default="all", metavar="LIST", help="classes such as 0-4,7, taken in turn; default: all"
+    )
     parser.add_argument("-n", "--n", type=positive, required=True, metavar="N", help="number of samples")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="goes on if killed")
-    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 of a flow, 12 of a masked generator")
-    parser.add_argument("--sampler", choices=("sde", "ode"), help="of a flow; default: sde")
-    parser.add_argument("--method", help="of a flow: euler (default) or heun; of the ode also midpoint, dopri5")
-    limit = "largest D(t) dt of the sde (default: 0.1); none: unstable first steps, as released"
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="resumes if killed")
+    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 for a flow, 12 for a masked generator")
+    parser.add_argument("--sampler", choices=("sde", "ode"), help="for a flow; default: sde")
+    parser.add_argument("--method", help="for a flow: euler (default) or heun; for ode also midpoint, dopri5")
+    limit = "largest D(t) dt of sde (default: 0.1); none: first steps are unstable, as in the release"
     parser.add_argument("--diffusion-limit", type=_number_or_none, metavar="X|none", help=limit)
-    parser.add_argument("--last-step", choices=LAST_STEPS, help="of the sde; default: mean, as released")
-    parser.add_argument("--guidance", type=float, metavar="SCALE", help="of a flow; default: 1.5; 1 is none")
-    interval = "times of the guidance, 0 noise and 1 image; default: 0.2 1.0"
+    parser.add_argument("--last-step", choices=LAST_STEPS, help="last step of sde; default: mean, as in the release")
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help="for a flow; default: 1.5; 1: no guidance")
+    interval = "times with guidance (0: noise, 1: image); default: 0.2 1.0"
     parser.add_argument("--guidance-interval", type=float, nargs=2, metavar="T", help=interval)
-    parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="of two stages; default: 1, none")
-    parser.add_argument("--temperature", type=float, metavar="T", help="of a masked generator; default: 4.5")
-    parser.add_argument("--seed", type=int, default=0, help="of all noise; default: 0")
-    batch = f"images held between writes, rounded up to {GROUP}s (default: 64); the files are the same for any"
+    parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="for two stages; default: 1 (none)")
+    parser.add_argument("--temperature", type=float, metavar="T", help="for a masked generator; default: 4.5")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all noise; default: 0")
+    batch = f"images per write, rounded up to a multiple of {GROUP} (default: 64); does not change the files"
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)
     parser.add_device()
     return parser.parse_args(arguments)

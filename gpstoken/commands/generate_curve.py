@@ -1,4 +1,4 @@
-"""`gpstoken generate-curve`: samples of every snapshot of a run, for the curve of quality over training steps."""
+"""`gpstoken generate-curve`: samples from every snapshot of a run, for the curve of quality over training steps."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ from gpstoken.commands.parser import Parser
 
 
 def main(arguments: list[str]) -> int:
-    """Generates DIR/step_N.npz for every snapshot of a run; a killed call goes on where it was.
+    """Generates DIR/step_N.npz for every snapshot of a run; a killed call resumes where it was.
 
-    The k-th snapshot of the run is given the k-th of the layout stage's run, so that both stages have had the same
-    share of their training.
+    The k-th snapshot of the run is combined with the k-th snapshot of the layout stage's run, so that both stages have
+    completed the same share of their training.
 
     Returns:
         0.
 
     Raises:
-        ValueError: if a run has no snapshots, or the two have not equally many.
+        ValueError: if a run has no snapshots, or the two runs have different numbers of snapshots.
     """
     parser = Parser("generate-curve", __doc__, epilog="Other options are those of gpstoken generate.")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the stage whose tokens are decoded")
     parser.add_argument("--layout", type=Path, metavar="RUN", help="folder of the layout stage")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--last", action="store_true", help="the last snapshot alone")
+    parser.add_argument("--last", action="store_true", help="use only the last snapshot")
     options, rest = parser.parse_known_args(arguments)
     snapshots = _snapshots(options.run)
     layouts = [None] * len(snapshots) if options.layout is None else _snapshots(options.layout)
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _snapshots(run: Path) -> list[Path]:
-    found = sorted((run / "snapshots").glob("step_*.ckpt"))
-    if not found:
+    snapshots = sorted((run / "snapshots").glob("step_*.ckpt"))
+    if not snapshots:
         raise ValueError(f"{run}: no snapshots/step_*.ckpt; the run of a generator's stage writes them")
-    return found
+    return snapshots

@@ -1,4 +1,4 @@
-"""`gpstoken images`: images of a data set as one npz, which generated ones are compared with."""
+"""`gpstoken images`: writes the images of a data set to one npz, with which generated images are compared."""
 
 import hashlib
 import json
@@ -33,8 +33,10 @@ def main(arguments: list[str]) -> int:
     """Parses the command line and writes the images; see `write_images`."""
     parser = Parser("images", __doc__, epilog=DATA_HELP)
     parser.add_argument("--split", choices=("train", "val", "test"), required=True)
-    parser.add_argument("--count", type=int, help="images (default: all prepared ones; of train one epoch)")
-    parser.add_argument("--through", type=Path, metavar="CKPT", help="images as this tokenizer reconstructs them")
+    parser.add_argument("--count", type=int, help="number of images (default: all prepared ones; for train one epoch)")
+    parser.add_argument(
+        "--through", type=Path, metavar="CKPT", help="write this tokenizer's reconstructions of the images"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.npz; OUT.json is written beside it")
     options, rest = parser.parse_known_args(arguments)
     if options.output.suffix != ".npz":
@@ -49,40 +51,40 @@ def main(arguments: list[str]) -> int:
 
 
 DATA_HELP = (
-    "Options that start with --data name the images: --data experiments/_data/embedded_classes.yaml, "
+    "Options that start with --data select the images: --data experiments/_data/embedded_classes.yaml, "
     "--data.init_args.image_size 64."
 )
 
 
 class DataParser(OneLine, ArgumentParser):
-    """A parser of the options of a data module, which says in one line what it does not accept."""
+    """A parser of a data module's options, with error messages of one line."""
 
 
 def read_data(parser: Parser, arguments: list[str]) -> tuple[LightningDataModule, dict[str, Any]]:
     """The data module that `--data FILE.yaml --data.init_args.X ...` names.
 
     Args:
-        parser: of the command, for errors of its command line.
-        arguments: what the command itself does not know.
+        parser: the command's parser, which reports errors of the command line.
+        arguments: the arguments that the command itself does not know.
 
     Returns:
         (data module, {"class_path", "dataset", "init_args"} without the options that change no image).
 
     Raises:
-        ValueError: if the data module refuses its options.
+        ValueError: if the data module rejects its options.
     """
-    unknown = [each for each in arguments if each.startswith("-") and not each.startswith("--data")]
+    unknown = [word for word in arguments if word.startswith("-") and not word.startswith("--data")]
     if unknown or (arguments and not arguments[0].startswith("--data")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or arguments)}")
     if not arguments:
-        parser.error("--data FILE.yaml is missing: which images")
+        parser.error("--data FILE.yaml is missing; it selects the images")
     check_files(arguments)
     reader = DataParser(prog=parser.prog)
     reader.add_subclass_arguments(LightningDataModule, "data")
     config = reader.parse_args(arguments)
     try:
         data = reader.instantiate(config).data
-    except ValueError as error:  # jsonargparse adds the whole configuration to what the constructor says
+    except ValueError as error:  # jsonargparse appends the whole configuration to the constructor's message
         raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
     options = {name: value for name, value in config.data.init_args.as_dict().items() if name not in LOADING}
     return data, {"class_path": config.data.class_path, "dataset": data.name, "init_args": options}
@@ -97,25 +99,25 @@ def write_images(
     output: Path,
     tokenizer: Tokenizer | None = None,
 ) -> None:
-    """Writes ADM's form, arr_0 uint8[n, H, W, 3] and arr_1 int64[n] of labels, and a JSON that says what they are.
+    """Writes an npz in ADM's format (arr_0 uint8[n, H, W, 3], arr_1 int64[n], the labels) and a JSON that describes it.
 
-    Of "train" they are the first `count` random views, the same every time; of "val" and "test" the prepared views.
-    The images are streamed: memory holds one batch.
+    For "train" the images are the first `count` random views, the same every time; for "val" and "test" the prepared
+    views. The images are streamed: memory holds one batch.
 
     Args:
         data: the data module.
-        described: of `read_data`.
+        described: the description from `read_data`.
         split: "train", "val" or "test".
-        count: images; None: all prepared views, of "train" one epoch.
+        count: number of images; None: all prepared views, for "train" one epoch.
         output: the npz; its folder is made.
-        tokenizer: coded and decoded by it: the best that a generator on its tokens can come to.
+        tokenizer: encodes and decodes the images: the upper bound of a generator's quality on its tokens.
 
     Raises:
-        ValueError: if there are not as many, or the data is missing.
+        ValueError: if there are fewer images, or the data is missing.
     """
     samples = data.dataset(split)
     count = len(samples) if count is None else count
-    # The views of training go on without an end, epoch after epoch.
+    # The training views never end: they continue with the next epoch.
     if count < 1 or (split != "train" and count > len(samples)):
         raise ValueError(f"--count: {split} has {len(samples)} images, got {count}")
     keys = [divmod(i, len(samples)) for i in range(count)] if split == "train" else list(range(count))
@@ -128,7 +130,7 @@ def write_images(
                 labels.extend(batch["label"].tolist())
                 image = batch["image"] if tokenizer is None else tokenizer(batch["image"])
                 for picture in np.ascontiguousarray(to_uint8(image).permute(0, 2, 3, 1).numpy()):
-                    digest.update(repr(picture.shape).encode())  # as the fingerprint of a prepared set
+                    digest.update(repr(picture.shape).encode())  # like the fingerprint of a prepared set
                     digest.update(picture)
                     yield picture
                 progress.update(len(batch["label"]))

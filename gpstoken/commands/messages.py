@@ -1,4 +1,4 @@
-"""What the parser of the command line complains of, in one line: the option, what is wrong with it, what is allowed."""
+"""Error messages of the command line's parser in one line: the option, what is wrong with it, what is allowed."""
 
 import importlib
 import inspect
@@ -14,17 +14,17 @@ WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", 
 
 
 class OneLine:
-    """What a parser of jsonargparse is derived from so that it says in one line what it does not accept."""
+    """A base class for parsers of jsonargparse that gives them error messages of one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raises a ValueError of one line; parsers inside a parser complain to that one."""
+        """Raises a ValueError of one line; nested parsers report their errors to the outer one."""
         if not self.exit_on_error:
             super().error(message, ex)
         raise ValueError(one_line(message)) from None
 
 
 def one_line(message: str) -> str:
-    """The innermost cause of a complaint of jsonargparse, which nests one into another over dozens of lines.
+    """The innermost cause of an error of jsonargparse, which nests its messages over dozens of lines.
 
     Args:
         message: 'Parser key "model": ... Problem with given class_path ...: Option "num_tokenz" is not accepted ...'.
@@ -32,8 +32,8 @@ def one_line(message: str) -> str:
     Returns:
         "--model.init_args.tokenizer.init_args.num_tokenz: no such option of GPSToken; did you mean num_tokens?"
     """
-    if found := re.match(r"unrecognized arguments: (.*)|Subcommand '\w+' does not accept option '([^']+)'", message):
-        option = (found[1] or found[2]).split()[0].lstrip("-").split("=")[0]
+    if match := re.match(r"unrecognized arguments: (.*)|Subcommand '\w+' does not accept option '([^']+)'", message):
+        option = (match[1] or match[2]).split()[0].lstrip("-").split("=")[0]
         known = [f"trainer.{name}" for name in inspect.signature(Trainer).parameters]
         return f"--{option}: no such option{did_you_mean(option, known)}"
     key, kind, causes = _innermost(message)
@@ -41,9 +41,9 @@ def one_line(message: str) -> str:
     if refused := next(iter(re.findall(r"Option '([^']+)' is not accepted", message)), None):
         known, name = _arguments(kind), kind.rpartition(".")[2]
         return f"{option}.{refused}: no such option of {name}{did_you_mean(refused, known)}"
-    if found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
-        known = getattr(importlib.import_module(found[1]), "__all__", [])
-        return f"{option}: there is no {found[1]}.{found[2]}{did_you_mean(found[2], known)}"
+    if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        known = getattr(importlib.import_module(match[1]), "__all__", [])
+        return f"{option}: there is no {match[1]}.{match[2]}{did_you_mean(match[2], known)}"
     cause = "; ".join(dict.fromkeys(causes)) or " ".join(message.split())
     value = re.search(r"Given value: (.*)", message)
     if value and "Got value" not in cause and "NestedArg" not in value[1]:
@@ -55,17 +55,17 @@ def one_line(message: str) -> str:
 
 
 def _innermost(message: str) -> tuple[list[str], str, list[str]]:
-    """(parts of the option's name, class that it is an argument of, causes as the parser words them)."""
+    """(parts of the option's name, class whose argument it is, causes in the parser's words)."""
     key: list[str] = []
     kind = ""
     causes: list[str] = []
     for line in message.splitlines():
         text = line.strip().removeprefix("- ")
-        if found := re.match(r'Parser key "([^"]+)":\s*(.*)', text):
-            key += [*(["init_args"] if kind and key else []), found[1]]
-            causes = [found[2]] if found[2] else []
-        elif found := re.match(r"Problem with given class_path '([^']+)'", text):
-            kind, causes = found[1], []
+        if match := re.match(r'Parser key "([^"]+)":\s*(.*)', text):
+            key += [*(["init_args"] if kind and key else []), match[1]]
+            causes = [match[2]] if match[2] else []
+        elif match := re.match(r"Problem with given class_path '([^']+)'", text):
+            kind, causes = match[1], []
         elif text.startswith(("Expected a", "Problems parsing", "File does not", "Given value type", "Unable to")):
             if text.startswith("Given value type"):
                 break
@@ -77,8 +77,8 @@ def _innermost(message: str) -> tuple[list[str], str, list[str]]:
 
 
 def _arguments(class_path: str) -> Iterable[str]:
-    """Arguments of a class's constructor, and of those that it hands its other options to."""
+    """Arguments of a class's constructor, and of the base classes to which it passes its other options."""
     module, _, name = class_path.rpartition(".")
     kind = getattr(importlib.import_module(module), name)
-    own = [argument for base in kind.__mro__ for argument in inspect.signature(base.__init__).parameters]
-    return [argument for argument in own if argument not in ("self", "args", "kwargs", "options")]
+    arguments = [argument for base in kind.__mro__ for argument in inspect.signature(base.__init__).parameters]
+    return [argument for argument in arguments if argument not in ("self", "args", "kwargs", "options")]

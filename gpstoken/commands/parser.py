@@ -1,4 +1,4 @@
-"""What the commands share of a command line: one line for each mistake, and the same option by the same name."""
+"""The parser that all commands share: one line for each mistake, and the same name for the same option."""
 
 import argparse
 from pathlib import Path
@@ -8,15 +8,15 @@ import torch
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of `gpstoken COMMAND`, whose complaints are errors of bad input: `gpstoken.cli` prints one line."""
+    """The parser of `gpstoken COMMAND`; its errors are ValueErrors, which `gpstoken.cli` prints in one line."""
 
     def __init__(self, command: str = "", description: str | None = None, **more: Any) -> None:
         """Makes a parser.
 
         Args:
-            command: that it is of.
-            description: a docstring, of which the first line is shown.
-            more: other arguments of argparse's.
+            command: name of the command.
+            description: a docstring, whose first line is shown.
+            more: further arguments of argparse.ArgumentParser.
         """
         first = (description or "").partition("\n")[0]
         super().__init__(**{"prog": f"gpstoken {command}".strip(), "description": first} | more)
@@ -27,18 +27,18 @@ class Parser(argparse.ArgumentParser):
 
     def add_device(self) -> None:
         """Adds --device."""
-        told = "cpu, cuda, ... (default: a CUDA device where there is one)"
-        self.add_argument("--device", default=_device("auto"), type=_device, help=told)
+        message = "cpu, cuda, ... (default: a CUDA device if there is one)"
+        self.add_argument("--device", default=_device("auto"), type=_device, help=message)
 
     def add_result(self) -> None:
-        """Adds --row, --scale and --output of a result file, which is named after its row; see `check_named`."""
+        """Adds --row, --scale and --output for a result file named after its row; see `check_named`."""
         self.add_argument("--row", required=True, help="name of the row")
         self.add_argument("--scale", required=True, help="scale of the runs, printed beside every number")
         self.add_argument("-o", "--output", type=Path, required=True, metavar="ROW.json", help="result file")
 
 
 def positive(text: str) -> int:
-    """A number of at least 1, for `type=`."""
+    """Parses an integer of at least 1, for `type=`."""
     try:
         number = int(text)
     except ValueError:
@@ -49,5 +49,5 @@ def positive(text: str) -> int:
 
 
 def _device(name: str) -> str:
-    """The device of a name; of "auto" a CUDA device where there is one."""
+    """The device of that name; "auto" is a CUDA device if there is one, else the CPU."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

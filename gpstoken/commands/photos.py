@@ -22,9 +22,9 @@ from gpstoken.tokens import Tokens
 
 
 def main(arguments: list[str]) -> int:
-    """Runs `encode` or `decode`, with a line on stdout for each file that was worked.
+    """Runs `encode` or `decode`, with a line on stdout for each file.
 
-    A file that cannot be worked is one line on stderr, and the rest goes on.
+    A file that cannot be processed gives one line on stderr instead, and the others are still processed.
 
     Returns:
         0, or 2 if a file failed or there was none.
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"output folder {folder}: cannot be made ({error.strerror})") from error
+        raise ValueError(f"output folder {folder}: cannot be created ({error.strerror})") from error
     limit = pixel_limit() if options.max_pixels is None else options.max_pixels
     if options.command == "decode":
         suffixes, work = (".png",), partial(decode_file, tokenizer, max_pixels=limit)
@@ -70,21 +70,21 @@ def encode_file(
     Args:
         tokenizer: the tokenizer.
         path: the photograph.
-        outputs: the token file, and where wanted the picture of input, initial and refined Gaussians, reconstruction.
+        outputs: the token file, and optionally the picture of input, initial and refined Gaussians, reconstruction.
         size: side of the centre square in pixels; 0 is the whole photo, padded to the tokenizer's grid.
-        num_tokens: of the whole image; None is the tokenizer's own number, in proportion to the area.
-        max_pixels: more are refused; None: see `pixel_limit`.
+        num_tokens: number for the whole image; None is the tokenizer's own number, in proportion to the area.
+        max_pixels: the most pixels that a photograph may have; None: see `pixel_limit`.
         measure: whether to decode the tokens, for the PSNR.
 
     Returns:
-        A line: size, tokens, bytes, bits a pixel, PSNR of the round trip as 8-bit pictures.
+        A line: size, tokens, bytes, bits per pixel, PSNR of the round trip as 8-bit pictures.
 
     Raises:
-        ValueError: if the file is no photograph, or of a size that the tokenizer refuses.
+        ValueError: if the file is not a photograph, or the tokenizer cannot take its size.
     """
     photo = load_image(read_picture(path, max_pixels=max_pixels), size or None).to(tokenizer.last_layer.device)
     height, width = photo.shape[-2:]
-    # A photo that happens to fit the grid is tiled as one of about its size, not tokenized as one large whole.
+    # A photo whose size happens to fit the grid is tiled like photos of similar size, not tokenized as a whole.
     canvas = tokenizer.canvas.enlarged((height, width))
     check_memory(tokenizer, canvas, decodes=measure or bool(outputs[1:]))
     image = pad(photo, canvas)
@@ -95,9 +95,9 @@ def encode_file(
         tokens.save(outputs[0])
         size_of_file = outputs[0].stat().st_size
         line = f"{height}x{width}, {len(tokens)} tokens, {size_of_file:,} bytes"
-        line += f", {8 * size_of_file / (height * width):.3g} bits a pixel"
+        line += f", {8 * size_of_file / (height * width):.3g} bits per pixel"
         if measure or outputs[1:]:
-            reconstruction = tokenizer.decode(tokens, canvas[0] * canvas[1])  # the photo is known to be wanted
+            reconstruction = tokenizer.decode(tokens, canvas[0] * canvas[1])  # the photo's size was checked above
             line += f", PSNR {_psnr(photo[0], reconstruction[0]):.2f} dB"
         for output in outputs[1:]:
             layouts = [tokenizer.layout(image, len(tokens)), tokens.gaussians]
@@ -112,19 +112,19 @@ def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path], max_pixels
         tokenizer: the tokenizer.
         path: the token file.
         outputs: the picture.
-        max_pixels: an image of more is refused; None: see `pixel_limit`.
+        max_pixels: the most pixels that an image may have; None: see `pixel_limit`.
 
     Returns:
         A line: size, tokens.
 
     Raises:
-        ValueError: if the file holds no tokens, those of several images, of too large a one, or those of another kind
-            of tokenizer.
+        ValueError: if the file holds no tokens, those of several images, of an image that is too large, or those of
+            another kind of tokenizer.
     """
     limit = pixel_limit() if max_pixels is None else max_pixels
     tokens = Tokens.load(path, limit)
     if len(tokens.features) != 1:
-        raise ValueError(f"holds the tokens of {len(tokens.features)} images, expected those of one")
+        raise ValueError(f"holds the tokens of {len(tokens.features)} images, expected one image")
     check_memory(tokenizer, tokenizer.canvas.of_tokens(tokens.size, tokens.canvas, limit), decodes=True)
     weight = tokenizer.last_layer
     with torch.inference_mode():
@@ -134,7 +134,7 @@ def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path], max_pixels
 
 
 def _psnr(photo: Tensor, reconstruction: Tensor) -> float:
-    """PSNR in dB of float[3, H, W] images as 8-bit pictures; infinite where they are equal."""
+    """PSNR in dB of float[3, H, W] images as 8-bit pictures; infinite if they are equal."""
     before, after = (np.asarray(to_picture(image), np.float32) for image in (photo, reconstruction))
     error = float(np.square(before - after).mean())
     return 10 * float(np.log10(255**2 / error)) if error else float("inf")
@@ -143,24 +143,24 @@ def _psnr(photo: Tensor, reconstruction: Tensor) -> float:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     model = Parser(add_help=False)
     source = model.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", metavar="CKPT", help="a tokenizer trained here (last.ckpt)")
+    source.add_argument("--checkpoint", metavar="CKPT", help="a tokenizer trained by `gpstoken fit` (last.ckpt)")
     source.add_argument("--pretrained", metavar="FILE", help="the paper's released weights (safetensors)")
-    model.add_argument("--preset", choices=tuple(PRESETS), help="the tokenizer that --pretrained is of")
+    model.add_argument("--preset", choices=tuple(PRESETS), help="the preset of the weights of --pretrained")
     model.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write to")
     model.add_device()
-    model.add_argument(
-        "--quiet", action="store_true", help="no line for each file, and no PSNR, which costs a decoding"
-    )
-    pixels = f"refuse photos of more (default: {MAX_PIXELS:,}, or GPSTOKEN_MAX_PIXELS)"
+    model.add_argument("--quiet", action="store_true", help="print no line per file, and no PSNR, which needs decoding")
+    pixels = f"the most pixels of a photo (default: {MAX_PIXELS:,}, or GPSTOKEN_MAX_PIXELS)"
     model.add_argument("--max-pixels", type=positive, metavar="N", help=pixels)
     parser = Parser(description="Photographs to tokens and back.")
     commands = parser.add_subparsers(dest="command", required=True)
     encode = commands.add_parser("encode", parents=[model], help="photographs to DIR/<stem>.safetensors")
     encode.add_argument("files", nargs="+", metavar="IMAGE", help="a photograph, a folder of them or a glob pattern")
     encode.add_argument("--size", type=int, default=0, help="side of the centre square; 0 (default): the whole photo")
-    tokens = "tokens of each image (default: in proportion to the area, as the tokenizer was trained)"
+    tokens = "tokens per image (default: the tokenizer's number, in proportion to the area)"
     encode.add_argument("--tokens", type=positive, metavar="N", help=tokens)
-    encode.add_argument("--draw", action="store_true", help="DIR/<stem>.png as well: input, Gaussians, reconstruction")
+    encode.add_argument(
+        "--draw", action="store_true", help="also write DIR/<stem>.png: input, Gaussians, reconstruction"
+    )
     decode = commands.add_parser("decode", parents=[model], help="token files to DIR/<stem>.png")
     decode.add_argument("files", nargs="+", metavar="TOKENS", help="a token file, a folder of them or a glob pattern")
     options = parser.parse_args(arguments)

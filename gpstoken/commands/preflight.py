@@ -1,4 +1,4 @@
-"""What a training will take, printed before it begins; one that cannot fit into the memory that is free is refused."""
+"""Prints the expected cost of a training run before it starts, and refuses one that does not fit into free memory."""
 
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,19 @@ GIB = 2**30
 
 
 def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path | None, allow_large: bool) -> None:
-    """Prints parameters, batch, steps, estimated memory and time, and places; refuses images of a wrong size.
+    """Prints parameters, batch, steps, estimated memory and time, and folders, and checks the images' size.
 
     Args:
         module: a `TokenizerModule` or `GeneratorModule`.
         data: its data module.
-        trainer: Lightning's.
-        scratch: where the run lies while it works.
-        output: where it lies when it is finished.
-        allow_large: whether to go on where the memory does not suffice.
+        trainer: Lightning's trainer.
+        scratch: folder of the run while it trains.
+        output: folder of the finished run.
+        allow_large: whether to continue with too little memory.
 
     Raises:
-        ValueError: for such images, too little memory or a network of the loss that is not there; says what to do.
+        ValueError: for images of a wrong size, too little memory or a missing loss network; the message says what to
+            do.
     """
     network = getattr(module, "tokenizer", None) or getattr(module, "generator", None)
     if network is None or not hasattr(network, "config"):
@@ -35,10 +36,10 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         _check_grid(network.config)
         _check_perceptual(module)
     device = trainer.strategy.root_device
-    # The processes of a CPU have one memory together: there their shares are the whole again.
+    # Processes on a CPU share one memory, so their shares add up to the whole again.
     shares = trainer.world_size if isinstance(trainer.strategy, Sharded) and device.type != "cpu" else 1
     step, free = needs(module, data, shares), free_bytes(device)
-    # A generator accumulates by the trainer's option, a tokenizer, which alternates networks, by its own.
+    # A generator accumulates gradients by the trainer's option; a tokenizer alternates networks and has its own option.
     batches = trainer.accumulate_grad_batches * (module.accumulate if isinstance(network, Tokenizer) else 1)
     seconds = batches * step.products / products_per_second(device)
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -47,19 +48,19 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
     time = f"{seconds:.2g}" if seconds < 10 else f"{seconds:,.0f}"
     print(
         f"{type(network).__name__}: {parameters / 1e6:.2f} M parameters, batch {data.batch_size}, {steps} steps "
-        f"of at least {time} s, about {memory} ({free / GIB:.1f} GiB are free on {device.type})"
+        f"of at least {time} s, about {memory} ({free / GIB:.1f} GiB free on {device.type})"
     )
-    print(f"works in {scratch}, ends in {output or scratch}; the same command goes on after a kill", flush=True)
+    print(f"trains in {scratch}, ends in {output or scratch}; the same command resumes after a kill", flush=True)
     if step.memory > free and not allow_large:
         raise ValueError(
-            f"training needs about {memory}, {free / GIB:.1f} GiB are free: take a smaller "
-            "--data.init_args.batch_size or a smaller form of the row (gpstoken fit ROW --scale laptop), or go on with "
+            f"training needs about {memory}, but {free / GIB:.1f} GiB are free: use a smaller "
+            "--data.init_args.batch_size or a smaller scale (gpstoken fit ROW --scale laptop), or continue with "
             "--allow_large true"
         )
 
 
 def _check_grid(config: dict[str, Any]) -> None:
-    """Refuses a decoder of `GPSToken` that makes images of another size than those it is trained on."""
+    """Checks that the decoder of a `GPSToken` makes images of the size that it is trained on."""
     if "decoder_multipliers" not in config or "grid_size" not in config:
         return
     size, grid, levels = config["image_size"], config["grid_size"], len(config["decoder_multipliers"])
@@ -70,16 +71,16 @@ def _check_grid(config: dict[str, Any]) -> None:
 
 
 def _check_perceptual(module: Any) -> None:
-    """Refuses a loss whose network is not on the disk."""
+    """Checks that the network of the perceptual loss is on disk."""
     if module.perceptual_weight and not Path(module.perceptual_weights).is_file():
         raise ValueError(
-            f"perceptual_weights: there is no {module.perceptual_weights}; {HOW_TO_GET}, or train without LPIPS by "
+            f"perceptual_weights: there is no {module.perceptual_weights}; {HOW_TO_GET}, or train without LPIPS with "
             "--model.init_args.perceptual_weight 0"
         )
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device: of a CPU what the kernel can give, and no more than the container may have."""
+    """Free memory of a device in bytes: for a CPU what the kernel has available, within the container's limit."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = 2**62
@@ -90,13 +91,13 @@ def free_bytes(device: torch.device) -> int:
         limit = (group / "memory.max").read_text().strip()
         if limit != "max":
             free = min(free, int(limit) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError, StopIteration):  # another system, or no limit: what is known so far
+    except (OSError, ValueError, StopIteration):  # another system, or no limit: use what is known so far
         pass
     return free
 
 
 def finished(output: Path, measured: dict[str, float]) -> str:
-    """Where a run is, what it last measured, and the next command.
+    """A message with the folder of a run, its last measurement and the next command.
 
     Args:
         output: folder of the run.

@@ -1,7 +1,7 @@
 """`gpstoken profile`: parameters, multiply-adds, memory and latency of a row at its published size.
 
 Parameters, multiply-adds and the memory of training and inference are counted, without weights, and are the same on
-every machine. Latency, throughput and the peak of memory are measured here, with random weights, on photographs.
+every machine. Latency, throughput and peak memory are measured on this machine, with random weights, on photographs.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from gpstoken.profiling.rows import Row, read_row
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.profiling.timing import measure, training_peak_mb
 
-INFERENCE_BATCH = 8  # images in the paper's table; what is counted is counted for as many, however many are timed
+INFERENCE_BATCH = 8  # images, as in the paper's table, for the counted memory; --batch-size is what is timed
 
 
 def main(arguments: list[str]) -> int:
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
 
 
 def count_tokenizer(row: Row, options: argparse.Namespace) -> dict[str, Any]:
-    """The record of a tokenizer, but for what is measured."""
+    """The record of a tokenizer, without the measurements."""
     tokenizer = without_weights(row.build, row.arguments())
     parameters, encoder, decoder = count_directions(tokenizer, options.image_size)
 
@@ -80,7 +80,7 @@ def count_directions(tokenizer: Tokenizer, size: int) -> tuple[dict[str, int], C
     """Parameters by part, and the multiply-adds of encoding and of decoding one image of size x size pixels.
 
     Args:
-        tokenizer: without weights (see `shapes`).
+        tokenizer: a tokenizer without weights (see `shapes`).
         size: side of the image in pixels.
     """
     tokens, encoder, encoding = count(partial(tokenizer.encode, picture(1, size)))
@@ -89,7 +89,7 @@ def count_directions(tokenizer: Tokenizer, size: int) -> tuple[dict[str, int], C
 
 
 def count_generator(row: Row, options: argparse.Namespace) -> dict[str, Any]:
-    """The record of one stage of a generator, but for what is measured."""
+    """The record of one stage of a generator, without the measurements."""
     generator = without_weights(row.build, ())
     counts, network = network_counts(generator), generator.network
     total = sum(parameter.numel() for parameter in network.parameters())
@@ -108,7 +108,7 @@ def count_generator(row: Row, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def paper_convention(row: str, encoder: Counts, decoder: Counts) -> dict[str, Any] | None:
-    """What the paper's table calls GFLOPs of a row, and how it comes to it (see `paper.yaml`); None of other rows."""
+    """What the paper's table calls a row's GFLOPs, and how it counts them (see `paper.yaml`); None for other rows."""
     convention = facts(row).get("convention")
     if convention is None:
         return None
@@ -121,7 +121,7 @@ def paper_convention(row: str, encoder: Counts, decoder: Counts) -> dict[str, An
 
 
 def measure_row(row: Row, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Times the row with random weights, and on a CUDA device takes the peaks of memory."""
+    """Times the row with random weights, and on a CUDA device measures the peak memory."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         built = to_device(row.build().eval(), str(device))
@@ -209,15 +209,17 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("experiment", type=Path, metavar="EXPERIMENT.yaml", help="row of experiments/")
     parser.add_result()
     parser.add_argument(
-        "--image-size", type=positive, default=256, help="of a tokenizer's image, pixels (default: 256)"
+        "--image-size", type=positive, default=256, help="side of a tokenizer's image in pixels (default: 256)"
     )
-    parser.add_argument("--batch-size", type=positive, default=8, help="that is timed (default: 8)")
-    parser.add_argument("--train-batch-size", type=positive, default=16, help="of training memory (default: 16)")
-    parser.add_argument("--repeats", type=positive, default=20, help="rounds that are timed (default: 20)")
+    parser.add_argument("--batch-size", type=positive, default=8, help="batch size of the timing (default: 8)")
+    parser.add_argument(
+        "--train-batch-size", type=positive, default=16, help="batch size for the training memory (default: 16)"
+    )
+    parser.add_argument("--repeats", type=positive, default=20, help="timed rounds (default: 20)")
     parser.add_device()
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: autocast (default: fp32)")
     parser.add_argument("--compile", action="store_true", help="time networks under torch.compile")
-    parser.add_argument("--count-only", action="store_true", help="measure nothing")
+    parser.add_argument("--count-only", action="store_true", help="count only, without measuring")
     options = parser.parse_args(arguments)
     check_named(options.output, options.row)
     return options

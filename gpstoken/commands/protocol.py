@@ -1,4 +1,4 @@
-"""How a tokenizer is evaluated."""
+"""The protocol by which a tokenizer is evaluated."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,14 @@ ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}  # Lightning's words
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a tokenizer is evaluated, beside the data.
+    """All settings of an evaluation except the data.
 
     Attributes:
-        num_tokens: tokens of the whole image; None: as trained, in proportion to the area.
-        token_factor: the same in multiples of the trained count, where `num_tokens` is None.
-        size_factor: side of the images in multiples of the trained side; None: that of the data.
-        focus_radius: of a central disc inside and outside of which PSNR is measured, in shorter sides; None: no disc.
-        focus_strength: of the map that draws tokens into the disc.
+        num_tokens: tokens per image; None: as in training, in proportion to the area.
+        token_factor: tokens per image as a multiple of the trained number, used if `num_tokens` is None.
+        size_factor: side of the images as a multiple of the trained side; None: the data's size.
+        focus_radius: radius, in shorter sides, of a central disc; PSNR is measured inside and outside; None: no disc.
+        focus_strength: strength of the map that draws tokens into the disc.
         networks: feature networks of the distribution scores, see `gpstoken.metrics.networks`.
         statistics: reference statistics (ADM npz) for FID and sFID against another set of images; needs Inception.
         device: "cpu" or "cuda".
@@ -35,7 +35,7 @@ def accelerator(device: str) -> str:
     """Lightning's word for a device.
 
     Raises:
-        ValueError: for one that evaluations do not run on.
+        ValueError: for a device on which evaluations do not run.
     """
     if device not in ACCELERATORS:
         raise ValueError(f"--device {device}: expected one of {', '.join(ACCELERATORS)}")
@@ -46,9 +46,9 @@ def times(count: int, factor: float) -> int:
     """`factor` times a number of tokens.
 
     Raises:
-        ValueError: if that is no number of tokens.
+        ValueError: if the product is not a whole number of at least 1.
     """
     tokens = round(count * factor)
     if tokens < 1 or tokens != count * factor:
-        raise ValueError(f"--token-factor: {factor:g} times the {count} tokens of training is no number of tokens")
+        raise ValueError(f"--token-factor: {factor:g} times the trained {count} tokens is not a number of tokens")
     return tokens

@@ -1,4 +1,4 @@
-"""`gpstoken published`: published weights of a row as a run, which `gpstoken evaluate` takes as one trained here."""
+"""`gpstoken published`: turns published weights of a row into a run, which `gpstoken evaluate` takes like any other."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,9 @@ def main(arguments: list[str]) -> int:
     parser = Parser(
         "published",
         __doc__,
-        epilog="Further options are those of `gpstoken fit`, as -c experiments/paper/tokenizers.yaml.",
+        epilog="Further options are those of `gpstoken fit`, such as -c experiments/paper/tokenizers.yaml.",
     )
-    parser.add_argument("row", type=Path, help="experiments/tokenizers/ROW.yaml of sdxl_vae, vqvae_f16, vavae or dcae")
+    parser.add_argument("row", type=Path, help="experiments/tokenizers/ROW.yaml: sdxl_vae, vqvae_f16, vavae or dcae")
     parser.add_argument("weights", type=Path, help="diffusers folder, .safetensors, .ckpt or .pt as published")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run, ROW/seed0")
     options, rest = parser.parse_known_args(arguments)
@@ -30,32 +30,32 @@ def main(arguments: list[str]) -> int:
 
 
 def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> None:
-    """Writes config.yaml, origin.json and last.ckpt as a run of `gpstoken fit` has them; no step was trained.
+    """Writes config.yaml, origin.json and last.ckpt like a run of `gpstoken fit` with no training steps.
 
     Args:
         row: YAML of the row.
         weights: see `gpstoken.baselines.published.read_published`.
-        output: the folder; made, and what it has is replaced.
-        arguments: further ones of `gpstoken fit`.
+        output: the folder; it is created, and an older run in it is replaced.
+        arguments: further arguments of `gpstoken fit`.
 
     Raises:
-        FileNotFoundError: if a file is not there.
-        ValueError: for a row whose weights are not read here, or weights that do not fit it.
+        FileNotFoundError: if a file is missing.
+        ValueError: for a row whose weights cannot be read, or weights that do not fit it.
     """
-    from gpstoken.baselines.grid import GridTokenizer  # here, for diffusers loads slowly and --help does not need it
+    from gpstoken.baselines.grid import GridTokenizer  # here: diffusers loads slowly, --help does not need it
     from gpstoken.baselines.published import read_published
 
     check_replaceable(output, is_run)
 
     if not row.is_file():
         raise FileNotFoundError(f"{row}: no such row; experiments/tokenizers/ has them")
-    # The discriminator was dropped with the losses.
+    # The discriminator was dropped together with the losses.
     arguments = ["-c", str(row), *arguments, "--model.init_args.adversarial_start", "null"]
     with torch.device("meta"):
         cli = RunCLI(args=arguments, run=False)
     tokenizer = cli.model.tokenizer
     if not isinstance(tokenizer, GridTokenizer):
-        raise ValueError(f"{row}: weights of a {type(tokenizer).__name__} are not read here, only those of diffusers")
+        raise ValueError(f"{row}: cannot read weights of {type(tokenizer).__name__}, only those of diffusers models")
     state = read_published(weights, tokenizer.autoencoder)
     config = cli.config.clone()
     config.pop("output", None)

@@ -1,4 +1,4 @@
-"""`gpstoken released-generator`: the paper's released texture generator as checkpoints of ours.
+"""`gpstoken released-generator`: converts the paper's released texture generator to checkpoints of this project.
 
 The release samples layouts of real images by class (`gpstoken released-layouts`); its layout generator is not public.
 """
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("texture", type=Path, metavar="TEXTURE.safetensors", help="weights of the texture generator")
     parser.add_argument("tokenizer", type=Path, metavar="TOKENIZER.safetensors", help="weights of its tokenizer")
-    parser.add_argument("statistics", type=Path, metavar="CONFIG.yaml", help="means and stds of the latents")
+    parser.add_argument("statistics", type=Path, metavar="CONFIG.yaml", help="means and stds of the latents' channels")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--tokenizer-preset", default="gpstoken_m128", help="default: gpstoken_m128")
     options = parser.parse_args(arguments)
@@ -49,18 +49,18 @@ def convert(
     """Writes texture.ckpt and tokenizer.ckpt, which `load_generator` reads, into a folder.
 
     Args:
-        texture: safetensors of the texture generator, averaged weights or raw ones.
-        tokenizer: safetensors of the tokenizer whose tokens it was trained on.
-        statistics: YAML with the lists `means` and `stds` of its channels somewhere in it.
-        output: folder, made if it is not there.
-        tokenizer_preset: of `GPSToken`.
+        texture: safetensors of the texture generator, with averaged or raw weights.
+        tokenizer: safetensors of the tokenizer whose tokens the generator was trained on.
+        statistics: YAML that contains the lists `means` and `stds` of the channels at any depth.
+        output: folder, created if it is missing.
+        tokenizer_preset: preset of `GPSToken`.
         tokenizer_options: overrides of that preset.
-        **overrides: of the preset "gpstoken_texture" of `SiT`.
+        **overrides: overrides of the preset "gpstoken_texture" of `SiT`.
 
     Raises:
         ValueError: if a file is unreadable or does not fit.
     """
-    with torch.device("meta"):  # to draw weights that the file replaces takes longer than all the rest
+    with torch.device("meta"):  # drawing random weights, only to replace them, would take most of the time
         network = SiT.from_preset("gpstoken_texture", **overrides)
     weights = read_released(texture, network.state_dict())
     generator = Texture(network)
@@ -75,36 +75,36 @@ def convert(
     weights = {f"network.{name}": tensor.float() for name, tensor in weights.items()}
     weights |= {"mean": torch.tensor(mean), "std": torch.tensor(std)}
     weights["widths"] = torch.tensor([GEOMETRY, len(mean) - GEOMETRY])
-    # The release does not say for how many steps it was trained.
+    # The release does not say for how many steps the generator was trained.
     content = {f"{AVERAGED}{name}": tensor for name, tensor in weights.items()}
     write_plain(output / "texture.ckpt", {"generator": entry, "state_dict": content, "global_step": 0})
 
 
 def read_statistics(path: Path, channels: int) -> tuple[list[float], list[float]]:
-    """The lists `means` and `stds`, or `mean` and `std`, of a YAML file, at whatever depth.
+    """The lists `means` and `stds`, or `mean` and `std`, of a YAML file, at any depth.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has none, or they are not `channels` finite numbers, deviations above 0.
+        ValueError: if a list is missing or does not have `channels` finite numbers, or a deviation is not above 0.
     """
     content = read_yaml(path)
-    found = []
+    lists = []
     for names in (("means", "mean"), ("stds", "std")):
         values = _find(content, names)
         if not isinstance(values, list) or not all(map(_is_number, values)):
             raise ValueError(f"{path}: expected a list of numbers named {names[0]}, each of them finite")
         if len(values) != channels:
-            raise ValueError(f"{path}: {names[0]} has {len(values)} numbers, the network {channels} channels")
-        found.append([float(value) for value in values])
-    if min(found[1]) <= 0:
-        raise ValueError(f"{path}: stds must be above 0, got {min(found[1])}")
-    return found[0], found[1]
+            raise ValueError(f"{path}: {names[0]} has {len(values)} numbers, but the network has {channels} channels")
+        lists.append([float(value) for value in values])
+    if min(lists[1]) <= 0:
+        raise ValueError(f"{path}: stds must be above 0, got {min(lists[1])}")
+    return lists[0], lists[1]
 
 
 def _is_number(value: Any) -> bool:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return abs(value) <= sys.float_info.max and math.isfinite(value)  # a whole number may have no float
+    return abs(value) <= sys.float_info.max and math.isfinite(value)  # a large integer may exceed the range of floats
 
 
 def _find(content: Any, names: tuple[str, ...]) -> Any:
@@ -112,6 +112,6 @@ def _find(content: Any, names: tuple[str, ...]) -> Any:
     for name, value in children:
         if name in names:
             return value
-        if isinstance(value, dict | list) and (found := _find(value, names)) is not None:
-            return found
+        if isinstance(value, dict | list) and (values := _find(value, names)) is not None:
+            return values
     return None

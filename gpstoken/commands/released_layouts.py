@@ -1,4 +1,4 @@
-"""`gpstoken released-layouts`: the layouts by class of the paper's release, out of their pickle without running it."""
+"""`gpstoken released-layouts`: extracts the paper's layouts by class from their pickle, without executing it."""
 
 from gpstoken.commands.parser import Parser
 from gpstoken.files.released_layouts import convert
@@ -11,8 +11,8 @@ def main(arguments: list[str]) -> int:
         0.
 
     Raises:
-        FileNotFoundError: without the pickle.
-        ValueError: for a file that is not one of layouts.
+        FileNotFoundError: if the pickle is missing.
+        ValueError: if the file does not hold layouts.
     """
     parser = Parser("released-layouts", __doc__)
     parser.add_argument("pickle", help="the released initg.pickle")

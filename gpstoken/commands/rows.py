@@ -1,4 +1,4 @@
-"""`gpstoken rows`: every row of experiments/rows.yaml, and the commands that it goes through."""
+"""`gpstoken rows`: lists every row of experiments/rows.yaml and its commands."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from gpstoken.commands.parser import Parser
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.writing import replacing
 
-# Section of rows.yaml -> the commands that its rows go through, in the order of the pipeline.
+# Section of rows.yaml -> the commands of its rows, in the order of the pipeline.
 STEPS = {
     "tokenizers": ("fit", "evaluate", "profile"),
     "ablations": ("fit", "evaluate"),
@@ -35,11 +35,11 @@ STEPS = {
 
 
 def main(arguments: list[str]) -> int:
-    """`gpstoken rows`: prints the command that every row comes to, or writes them for the pipeline; returns 0."""
+    """`gpstoken rows`: prints the commands of every row, or writes them for the pipeline; returns 0."""
     parser = Parser("rows", main.__doc__)
     parser.add_argument("--scale", default="laptop", help=f"{', '.join(scales())} (default: laptop)")
-    parser.add_argument("--params", type=Path, help="params.yaml of the pipeline, whose sweeps are rows too")
-    parser.add_argument("-o", "--output", type=Path, help="folder to write COMMAND/ROW.yaml to instead")
+    parser.add_argument("--params", type=Path, help="params.yaml of the pipeline, whose sweeps are listed too")
+    parser.add_argument("-o", "--output", type=Path, help="write COMMAND/ROW.yaml to this folder instead")
     given = parser.parse_args(arguments)
     sweeps = [] if given.params is None else read_yaml(given.params).get("sweeps", [])
     rows = [*read_rows(), *(find_row(sweep, ["sweeps"]) for sweep in sweeps)]
@@ -59,11 +59,11 @@ def main(arguments: list[str]) -> int:
 
 
 def record(command: str, key: str, scale: str) -> dict[str, Any]:
-    """What a stage of the pipeline depends on.
+    """The dependencies of a stage of the pipeline.
 
     Returns:
-        {"commands": that it stands for, "files": content of the configuration that these name, "code": digests of the
-        modules that they run}.
+        {"commands": the expanded command lines, "files": content of the configuration files that they name, "code":
+        digests of the modules that they run}.
     """
     lines = expanded(command, key, scale, [0])
     named = sorted({word for line in lines for word in line if word.startswith(f"{EXPERIMENTS}/")})
@@ -85,13 +85,13 @@ def class_paths(content: Any) -> Iterator[str]:
 
 
 def _involved(command: str, key: str) -> list[Row]:
-    """The rows whose networks a command makes, beside those of the configuration that it names."""
+    """The rows whose networks a command builds, beside those of its configuration files."""
     if command == "study":
         declared = read_yaml(EXPERIMENTS / "studies" / f"{key}.yaml")
         keys = (
             declared["domains"].values() if "domains" in declared else [arm["row"] for arm in declared["arms"].values()]
         )
-        return [find_row(each, ["tokenizers"]) for each in dict.fromkeys(keys)]
+        return [find_row(trained, ["tokenizers"]) for trained in dict.fromkeys(keys)]
     if command in ("generate-curve", "cost"):
         row = find_row(key, ["generators", "generator_sizes"])
         networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]

@@ -1,4 +1,4 @@
-"""`gpstoken score`: generated images against a reference, and reference files of images."""
+"""`gpstoken score`: scores generated images against a reference, or writes a reference file."""
 
 import argparse
 import hashlib
@@ -24,20 +24,20 @@ from gpstoken.metrics.weights import find_weights, weights_record
 def main(arguments: list[str]) -> int:
     """Parses the command line, then scores the images or writes their statistics.
 
-    Numbers go to stdout as "name  number", reasons for what is left out to stderr.
+    Numbers go to stdout as "name  number", the reasons for omitted metrics to stderr.
 
     Returns:
         0.
 
     Raises:
         FileNotFoundError: if images, reference or weights are missing.
-        ValueError: if one of them is damaged or of another kind, or the device or the output cannot be used.
+        ValueError: if a file is damaged or of another kind, or the device or the output cannot be used.
     """
     options = _parse(arguments)
     for output in (options.output, options.write_statistics):
-        if output is not None:  # said before minutes of work
+        if output is not None:  # checked before minutes of computation
             if output.is_dir():
-                raise ValueError(f"{output}: is a folder, expected the name of a file")
+                raise ValueError(f"{output}: is a folder, expected a file")
             check_writable(output)
             output.parent.mkdir(parents=True, exist_ok=True)
     network = _network(options)
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
 
 
 def content_hash(source: str | Path) -> str:
-    """Sha256 of a file, or of a folder's pictures: of the lines "sha256  path" that `sha256sum` prints of them."""
+    """Sha256 of a file, or for a folder, of the lines "sha256  path" that `sha256sum` prints for its pictures."""
     source = Path(source)
     if source.is_dir():
         lines = [f"{content_hash(path)}  {path.relative_to(source).as_posix()}\n" for path in pictures(source)]
@@ -71,35 +71,37 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         "score",
         __doc__,
-        epilog="The report reads a result with --row ROW --scale SCALE -o results/SCALE/scored/ROW.json: its table of "
-        "generation has the samples as a row of the source `scored samples`. It reads no other result of this command.",
+        epilog="The report reads results with --row ROW --scale SCALE -o results/SCALE/scored/ROW.json: its table of "
+        "generation shows the samples as a row with the source `scored samples`.",
     )
-    images = "a folder of pictures, an npz with arr_0 = uint8[N, H, W, 3], or an npy of it"
+    images = "a folder of pictures, an npz with arr_0 = uint8[N, H, W, 3], or an npy of that array"
     parser.add_argument("images", type=Path, metavar="SAMPLES", help=images)
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument(
-        "--reference", type=Path, metavar="REF", help="the same, or an npz of statistics (mu, sigma, ...)"
+        "--reference", type=Path, metavar="REF", help="like SAMPLES, or an npz of statistics (mu, sigma, ...)"
     )
-    task.add_argument("--write-statistics", type=Path, metavar="OUT.npz", help="make a reference file of SAMPLES")
+    task.add_argument("--write-statistics", type=Path, metavar="OUT.npz", help="write the statistics of SAMPLES")
     parser.add_argument("--network", choices=tuple(FEATURES), help="default: inception, else efficientnet_lite0")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="of --network; default: searched for")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="JSON", help="result file, with where its numbers come from"
+        "--weights", type=Path, metavar="FILE", help="weights of --network; default: found automatically"
     )
-    parser.add_argument("--row", help="how the report is to call SAMPLES; goes with --scale and --output")
-    parser.add_argument("--scale", help="the report's table of generation has results/SCALE/scored/ROW.json as a row")
+    parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="result file, with the origin of its numbers")
+    parser.add_argument("--row", help="name of SAMPLES in the report; needs --scale and --output")
+    parser.add_argument("--scale", help="scale of the report that shows the result as a row")
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="default: 64")
     parser.add_device()
-    parser.add_argument("--allow-small", action="store_true", help="Fréchet distances below 2 images a dimension")
+    parser.add_argument(
+        "--allow-small", action="store_true", help="compute Fréchet distances even below 2 images per dimension"
+    )
     options = parser.parse_args(arguments)
     if options.weights and not options.network:
-        parser.error("--weights needs --network: of which network they are")
+        parser.error("--weights needs --network, the network of the weights")
     if bool(options.row) != bool(options.scale) or (options.row and not options.output):
-        parser.error("--row, --scale and --output go together: what the report is to call the samples, and where")
+        parser.error("--row, --scale and --output go together: the report needs all three")
     if options.row and options.output.name != f"{options.row}.json":
-        parser.error(f"--output: the result of row {options.row} is to be named {options.row}.json")
+        parser.error(f"--output: the result of row {options.row} must be named {options.row}.json")
     if options.output and options.write_statistics:
-        parser.error("--output goes with --reference; --write-statistics names its own file")
+        parser.error("--output needs --reference; --write-statistics names its own file")
     if options.write_statistics and options.write_statistics.suffix != ".npz":
         parser.error(f"--write-statistics: expected a name ending in .npz, got {options.write_statistics}")
     return options
@@ -113,7 +115,7 @@ def _network(options: argparse.Namespace) -> nn.Module:
             find_weights(name)
         except FileNotFoundError as error:
             name = "efficientnet_lite0"
-            print(f"gpstoken: features of {name}, whose distances are no FID: {error}", file=sys.stderr)
+            print(f"gpstoken: using features of {name}, whose distances are not FID: {error}", file=sys.stderr)
     return to_device(load_features(name, options.weights), options.device)
 
 

@@ -1,4 +1,4 @@
-"""The shards of a token cache: which samples they hold, how they are made, what their statistics are."""
+"""The shards of a token cache: their samples, how they are encoded, and their statistics."""
 
 import json
 import sys
@@ -26,14 +26,14 @@ FORMAT = "gpstoken.cache"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which samples a split of the cache has, and how they are cut into shards.
+    """The samples of one split of the cache, and their division into shards.
 
     Attributes:
         split: "train", "val" or "test".
         images: the data set's samples.
         views: passes over the images (epochs of "train").
         mirror: whether each image is followed by its mirror image.
-        shard_size: samples of a shard; the last one may have fewer.
+        shard_size: samples per shard; the last shard may have fewer.
     """
 
     split: str
@@ -54,7 +54,7 @@ class Plan:
         return [(f"{self.split}/shard-{number:05d}.safetensors", count) for number, count in enumerate(counts)]
 
     def keys(self, shard: int, batch_size: int) -> Iterator[list[Any]]:
-        """What to ask `images` for, batch by batch: no batch crosses shards, so that a shard is made alone or not."""
+        """The keys of a shard's images, batch by batch; no batch crosses shards, so each shard can be made alone."""
         size = self.shard_size // (1 + self.mirror)
         first, stop = shard * size, min((shard + 1) * size, len(self.images) * self.views)
         for start in range(first, stop, batch_size):
@@ -64,18 +64,18 @@ class Plan:
 
 @torch.no_grad()
 def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_size: int, workers: int = 0) -> None:
-    """Writes the shards of a split that are not in `folder` yet, each whole or not at all."""
+    """Writes the missing shards of a split into `folder`, each as a whole or not at all."""
     shards = plan.shards()
     missing = [i for i, (file, count) in enumerate(shards) if samples_of(folder / file, identity) != count]
     left = sum(shards[i][1] for i in missing)
     if left < plan.samples:
-        print(f"{folder}: going on after {plan.samples - left} of {plan.samples} samples of {plan.split}")
+        print(f"{folder}: resuming after {plan.samples - left} of {plan.samples} samples of {plan.split}")
     if not missing:
         return
     device = next(tokenizer.parameters()).device
     keys = (batch for i in missing for batch in plan.keys(i, batch_size))
     batches = iter(DataLoader(plan.images, batch_sampler=keys, num_workers=workers))
-    # a log file needs a line now and then, not two a second
+    # A log file gets a line every 20 seconds, not two per second.
     interval = 0.5 if sys.stderr.isatty() else 20.0
     bar = {"desc": f"cache {plan.split}", "unit": " samples", "mininterval": interval}
     with tqdm(total=plan.samples, initial=plan.samples - left, **bar) as progress:
@@ -98,27 +98,27 @@ def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_
                 pieces[-1] |= {"label": label, "index": index}
                 progress.update(len(label))
             tensors = {name: torch.cat([piece[name] for piece in pieces]).contiguous() for name in pieces[0]}
-            # One key: the order in which safetensors writes several is one of chance.
+            # One key only: safetensors writes several keys in random order.
             described = {"identity": identity, "samples": count, DIGEST: digest(tensors)}
             with replacing(folder / file) as part:
                 part.write_bytes(save(tensors, {FORMAT: json.dumps(described)}))
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    """As it lies in a shard: float32, or int32 of codes."""
+    """Converts a tensor to its type in a shard: float32, or int32 for codes."""
     return tensor.to("cpu", torch.float32 if tensor.is_floating_point() else torch.int32)
 
 
 def summarise(folder: Path, plans: list[Plan], differences: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """The splits, the number of classes, and mean and deviation of each channel of "train", over samples and places.
+    """The splits, the number of classes, and mean and standard deviation of each channel of "train" over all tokens.
 
-    In float64, in one pass over the shards. A channel that never changes (rho of a layout) has deviation 1. Codes are
-    no numbers and have no statistics.
+    The statistics are computed in float64, in one pass over the shards. A constant channel (rho of a layout) has
+    standard deviation 1. Codes are indices and have no statistics.
 
     Args:
-        folder: of the shards.
+        folder: folder of the shards.
         plans: the splits.
-        differences: of the tokenizer, see `Tokenizer.differences`.
+        differences: see `Tokenizer.differences`.
     """
     splits, moments = {}, {}
     for plan in plans:
@@ -140,17 +140,17 @@ def summarise(folder: Path, plans: list[Plan], differences: Mapping[str, tuple[s
             "labels": {str(label): count for label, count in sorted(labels.items())},
         }
     statistics = {}
-    for name, found in moments.items():
-        deviation = (found.scatter.diagonal() / found.count).sqrt()
-        constant = deviation <= 1e-10 * found.mean.abs()  # far above the rounding of float64, far below that of float32
+    for name, moment in moments.items():
+        deviation = (moment.scatter.diagonal() / moment.count).sqrt()
+        constant = deviation <= 1e-10 * moment.mean.abs()  # far above float64 rounding, far below float32 rounding
         deviation = torch.where(constant, torch.ones_like(deviation), deviation)
-        statistics[name] = {"mean": found.mean.tolist(), "std": deviation.tolist()}
+        statistics[name] = {"mean": moment.mean.tolist(), "std": deviation.tolist()}
     classes = max(int(label) for split in splits.values() for label in split["labels"]) + 1
     return {"splits": splits, "statistics": statistics, "num_classes": classes}
 
 
 def samples_of(path: Path, identity: str) -> int | None:
-    """Samples of a shard; None if it is not there, not whole, or of another cache."""
+    """Number of samples of a shard; None if it is missing, incomplete, or belongs to another cache."""
     if not path.is_file():
         return None
     try:

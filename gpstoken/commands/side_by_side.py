@@ -1,6 +1,6 @@
-"""Several command lines at a time, in processes that share one import of the libraries.
+"""Runs several command lines in parallel, in processes that share one import of the libraries.
 
-On a slow core the imports take a quarter of a minute, as long as a small training: a fork has them already.
+On a slow core the imports take a quarter of a minute, as long as a small training run; a fork has them already.
 """
 
 import multiprocessing
@@ -14,19 +14,20 @@ import torch
 
 
 def run_all(run: Callable[[list[str]], int], lines: list[list[str]]) -> int:
-    """Runs every command line in a process of its own, whether another has failed or not.
+    """Runs every command line in its own process, even if another has failed.
 
-    All at once on CPUs, which they share; one after the other where there is a GPU. GPSTOKEN_JOBS names another number.
+    On CPUs all run at once and share the cores; with a GPU they run one after the other. GPSTOKEN_JOBS sets another
+    number of parallel processes.
 
     Args:
-        run: runs one; its modules should be imported already.
+        run: runs one command line; its modules should be imported already.
         lines: the command lines.
 
     Returns:
-        The highest exit code of all; 1 of one that a signal has ended.
+        The highest exit code; a process that a signal has ended counts as 1.
 
     Raises:
-        ValueError: if GPSTOKEN_JOBS is no number of processes.
+        ValueError: if GPSTOKEN_JOBS is not a number of processes.
     """
     jobs = _jobs(len(lines))
     threads = max(1, torch.get_num_threads() // jobs)
@@ -59,7 +60,7 @@ def _run(run: Callable[[list[str]], int], line: list[str], threads: int) -> None
 
 
 def _still_running(processes: list[BaseProcess], codes: list[int]) -> list[BaseProcess]:
-    """Waits a moment; adds the exit codes of those that have ended."""
+    """Waits a moment, adds the exit codes of ended processes, and returns the others."""
     time.sleep(0.2)
     ended = [process for process in processes if not process.is_alive()]
     codes += [process.exitcode for process in ended]

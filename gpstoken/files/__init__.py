@@ -1,1 +1,1 @@
-"""Files, whatever is in them: written whole, locked, read safely. `datamodules` uses it too."""
+"""File handling for any content: atomic writing, locks, safe reading. `datamodules` uses it too."""

@@ -1,4 +1,4 @@
-"""Arrays out of an npz that others have written: no more is unpacked than the file's size makes likely."""
+"""Reads the arrays of npz files from any source, without unpacking more than the file's size makes plausible."""
 
 import math
 import zipfile
@@ -8,10 +8,10 @@ from typing import IO
 
 import numpy as np
 
-PLAIN_BYTES = 2**25  # an array up to this may be packed as well as it can be: labels, constants
-RATIO = 100  # of a larger one, bytes to those in the file; photographs and covariances come to less than 10
+PLAIN_BYTES = 2**25  # up to this size an array may have any compression ratio, such as labels and constants
+RATIO = 100  # largest compression ratio above that size; photographs and covariances stay below 10
 PIECE = 2**20
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's; others unpack a piece of the file to any size
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's methods; others can unpack a small piece to any size
 
 
 def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
@@ -19,12 +19,12 @@ def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[
 
     Args:
         path: the file.
-        names: of the arrays that are wanted where they are there; None: all.
+        names: names of the arrays to read, if present; None: all.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, or one of the arrays holds objects of Python or is far larger than its place in
-            the file. Other errors of numpy and zipfile: they raise nearly anything on garbage.
+        ValueError: if the file is damaged, or an array holds Python objects or is far larger than its compressed form.
+            Other errors of numpy and zipfile, which raise nearly anything for damaged files.
     """
     with zipfile.ZipFile(path) as archive:
         members = {member.removesuffix(".npy"): member for member in archive.namelist()}
@@ -32,34 +32,34 @@ def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[
 
 
 def array_names(path: str | Path) -> list[str]:
-    """Names of the arrays of an npz; raises as `read_arrays`."""
+    """Names of the arrays of an npz; raises the same errors as `read_arrays`."""
     with zipfile.ZipFile(path) as archive:
         return [member.removesuffix(".npy") for member in archive.namelist()]
 
 
 def check_member(archive: zipfile.ZipFile, member: str) -> None:
-    """Refuses a member of a zip whose unpacking would take memory that the file's size does not let expect.
+    """Checks that unpacking a member of a zip takes no more memory than its compressed size makes plausible.
 
     Raises:
-        ValueError: if it is packed by another method than numpy's, or too well.
+        ValueError: if its compression method is not one of numpy's, or its compression ratio is too high.
     """
     info = archive.getinfo(member)
     name = member.removesuffix(".npy")
     if info.compress_type not in METHODS:
-        raise ValueError(f"{name} is packed by method {info.compress_type} of zip, and only deflated ones are read")
+        raise ValueError(f"{name} has compression method {info.compress_type} of zip, but only deflate is read")
     if info.file_size > max(PLAIN_BYTES, RATIO * info.compress_size):
-        raise ValueError(f"{name} unpacks from {info.compress_size:,} to {info.file_size:,} bytes, no array of numbers")
+        raise ValueError(f"{name} unpacks from {info.compress_size:,} to {info.file_size:,} bytes, unlike numbers")
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran order, and type of an npy; the stream is past its header then.
+    """Reads an npy header from a stream: shape, whether in Fortran order, and type.
 
     Raises:
-        ValueError: if it is of another version than numpy writes for arrays of numbers.
+        ValueError: if the version is not the one that numpy writes for arrays of numbers.
     """
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
-        raise ValueError(f"of npy version {version}, expected (1, 0)")
+        raise ValueError(f"npy version {version}, expected (1, 0)")
     return np.lib.format.read_array_header_1_0(stream)
 
 
@@ -68,10 +68,10 @@ def _read(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     with archive.open(member) as stream:
         shape, fortran, kind = read_header(stream)
         if kind.hasobject:
-            raise ValueError("it holds Python objects, and only numbers are read")
+            raise ValueError("it holds Python objects, but only numbers are read")
         size = archive.getinfo(member).file_size - stream.tell()
         if any(side < 0 for side in shape) or math.prod(shape) * kind.itemsize != size:
-            raise ValueError(f"{member} has {size:,} bytes, its header says {kind} {list(shape)}")
+            raise ValueError(f"{member} has {size:,} bytes, but its header says {kind} {list(shape)}")
         content, filled = bytearray(size), 0
         while piece := stream.read(min(PIECE, size - filled)):
             content[filled : filled + len(piece)] = piece

@@ -1,4 +1,4 @@
-"""Weights from files, ours and the paper's, read safely: nothing in them is executed."""
+"""Safe reading of weights, from checkpoints of this project and from the paper's release: no file is executed."""
 
 import argparse
 import re
@@ -17,10 +17,10 @@ from gpstoken.files.tensors import FLOATING, check_content
 from gpstoken.files.writing import replacing
 
 Module = TypeVar("Module", bound=nn.Module)
-FEW = 64  # blocks that are built whatever a file holds
-LOOPS = ("depth", "decoder_blocks", "layers_per_block", "heads")  # arguments of constructors that say how many
+FEW = 64  # a constructor may always build this many blocks
+LOOPS = ("depth", "decoder_blocks", "layers_per_block", "heads")  # constructor arguments that set a number of blocks
 
-# Released name -> ours, tried in order; whatever no rule names keeps its name.
+# Released name -> name in this project, applied in order; a name that matches no rule is kept.
 RELEASED_NAMES = [
     (r"^preprocess_img\.(\d)\.temb_proj\.", lambda match: f"refine.unused_time_projections.{int(match[1]) - 1}."),
     (r"^preprocess_img\.", "refine.stem."),
@@ -46,17 +46,17 @@ RELEASED_NAMES = [
 
 
 def rename_released(name: str) -> str:
-    """The name of a released tensor in our modules."""
+    """The name that a released tensor has in this project's modules."""
     for pattern, replacement in RELEASED_NAMES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def read_released(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Reads a released safetensors file under our names.
+    """Reads a released safetensors file under this project's names.
 
-    Files written by an EMA wrapper hold the averaged weights under "ema_model." beside the raw ones; the averaged ones
-    are taken.
+    Files written by an EMA wrapper hold the averaged weights under "ema_model." beside the raw weights; the averaged
+    weights are returned.
 
     Args:
         path: the file.
@@ -78,7 +78,7 @@ def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], di
 
     Args:
         path: a Lightning checkpoint written by `TokenizerModule`.
-        class_path: the tokenizer class that is wanted.
+        class_path: the expected tokenizer class.
 
     Returns:
         (constructor arguments, state dict of the tokenizer).
@@ -86,9 +86,9 @@ def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], di
     Raises:
         ValueError: for an unreadable file or a checkpoint of something else.
     """
-    found, config, weights = read_tokenizer(path)
-    if found != class_path:
-        raise ValueError(f"{path}: holds a {found}, expected a {class_path}")
+    stored, config, weights = read_tokenizer(path)
+    if stored != class_path:
+        raise ValueError(f"{path}: holds {stored}, expected {class_path}")
     return config, weights
 
 
@@ -99,7 +99,7 @@ def read_tokenizer(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Ten
         path: a Lightning checkpoint written by `TokenizerModule`.
 
     Returns:
-        (class path, constructor arguments, state dict of the tokenizer: the average where the run kept one).
+        (class path, constructor arguments, state dict of the tokenizer, averaged if the run kept an average).
 
     Raises:
         ValueError: for an unreadable file or a checkpoint of something else.
@@ -118,16 +118,16 @@ def read_official(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str,
     Raises:
         ValueError: for an unreadable file, or naming the first missing, unknown or misshapen tensor.
     """
-    # Training runs of DiT and SiT keep their arguments as a Namespace, a bag of plain data, beside the weights.
+    # Training runs of DiT and SiT keep their arguments as a Namespace of plain data beside the weights.
     with torch.serialization.safe_globals([argparse.Namespace]):
         return check(path, read_state_dict(path, "ema"), expected)
 
 
 def read_state_dict(path: str | Path, key: str) -> dict[str, Tensor]:
-    """A file of torch's that holds a state dict, itself or under `key`.
+    """Reads a state dict from a torch file that is one, or contains one under `key`.
 
     Raises:
-        ValueError: for an unreadable file, or one of something else.
+        ValueError: for an unreadable file, or one without a state dict.
     """
     content = read_plain(path)
     weights = content.get(key, content) if isinstance(content, dict) else None
@@ -149,25 +149,25 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def write_plain(path: str | Path, content: dict[str, Any]) -> None:
-    """Writes tensors and plain data as `read_plain` reads them, whole or not at all, with a digest of all of it.
+    """Writes tensors and plain data for `read_plain`, as a whole or not at all, with a digest of the content.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
-    # Through an open file: torch writes a file's name into it, and this one's is another every time.
+    # Through an open file: given a path, torch writes the file's name into it, and the temporary name always differs.
     with replacing(path) as part, part.open("wb") as file:
         torch.save(content | {DIGEST: digest(content)}, file)
 
 
 def read_plain(path: str | Path) -> Any:
-    """What a file of torch's holds, tensors and plain data alone, on the CPU; what we have written is as it was.
+    """Reads a torch file of tensors and plain data onto the CPU; the inverse of `write_plain`.
 
     Raises:
-        ValueError: for a file that is unreadable or damaged, or one with anything else in it.
+        ValueError: for a file that is unreadable or damaged, or contains anything else.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's safe unpickler raises nearly anything on garbage
+    except Exception as error:  # torch's safe unpickler raises nearly anything for damaged files
         raise ValueError(f"{path}: not a readable checkpoint ({looks_like(Path(path), error)})") from error
     check_content(path, content)
     if isinstance(content, dict):
@@ -176,7 +176,7 @@ def read_plain(path: str | Path) -> Any:
 
 
 def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it."""
+    """The tensors whose names begin with `prefix`, under their names without the prefix."""
     names = [name for name in tensors if isinstance(name, str) and name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors[name] for name in names}
 
@@ -188,28 +188,28 @@ def build(
     weights: dict[str, Tensor],
     make: Callable[[Mapping[str, Any]], Module] | None = None,
 ) -> Module:
-    """A network out of a file, in evaluation mode; memory is taken when the file is known to fill it.
+    """Builds a network from a file's content, in evaluation mode; memory is only allocated if its weights fit.
 
     Args:
-        path: of the file, for errors.
+        path: path of the file, for errors.
         kind: class of the network.
         config: arguments of its constructor.
         weights: its state dict.
-        make: makes the network of `config`; default: the constructor.
+        make: builds the network from `config`; default: the constructor.
 
     Raises:
-        ValueError: if the constructor refuses an argument, such as one that this version does not have, or naming the
-            first tensor that does not fit.
+        ValueError: if the constructor rejects an argument, for example one that this version does not have, or for a
+            tensor that does not fit (the message names the first).
     """
     if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
         raise ValueError(f"{path}: the arguments of {kind.__name__} must be a mapping, got a {type(config).__name__}")
     make = make or (lambda config: kind(**config))
     nested = [part for part in config.values() if isinstance(part, Mapping)]
     for name, value in (item for part in (config, *nested) for item in part.items()):
-        # Every block has tensors: a small file must not have millions of them made.
+        # Every block has tensors: a small file must not cause millions of blocks to be built.
         blocks = len(value) if isinstance(value, list | tuple) else value if name in LOOPS else 0
         if isinstance(blocks, int) and blocks > max(FEW, len(weights)):
-            raise ValueError(f"{path}: {name} is {value!r}, but the file has {len(weights)} tensors alone")
+            raise ValueError(f"{path}: {name} is {value!r}, but the file has only {len(weights)} tensors")
     try:
         with torch.device("meta"):
             check(path, weights, make(config).state_dict())
@@ -221,7 +221,7 @@ def build(
 
 
 def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns `weights` if names and shapes are those of `expected`, and every number is finite.
+    """Returns `weights` if names and shapes match `expected` and every number is finite.
 
     Raises:
         ValueError: naming the first tensor that differs, or is not finite.
@@ -237,7 +237,7 @@ def check(path: str | Path, weights: dict[str, Tensor], expected: Mapping[str, T
         if name not in expected:
             raise ValueError(f"{path}: unknown tensor {name!r}")
         if tensor.is_floating_point() and tensor.dtype not in FLOATING:
-            raise ValueError(f"{path}: tensor {name!r} is of {tensor.dtype}, which nothing is computed with")
+            raise ValueError(f"{path}: tensor {name!r} has type {tensor.dtype}, which is not supported")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(f"{path}: tensor {name!r} is not finite; the training that wrote it has failed")
     return weights

@@ -1,4 +1,4 @@
-"""The pictures of a folder: through links, without what is hidden and without what this program made there."""
+"""Finds the pictures of a folder: follows links, skips hidden files and everything that this program wrote there."""
 
 import os
 from collections import Counter
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gpstoken.files.pictures import ENDINGS, OTHER_ENDINGS, printable
 
-# A folder with one file of each line was made by: a run of `gpstoken fit`, a prepared evaluation set, `generate` (done,
-# not done). MLflow keeps the pictures that are published in a folder that nothing but its name tells.
+# A folder with one file of each tuple was made by: a run of `gpstoken fit`, a prepared evaluation set, `generate` when
+# complete, `generate` when incomplete. MLflow's folders of published pictures are recognised only by their name.
 OURS = (
     (("config.yaml",), ("last.ckpt", "metrics.csv", "origin.json")),
     (("meta.json",), ("index.csv",), ("000000.png",)),
@@ -16,18 +16,18 @@ OURS = (
     ((".identity.json",),),
 )
 MLFLOW = ("mlruns", "mlartifacts")
-DRAWN = ("Software", "gpstoken")  # the text in a picture that `encode --draw` puts beside its token file
+DRAWN = ("Software", "gpstoken")  # the text in a picture that `encode --draw` writes beside its token file
 
 
 @dataclass
 class Found:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         names: paths of the pictures relative to the folder, with slashes, sorted; as `os.fsdecode` gives them.
-        other: how many files there are of each ending of pictures that are not read.
+        other: number of files for each ending of picture formats that are not read.
         ours: folders left out because this program made them.
-        closed: folders that may not be read.
+        closed: folders without permission to read.
     """
 
     names: list[str] = field(default_factory=list)
@@ -36,12 +36,12 @@ class Found:
     closed: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """A line for each kind of thing that was left out."""
+        """One line for each kind of file or folder that was left out."""
         lines = []
         if self.other:
             counts = ", ".join(f"{count} {ending}" for ending, count in sorted(self.other.items()))
-            lines.append(f"{counts}: pictures of formats that are not read; convert them to use them")
-        for folders, why in ((self.ours, "made by gpstoken or MLflow"), (self.closed, "that may not be read")):
+            lines.append(f"{counts}: these picture formats are not read; convert the files to use them")
+        for folders, why in ((self.ours, "made by gpstoken or MLflow"), (self.closed, "without permission to read")):
             if folders:
                 more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
                 shown = ", ".join(map(printable, sorted(folders)[:3]))
@@ -50,19 +50,19 @@ class Found:
 
 
 def find_pictures(root: Path, leave_ours_out: bool = True) -> Found:
-    """Searches a folder and all folders below it by the endings of names.
+    """Searches a folder and all its subfolders for pictures, by the endings of file names.
 
-    Links are followed: to files, and to folders unless they lead back to a folder that has been searched or to one
-    that holds the root. Hidden files and folders are left out, and so are folders below the root that this program
-    made. A link to nothing counts as the picture its name says: reading it is an error that names it.
+    Links to files and folders are followed, unless a folder has already been searched or contains the root. Hidden
+    files and folders are left out, and so are subfolders that this program made. A broken link counts as a picture if
+    its name says so: reading it is an error that names it.
 
     Args:
         root: the folder.
-        leave_ours_out: False finds the pictures of this program as well.
+        leave_ours_out: whether to leave out pictures that this program made.
     """
-    found = Found()
+    result = Found()
     seen = _above(root)
-    # Folders in place before linked ones: a folder that is there under two names has the name of its own.
+    # Real folders come before linked ones, so a folder that can be reached by two paths gets its real path.
     waiting, links = [""], []
     while waiting or links:
         folder = waiting.pop() if waiting else links.pop(0)
@@ -74,11 +74,11 @@ def find_pictures(root: Path, leave_ours_out: bool = True) -> Found:
             with os.scandir(root / folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError:
-            found.closed.append(folder or ".")
+            result.closed.append(folder or ".")
             continue
         there = {entry.name for entry in entries}
         if folder and leave_ours_out and _is_ours(folder, there):
-            found.ours.append(folder)
+            result.ours.append(folder)
             continue
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -89,12 +89,12 @@ def find_pictures(root: Path, leave_ours_out: bool = True) -> Found:
                 (links if entry.is_symlink() else waiting).append(name)
             elif ending in ENDINGS:
                 if not (leave_ours_out and ending == ".png" and _is_drawn(root / name, there)):
-                    found.names.append(name)
+                    result.names.append(name)
             elif ending in OTHER_ENDINGS:
-                found.other[ending] += 1
+                result.other[ending] += 1
         links.sort()
-    found.names.sort()
-    return found
+    result.names.sort()
+    return result
 
 
 def _is_ours(folder: str, names: set[str]) -> bool:
@@ -104,7 +104,7 @@ def _is_ours(folder: str, names: set[str]) -> bool:
 
 
 def _is_drawn(path: Path, there: set[str]) -> bool:
-    """Whether a PNG is a drawing of `encode`; only those beside a token file of their name are looked into."""
+    """Whether a PNG is a drawing of `encode`; only a PNG beside a token file of the same name is opened."""
     if f"{path.stem}.safetensors" not in there:
         return False
     try:

@@ -1,4 +1,4 @@
-"""One process at a time, and folders for a time: both end with the process that has them, however that ends."""
+"""Locks and temporary folders, released when their process ends, however it ends."""
 
 import fcntl
 import os
@@ -17,14 +17,14 @@ NEW = 10  # seconds
 
 @contextmanager
 def locked(target: str | Path, command: str) -> Iterator[None]:
-    """Holds the lock of a file or folder that is being written, beside it; the kernel frees it when the process ends.
+    """Holds a lock beside a file or folder while it is written; the kernel releases it when the process ends.
 
     Args:
-        target: what is written; its parent folder must exist.
-        command: what writes it, for the message to whoever comes second: "gpstoken fit".
+        target: the file or folder to be written; its parent folder must exist.
+        command: the command that writes it, such as "gpstoken fit", for the error of a second process.
 
     Raises:
-        ValueError: if another process holds it; names that process.
+        ValueError: naming the process, if another process holds the lock.
         OSError: if the lock cannot be written.
     """
     target = Path(target)
@@ -39,17 +39,17 @@ def locked(target: str | Path, command: str) -> Iterator[None]:
             os.write(descriptor, holder.encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: who waits for this file finds another and begins anew
+        path.unlink(missing_ok=True)  # while still locked: a process that opened this file notices and tries again
         os.close(descriptor)
 
 
 @contextmanager
 def temporary_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
-    """Yields a new folder that is removed at the end; that of a process which was killed, by the next call.
+    """Yields a new folder that is removed at the end; the folder of a killed process is removed by the next call.
 
     Args:
-        parent: where it is made; it must exist, and may be shared by several machines.
-        prefix: of its name, by which the next call finds it.
+        parent: parent folder; it must exist, and may be shared by several machines.
+        prefix: prefix of the folder's name, by which the next call finds an abandoned folder.
     """
     parent = Path(parent)
     for folder in parent.glob(f"{prefix}*"):
@@ -67,10 +67,10 @@ def temporary_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
 def _remove_if_abandoned(folder: Path) -> None:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # another process has removed it, or it is not ours to read
+    except OSError:  # another process has removed it, or there is no permission
         return
     try:
-        # A folder is locked a moment after it is made.
+        # A folder is locked a moment after it is created.
         if time.time() - os.fstat(descriptor).st_mtime > NEW:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
@@ -88,13 +88,13 @@ def _acquire(path: Path, target: Path) -> int:
         except BlockingIOError:
             holder = os.read(descriptor, 1000).decode(errors="replace") or "another process"
             os.close(descriptor)
-            raise ValueError(f"{target}: {holder} is at work there; wait for it, or choose another place") from None
+            raise ValueError(f"{target}: {holder} is writing there; wait for it, or choose another place") from None
         except OSError:
             os.close(descriptor)
             raise
         try:
             same = os.path.samestat(os.fstat(descriptor), os.stat(path))
-        except FileNotFoundError:  # its last holder has removed it since
+        except FileNotFoundError:  # the last holder has removed it in the meantime
             same = False
         if same:
             return descriptor

@@ -1,4 +1,4 @@
-"""An evaluation on disk while it runs: small files of images that are done, so that a killed one goes on."""
+"""The intermediate files of an evaluation: small files of finished images, so that a killed evaluation can resume."""
 
 import os
 import uuid
@@ -15,11 +15,12 @@ from gpstoken.files.writing import replacing
 class Parts:
     """Columns of evaluated images, in files of some hundred images each.
 
-    Every column has one entry an image; the column "index" says of which. A file is whole or not there, so that after a
-    kill the images of all files are done and no other is. Processes of one evaluation share the folder.
+    Every column has one entry per image; the column "index" holds the number of the image. Each file is written as a
+    whole or not at all, so after a kill exactly the images in the files are done. The processes of an evaluation share
+    the folder.
 
     Args:
-        folder: where the files lie; its name must tell this evaluation from every other.
+        folder: folder of the files; its name must be unique to this evaluation.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,30 +28,30 @@ class Parts:
         self.folder = folder
 
     def write(self, columns: dict[str, np.ndarray]) -> None:
-        """Adds one file of images, arrays[n, ...] with the column "index" among them."""
+        """Adds one file of images: columns as arrays[n, ...], including the column "index"."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Names in the order of writing; the tail keeps processes, also of an earlier try, apart.
+        # Names sort in the order of writing; the suffix distinguishes processes, also those of an earlier call.
         name = f"{len(self.files()):06d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.npz"
         with replacing(self.folder / name) as part, part.open("wb") as file:
             np.savez(file, **columns)
 
     def files(self) -> list[Path]:
-        """The files, in one order on every process."""
+        """The files, in the same order on every process."""
         return sorted(self.folder.glob("[0-9]*.npz"))
 
     def done(self) -> set[int]:
         """Indices of the images that are done.
 
         Raises:
-            ValueError: if an image is there twice: two evaluations have written into one folder.
+            ValueError: if an image occurs twice, because two evaluations have written into one folder.
         """
-        found = [int(index) for columns in self.read(["index"]) for index in columns["index"]]
-        if len(found) != len(set(found)):
+        indices = [int(index) for columns in self.read(["index"]) for index in columns["index"]]
+        if len(indices) != len(set(indices)):
             raise ValueError(f"{self.folder}: two evaluations have run at once; delete the folder and start again")
-        return set(found)
+        return set(indices)
 
     def columns(self) -> list[str]:
-        """Names of all columns, in the order in which they were given; none before the first file."""
+        """Names of all columns, in the order in which they were written; empty before the first file."""
         return next((list(_read(path)) for path in self.files()), [])
 
     def read(self, names: list[str]) -> Iterator[dict[str, np.ndarray]]:
@@ -73,12 +74,12 @@ class Parts:
 
 
 def _read(path: Path, names: list[str] | None = None) -> dict[str, np.ndarray]:
-    """The columns of one file, all or those of `names` that it has.
+    """The columns of one file: all of them, or those of `names` that it has.
 
     Raises:
         ValueError: for a damaged file.
     """
     try:
         return read_arrays(path, names)
-    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+    except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         raise ValueError(f"{path}: damaged ({reason(error)}); delete {path.parent} and start again") from error

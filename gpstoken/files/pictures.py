@@ -1,8 +1,8 @@
-"""The one reader of pictures: what trains, what `encode` takes and what `score` compares are read here alike.
+"""The only reader of pictures, shared by training, `encode` and `score`.
 
-Every reader accepts the same files and gets the same pixels: upright as EXIF says, in RGB, of 16 bits the upper eight,
-transparency on white, of an animation or of several pages the first. Colour profiles are not applied: no published
-pipeline does.
+All of them accept the same files and get the same pixels: upright as EXIF says, in RGB, the upper eight of 16 bits,
+transparency on white, the first frame of an animation and the first of several pages. Colour profiles are not applied:
+no published pipeline applies them.
 """
 
 import contextlib
@@ -16,23 +16,23 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
-# What a folder is searched for. A file that is named by itself may have any ending: its content decides.
+# The endings for which a folder is searched. A file given by name may have any ending: its content decides.
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-# Endings of pictures that a folder is not searched for, to be counted and said.
+# Endings of pictures that are not read; the files in a folder are counted and reported.
 OTHER_ENDINGS = (
     ".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".mpo", ".nef", ".pbm",
     ".pnm", ".psd", ".svg",
 )  # fmt: skip
-# No other of PIL's readers is ever called, some of which start programs (EPS). The content chooses, not the ending; of
-# a JPEG with several pictures (MPO) the first is read.
+# The only readers of PIL that are called; some others start programs (EPS). The content selects the reader, not the
+# ending; of a JPEG with several pictures (MPO) the first is read.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 Image.init()  # fills Image.OPEN
-MAX_PIXELS = 2**27  # 384 MiB as RGB: what telephones of 108 megapixels take is read, a bomb is not
-MAX_BYTES = 2**31  # of a file: twice what the largest picture takes uncompressed
+MAX_PIXELS = 2**27  # 384 MiB as RGB: admits photos of 108-megapixel phones, but not decompression bombs
+MAX_BYTES = 2**31  # largest file: twice the size of the largest picture without compression
 VARIABLE = "GPSTOKEN_MAX_PIXELS"
 
-# PIL refuses a PNG with more than 1 MB of text or colour profile, as generators' workflows and scanners' profiles have.
-# What it allows all texts of a file together one of them may have as well.
+# PIL rejects a PNG with more than 1 MB of text or colour profile, but workflows of image generators and profiles of
+# scanners can be larger. So each text may be as long as PIL allows for all texts of a file together.
 PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
 
 
@@ -40,15 +40,15 @@ class Member(Protocol):
     """A picture inside another file, such as a member of a tar shard; str() names it in errors.
 
     Attributes:
-        path: the file it lies in, whose size and time of change tell whether the picture may have changed.
+        path: the file that contains it; its size and modification time reveal a possible change of the picture.
     """
 
     @property
     def path(self) -> Path:
-        """See the class."""
+        """See the class's docstring."""
 
     def read_bytes(self) -> bytes:
-        """The picture as it would lie in a file of its own."""
+        """The bytes of the picture, as in a file of its own."""
 
 
 def read_picture(
@@ -58,16 +58,16 @@ def read_picture(
 
     Args:
         source: the file, or a picture inside one.
-        shortest_side: a longer shortest side is reduced to this many pixels (antialiased; bicubic after JPEG's own and
-            box reduction, which leave at least twice the wanted size). None keeps every pixel.
-        max_pixels: more are refused before they are decoded; None: see `pixel_limit`.
+        shortest_side: a larger picture is reduced so that its shortest side has this many pixels (antialiased; bicubic
+            after JPEG's own and box reduction, which leave at least twice the target size). None keeps every pixel.
+        max_pixels: the most pixels, checked before decoding; None: see `pixel_limit`.
 
     Returns:
         uint8[H, W, 3].
 
     Raises:
-        ValueError: if the file is missing, is no picture, is cut short, has pixels of unknown range or too many of
-            them; one line that names it.
+        ValueError: if the file is missing, not a picture or truncated, or has too many pixels or pixels of unknown
+            range; the message is one line that names the file.
     """
     try:
         with _content(source) as content, _open(content) as image:
@@ -87,7 +87,7 @@ def read_picture(
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int | None = None) -> None:
-    """Refuses an image of (H, W) with more than `max_pixels`; None: see `pixel_limit`.
+    """Checks that an image of (H, W) has at most `max_pixels` pixels; None: see `pixel_limit`.
 
     Raises:
         ValueError: if it has more.
@@ -96,16 +96,16 @@ def check_pixels(size: tuple[int, int], max_pixels: int | None = None) -> None:
     height, width = size
     if width * height > limit:
         raise ValueError(
-            f"{width} x {height} are {width * height:,} pixels, and {limit:,} are allowed; --max-pixels of encode and"
-            f" decode or {VARIABLE} raises the limit"
+            f"{width} x {height} are {width * height:,} pixels, but {limit:,} are allowed; --max-pixels of encode and"
+            f" decode, or {VARIABLE}, raises the limit"
         )
 
 
 def pixel_limit() -> int:
-    """The most pixels of a picture: MAX_PIXELS, or what the environment variable GPSTOKEN_MAX_PIXELS says.
+    """The most pixels of a picture: MAX_PIXELS, or the value of the environment variable GPSTOKEN_MAX_PIXELS.
 
     Raises:
-        ValueError: if the variable is no whole number of at least 1.
+        ValueError: if the variable is not a whole number of at least 1.
     """
     text = os.environ.get(VARIABLE, "")
     if not text:
@@ -116,9 +116,9 @@ def pixel_limit() -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An RGB picture of any mode, as a person expects to see it.
+    """Converts a picture of any mode to RGB, as a viewer would show it.
 
-    Transparent pixels lie on white, grey becomes three equal channels, 16 bits keep their upper eight.
+    Transparent pixels are shown on white, grey becomes three equal channels, 16 bits keep their upper eight.
 
     Args:
         image: a PIL image of any mode with an 8-bit or 16-bit depth.
@@ -127,13 +127,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
         An image of mode RGB.
 
     Raises:
-        ValueError: for 32-bit modes, whose range nothing tells.
+        ValueError: for 32-bit modes, whose range is unknown.
     """
     # A PGM of 9 to 16 bits has mode I, stretched by PIL to the range of 16 bits.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode} (32 bits a pixel) has no known range; save it with 8 or 16 bits")
+        raise ValueError(f"mode {image.mode} (32 bits per pixel) has no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -141,11 +141,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def printable(name: object) -> str:
-    r"""A name in characters that any file and any line of a terminal takes, reversibly: no two are written alike.
+    r"""A file name in characters that any file and terminal can show; different names stay different.
 
     Args:
-        name: a file's, as `os.fsdecode` gives it. A byte of it that is not UTF-8 becomes \xe9, a line break \x0a, a
-            backslash of its own two; other names stay as they are.
+        name: the name, as `os.fsdecode` returns it. A byte that is not UTF-8 becomes \xe9, a line break \x0a, a
+            backslash becomes two; other characters are unchanged.
     """
     content = str(name).encode(errors="surrogateescape").replace(b"\\", b"\\\\")
     text = content.decode(errors="backslashreplace")
@@ -156,15 +156,15 @@ def _content(source: str | Path | Member) -> BinaryIO:
     if not isinstance(source, str | Path):
         return io.BytesIO(source.read_bytes())
     status = os.stat(source)
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # reading a pipe would block
         raise ValueError("not a file")
     if status.st_size > MAX_BYTES:
-        raise ValueError(f"{status.st_size:,} bytes, and {MAX_BYTES:,} are allowed")
+        raise ValueError(f"{status.st_size:,} bytes, but {MAX_BYTES:,} are allowed")
     return Path(source).open("rb")
 
 
 def _open(content: BinaryIO) -> Image.Image:
-    """PIL's image of a file whose header has been read; its own limit of pixels is not asked."""
+    """Opens a picture with PIL, which reads its header; PIL's own limit of pixels does not apply."""
     start = content.read(16)
     for name in FORMATS:
         reader, accept = Image.OPEN[name]
@@ -174,19 +174,19 @@ def _open(content: BinaryIO) -> Image.Image:
         if answer:
             content.seek(0)
             return reader(content, "")
-    raise ValueError("empty, or of no known format")
+    raise ValueError("empty, or not a known format")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
-    # Pixels are good where EXIF is broken. In place, for then they are turned before the EXIF is written anew.
+    # Broken EXIF data does not invalidate the pixels. In place, PIL rotates the pixels before it rewrites the EXIF.
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     return to_rgb(image)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:  # it would name the file again
+    if isinstance(error, OSError) and error.strerror:  # str(error) would repeat the file's name
         return error.strerror
     if isinstance(error, MemoryError):
         return "not enough memory"

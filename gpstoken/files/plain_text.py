@@ -1,4 +1,4 @@
-"""YAML and JSON that others have written: a mapping of plain values, within limits, or one line that names the file."""
+"""Safe reading of YAML and JSON: a mapping of plain values, within limits, or an error that names the file."""
 
 import json
 import os
@@ -9,22 +9,22 @@ from typing import Any
 
 import yaml
 
-MAX_BYTES = 2**22  # a token cache of all of ImageNet describes itself in a tenth of it
+MAX_BYTES = 2**22  # ten times the description of a token cache of all of ImageNet
 MAX_DEPTH = 50
-MAX_NODES = 100_000  # of YAML, with each alias counted as what it stands for: aliases of aliases multiply
-MAX_DIGITS = 400  # of a number; YAML has numbers of base 60, whose conversion takes the square of their length
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast; not in every build of PyYAML
+MAX_NODES = 100_000  # YAML nodes, with every alias expanded: aliases of aliases multiply
+MAX_DIGITS = 400  # per number; YAML's base-60 numbers take quadratic time to convert
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, but not in every build of PyYAML
 
 
 def read_yaml(path: str | Path) -> dict[Any, Any]:
     """The mapping of a YAML file.
 
     Args:
-        path: a file of at most `MAX_BYTES`. Aliases are read; what they stand for counts each time.
+        path: a file of at most `MAX_BYTES`. Aliases are allowed; each counts as a copy of what it refers to.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no YAML, names objects of Python, is nested too deep or too large, or is no mapping.
+        ValueError: if it is not YAML, names Python objects, is nested too deep or too large, or is not a mapping.
     """
     return _read(Path(path), "a readable YAML file", _parse_yaml)
 
@@ -37,16 +37,16 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no JSON, is nested too deep, or is no object.
+        ValueError: if it is not JSON, is nested too deep, or is not an object.
     """
     return _read(Path(path), "JSON", json.loads)
 
 
 def parse_json(path: str | Path, text: str) -> dict[str, Any]:
-    """The object of a JSON text that stands in a file, such as in the header of a safetensors file.
+    """The object of a JSON text within a file, such as the header of a safetensors file.
 
     Raises:
-        ValueError: as `read_json` does.
+        ValueError: like `read_json`.
     """
     return _checked(path, "JSON", json.loads, text)
 
@@ -54,10 +54,10 @@ def parse_json(path: str | Path, text: str) -> dict[str, Any]:
 def _read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[Any, Any]:
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
             raise ValueError(f"{path}: not a file")
         if status.st_size > MAX_BYTES:
-            raise ValueError(f"{path}: {status.st_size:,} bytes, and {MAX_BYTES:,} are allowed")
+            raise ValueError(f"{path}: {status.st_size:,} bytes, but {MAX_BYTES:,} are allowed")
         content = path.read_bytes()
     except FileNotFoundError:
         raise
@@ -72,15 +72,15 @@ def _read(path: Path, kind: str, parse: Callable[[str], Any]) -> dict[Any, Any]:
 
 def _checked(path: str | Path, kind: str, parse: Callable[[str], Any], text: str) -> dict[Any, Any]:
     try:
-        found = parse(text)
-        _check_depth(found)
-    except Exception as error:  # of PyYAML nearly anything: !!bool maybe is a KeyError, a year 10000 an OverflowError
+        content = parse(text)
+        _check_depth(content)
+    except Exception as error:  # PyYAML raises nearly anything: a KeyError for !!bool maybe, an OverflowError for 10000
         deep = isinstance(error, RecursionError)
         reason = f"nested deeper than {MAX_DEPTH}" if deep else " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: not {kind} ({reason if len(reason) < 300 else reason[:296] + ' ...'})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected an object (a mapping), got {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object (a mapping), got {type(content).__name__}")
+    return content
 
 
 def _parse_yaml(text: str) -> Any:
@@ -89,7 +89,7 @@ def _parse_yaml(text: str) -> Any:
 
 
 def _check_events(events: Iterable[yaml.Event]) -> None:
-    """Refuses what would take long or much to load, by the parser's events, which take neither."""
+    """Checks the parser's events, which are cheap, for content that would take long or much memory to load."""
     opened: list[tuple[str | None, int]] = []  # anchor, and number of nodes before it
     sizes: dict[str, int] = {}
     nodes = 0
@@ -100,7 +100,7 @@ def _check_events(events: Iterable[yaml.Event]) -> None:
                 sizes[anchor] = nodes - before
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ValueError(f"the alias *{event.anchor} stands for nothing before it, or for what it is in")
+                raise ValueError(f"the alias *{event.anchor} refers to no earlier value, or to one that contains it")
             nodes += sizes[event.anchor]
         elif isinstance(event, yaml.NodeEvent):
             if isinstance(event, yaml.CollectionStartEvent):
@@ -113,14 +113,14 @@ def _check_events(events: Iterable[yaml.Event]) -> None:
             if event.anchor is not None and isinstance(event, yaml.ScalarEvent):
                 sizes[event.anchor] = 1
         if nodes > MAX_NODES:
-            raise ValueError(f"more than {MAX_NODES:,} values, with aliases written out")
+            raise ValueError(f"more than {MAX_NODES:,} values, with aliases expanded")
 
 
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        held = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        level = [each for values in held for each in values]
+        held = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
+        level = [node for values in held for node in values]
         if not level:
             return
     raise ValueError(f"nested deeper than {MAX_DEPTH}")

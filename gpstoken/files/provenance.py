@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, versions and machine."""
+"""The provenance of results: commit, versions and machine."""
 
 import hashlib
 import os
@@ -16,24 +16,24 @@ PACKAGES = (
 )  # fmt: skip
 
 
-# Git writes the commit here when it makes an archive, such as the one that a forge offers for download.
+# Git writes the commit here when it exports an archive, such as a forge's download.
 ARCHIVED_COMMIT = "$Format:%H$"
-# What results depend on. Results and lock files change while the pipeline runs.
+# The paths that results depend on. Result and lock files are left out: they change while the pipeline runs.
 CODE = ("gpstoken", "datamodules", "experiments", "params.yaml", "dvc.yaml")
 
 
 def commit() -> str:
     """The commit of this code, with "+changes" where the code differs from it.
 
-    Of a checkout it is what Git says, if this very file is one of its own and the checkout begins where the package
-    lies: a wheel may lie in a folder of anybody's repository. Else it is the commit of the archive that the code came
-    in, or "unknown" with the version and the reason.
+    In a checkout Git's answer counts, if this very file is tracked and the package lies at the root of the checkout: a
+    wheel may be installed inside any other repository. Otherwise it is the commit of the archive that the code came in,
+    or "unknown" with the version and the reason.
     """
     root = Path(__file__).resolve().parents[2]
     try:
         folder, number = _git(root, "rev-parse", "--show-toplevel", "HEAD").split("\n")
         if Path(folder).resolve() != root:
-            raise ValueError("the checkout is of another project")
+            raise ValueError("the checkout belongs to another project")
         _git(root, "ls-files", "--error-unmatch", "gpstoken/files/provenance.py")
         return number[:12] + ("+changes" if _changed(root) else "")
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
@@ -46,7 +46,7 @@ def commit() -> str:
 
 
 def _changed(root: Path) -> bool:
-    """Whether the code differs from the commit: not by modes or ends of lines, which copying and unpacking change."""
+    """Whether the code differs from the commit, ignoring file modes and line ends, which copying may change."""
     try:
         _git(root, "-c", "core.fileMode=false", "diff", "--quiet", "--ignore-cr-at-eol", "HEAD", "--", *CODE)
     except subprocess.CalledProcessError as error:
@@ -58,7 +58,7 @@ def _changed(root: Path) -> bool:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    # A hook of Git has variables that would speak of its own repository.
+    # A Git hook sets variables that refer to its own repository.
     misleading = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
     environment = {name: value for name, value in os.environ.items() if name not in misleading}
     command = ["git", "--no-optional-locks", *arguments]
@@ -73,17 +73,17 @@ def file_hash(path: Path) -> str:
 
 
 def check_named(output: Path, row: str) -> None:
-    """Refuses a result file that is not named after its row.
+    """Checks that a result file is named after its row.
 
     Raises:
-        ValueError: if it is not; says how it is to be named.
+        ValueError: if it is not; the message gives the expected name.
     """
     if output.name != f"{row}.json":
-        raise ValueError(f"{output}: the result of row {row} is to be named {row}.json")
+        raise ValueError(f"{output}: the result of row {row} must be named {row}.json")
 
 
 def record(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What every result says of where it comes from: {"commit", "versions", "machine"}."""
+    """The provenance that every result contains: {"commit", "versions", "machine"}."""
     return {"commit": commit(), "versions": versions(), "machine": machine(device)}
 
 

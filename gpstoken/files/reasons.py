@@ -1,23 +1,23 @@
-"""What is wrong with a file that a library cannot read, in a few words."""
+"""Short explanations of why a library cannot read a file."""
 
 import re
 from pathlib import Path
 
-LONGEST = 300  # characters; libraries repeat what the file holds
+LONGEST = 300  # characters; libraries repeat the file's content in their messages
 
 
 def reason(error: BaseException) -> str:
-    """The start of an error's first line, its kind where it says nothing; no advice to switch a safe reader off."""
+    """The start of an error's first line, or its type if it is empty; never the advice to disable safe reading."""
     if "allow_pickle" in str(error) or "weights_only" in str(error):
-        return "it holds Python objects, and only numbers are read"
+        return "it holds Python objects, but only numbers are read"
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) < LONGEST else f"{line[: LONGEST - 4]} ..."
 
 
 def looks_like(path: Path, error: Exception) -> str:
-    """What an unreadable checkpoint is, and what to do, in a few words."""
+    """What an unreadable checkpoint probably is, and what to do about it, in a few words."""
     if path.is_dir():
-        return "a folder; name the file in it"
+        return "a folder; give the file in it"
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -29,7 +29,7 @@ def looks_like(path: Path, error: Exception) -> str:
         return "a pointer of Git LFS; run `git lfs pull` where it comes from"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page; the download needs a login or another address"
-    # Torch's own text advises to trust the file.
+    # torch's own message advises to trust the file.
     if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return f"it names {named[1]}, and only tensors and plain data are read"
-    return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "of no known format"
+        return f"it names {named[1]}, but only tensors and plain data are read"
+    return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "not a known format"

@@ -1,4 +1,4 @@
-"""What token caches and checkpoints of generators record: a tokenizer, its code, and statistics of channels."""
+"""Checks of the records in token caches and generator checkpoints: tokenizer, code, statistics of channels."""
 
 from math import isfinite
 from typing import Any
@@ -7,11 +7,11 @@ from gpstoken.limits import Limit, at_least, each, optional, text
 
 
 def check_tokenizer(name: str, record: Any) -> None:
-    """Refuses what does not name a tokenizer by its class, its file and the hash of its tensors.
+    """Checks that a record names a tokenizer by its class, its file and the hash of its tensors.
 
     Raises:
-        ValueError: that names the value, what is allowed and what it is.
-        KeyError: for what is missing.
+        ValueError: naming the value, what is allowed and what was given.
+        KeyError: for a missing entry.
     """
     MAPPING.check(name, record)
     for part in ("sha256", "path", "class_path"):
@@ -19,11 +19,11 @@ def check_tokenizer(name: str, record: Any) -> None:
 
 
 def check_code(name: str, record: Any) -> None:
-    """Refuses what is not {"tokens", "shape", "channels", "codebook_size"}, see `gpstoken.base.Code`.
+    """Checks that a record is {"tokens", "shape", "channels", "codebook_size"}, see `gpstoken.base.Code`.
 
     Raises:
-        ValueError: that names the value, what is allowed and what it is.
-        KeyError: for what is missing.
+        ValueError: naming the value, what is allowed and what was given.
+        KeyError: for a missing entry.
     """
     MAPPING.check(name, record)
     each(at_least(1)).check(f"{name}.shape", record["shape"])
@@ -32,11 +32,11 @@ def check_code(name: str, record: Any) -> None:
 
 
 def check_statistics(name: str, statistics: Any) -> None:
-    """Refuses what is not {"mean", "std"} of as many channels each.
+    """Checks that a record is {"mean", "std"} with the same number of channels in both.
 
     Raises:
-        ValueError: that names the value, what is allowed and what it is.
-        KeyError: for what is missing.
+        ValueError: naming the value, what is allowed and what was given.
+        KeyError: for a missing entry.
     """
     MAPPING.check(name, statistics)
     each(NUMBER).check(f"{name}.mean", statistics["mean"])

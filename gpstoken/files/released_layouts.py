@@ -1,6 +1,6 @@
-"""The layouts of each class that the paper's generator starts from: a pickle, read without running anything in it.
+"""Reads the layouts of each class with which the paper's generator starts, from their pickle, without executing it.
 
-`gpstoken released-layouts initg.pickle layouts.safetensors` converts it for good.
+`gpstoken released-layouts initg.pickle layouts.safetensors` converts the pickle permanently.
 """
 
 import io
@@ -19,7 +19,7 @@ from torch import Tensor
 from gpstoken.files.writing import replacing
 
 FORMAT, VERSION = "gpstoken.layouts", "1"
-# All that a pickle of numpy arrays names, in numpy 1 and 2 and in every protocol.
+# All names that occur in a pickle of numpy arrays, in numpy 1 and 2 and in every protocol.
 ADMITTED = {"numpy.ndarray", "numpy.dtype", "_codecs.encode"} | {
     f"numpy.{core}.{name}"
     for core in ("core", "_core")
@@ -36,30 +36,30 @@ def read_layouts(path: str | Path) -> dict[int, Tensor]:
             float[n, N, 5] or lists of these.
 
     Returns:
-        class -> float32[n, N, 5] of (sigma_x, sigma_y, rho, x, y), classes ascending, N the same in all.
+        class -> float32[n, N, 5] of (sigma_x, sigma_y, rho, x, y), classes ascending, with the same N for all classes.
 
     Raises:
-        FileNotFoundError: without the file.
-        ValueError: for a file that is damaged, holds anything but numbers, or no layouts.
+        FileNotFoundError: if the file is missing.
+        ValueError: for a file that is damaged, holds anything but numbers, or has no layouts.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; the paper's is initg.pickle, beside its generator's weights")
+        raise FileNotFoundError(f"{path}: no such file; the release has initg.pickle beside the generator's weights")
     try:
         layouts = _read_converted(path) if path.suffix == ".safetensors" else _read_pickle(path.read_bytes())
         _check(layouts)
-    except Exception as error:  # the unpickler raises nearly anything on garbage
+    except Exception as error:  # the unpickler raises nearly anything for damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a readable file of layouts ({reason})") from error
     return dict(sorted(layouts.items()))
 
 
 def convert(pickle_path: str | Path, safetensors_path: str | Path) -> dict[int, Tensor]:
-    """Writes the layouts of a pickle as safetensors, a tensor a class, and returns them.
+    """Writes the layouts of a pickle as safetensors, one tensor per class, and returns them.
 
     Raises:
-        FileNotFoundError: without the pickle.
-        ValueError: as `read_layouts`, and for a name that `read_layouts` would take for a pickle's.
+        FileNotFoundError: if the pickle is missing.
+        ValueError: like `read_layouts`, and for an output name that does not end in .safetensors.
         OSError: if it cannot be written.
     """
     if Path(safetensors_path).suffix != ".safetensors":
@@ -83,11 +83,11 @@ def _read_converted(path: Path) -> dict[int, Tensor]:
 
 
 class _Recorded:
-    """A name in a pickle, or what calling it would make: remembered, never executed.
+    """A name in a pickle, or the call of one: recorded, never executed.
 
-    numpy's own functions must not run on a stranger's data: `ndarray.__setstate__` takes whatever flags, sizes and
-    bytes it is given (an object array made of bytes is a set of forged pointers), `ndarray(...)` any amount of memory,
-    and `_codecs.encode` looks up any codec.
+    numpy's own functions must not run on untrusted data: `ndarray.__setstate__` accepts any flags, sizes and bytes (an
+    object array made of bytes is a set of forged pointers), `ndarray(...)` allocates any amount of memory, and
+    `_codecs.encode` looks up any codec.
     """
 
     def __init__(self, name: str, arguments: tuple[Any, ...] | None = None) -> None:
@@ -104,13 +104,13 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> _Recorded:
         full = f"{module}.{name}"
         if full not in ADMITTED:
-            raise ValueError(f"it names {full[:80]!r}, only numpy arrays are read")
+            raise ValueError(f"it names {full[:80]!r}, but only numpy arrays are read")
         return _Recorded(name.rpartition(".")[2])
 
 
 def _read_pickle(data: bytes) -> dict[int, Tensor]:
-    """Plain data from the pickle's, whose arrays may not hold more than the file does: pickles can refer back."""
-    for opcode, argument, _ in pickletools.genops(data):  # fails where the file is shorter than it says
+    """Reads a pickle's bytes; its arrays may not be larger than the file, because pickles can repeat references."""
+    for opcode, argument, _ in pickletools.genops(data):  # fails if the file is truncated
         if opcode.name.endswith("PUT") and argument > len(data):
             raise ValueError(f"memo {argument} in {len(data)} bytes")  # the unpickler would allocate up to it
     content = _Unpickler(io.BytesIO(data)).load()
@@ -120,14 +120,14 @@ def _read_pickle(data: bytes) -> dict[int, Tensor]:
     for key, value in content.items() if isinstance(content, dict) else enumerate(content):
         label = _label(key)
         if label in layouts:
-            raise ValueError(f"class {label} comes twice")
+            raise ValueError(f"class {label} occurs twice")
         parts = []
         for part in value if isinstance(value, list | tuple) else [value]:
             array = _array(part)
             left -= array.nbytes
             if left < 0:
-                raise ValueError("arrays that hold more than the file")
-            with np.errstate(over="ignore"):  # infinity is refused below
+                raise ValueError("its arrays are larger than the file")
+            with np.errstate(over="ignore"):  # infinity is rejected below
                 parts.append(torch.from_numpy(array.astype(np.float32)).reshape(-1, *array.shape[-2:]))
         if len({part.shape[1:] for part in parts}) != 1:
             raise ValueError(f"class {label}: no layouts, or layouts of different sizes")
@@ -136,7 +136,7 @@ def _read_pickle(data: bytes) -> dict[int, Tensor]:
 
 
 def _array(value: Any) -> np.ndarray:
-    """The array that numpy would make, from its bytes."""
+    """Builds the array from its recorded bytes, as numpy would."""
     match value:
         case _Recorded(name="_reconstruct", state=(int(), tuple(shape), dtype, bool(fortran), data)):
             pass
@@ -153,7 +153,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _label(key: Any) -> int:
-    """A class: an integer, numpy's or Python's, or its digits."""
+    """Reads a class: an integer of numpy or Python, or its digits as text."""
     if isinstance(key, _Recorded) and key.name == "scalar" and len(key.arguments or ()) == 2:
         dtype, data = _dtype(key.arguments[0]), _bytes(key.arguments[1])
         if dtype.kind in "iu" and len(data) == dtype.itemsize:
@@ -170,21 +170,21 @@ def _dtype(value: Any) -> np.dtype:
         case _Recorded(name="dtype", arguments=(str(code), *_), state=(_, "<" | ">" | "|" as order, *_)):
             if code in NUMBERS:
                 return np.dtype(order + code)
-            raise ValueError(f"an array of {code[:20]!r}, only numbers are read")
-    raise ValueError(f"expected a type of numbers, got {_kind(value)}")
+            raise ValueError(f"an array of {code[:20]!r}, but only numbers are read")
+    raise ValueError(f"expected a numeric type, got {_kind(value)}")
 
 
 def _bytes(value: Any) -> bytes:
     match value:
         case bytes() | bytearray():
             return bytes(value)
-        case _Recorded(name="encode", arguments=(str(text), "latin1")):  # how protocols 0 to 2 write bytes
+        case _Recorded(name="encode", arguments=(str(text), "latin1")):  # protocols 0 to 2 write bytes like this
             return text.encode("latin1")
     raise ValueError(f"expected an array's bytes, got {_kind(value)}")
 
 
 def _kind(value: Any) -> str:
-    """A short name of anything, whatever it holds."""
+    """A short description of any value."""
     if isinstance(value, _Recorded):
         return f"numpy's {value.name}"
     return repr(value)[:40] if isinstance(value, int | float | str) else f"a {type(value).__name__}"
@@ -200,7 +200,7 @@ def _check(layouts: dict[int, Tensor]) -> None:
             wanted = f"float32[n, {tokens[0] if tokens else 'N'}, 5] as in the first class"
             raise ValueError(f"class {label}: expected {wanted}, got {layout.dtype} {list(layout.shape)}")
         sigma, rho, mu = layout[..., :2], layout[..., 2], layout[..., 3:]
-        # Written so that NaN fails each.
+        # Written so that NaN fails every check.
         if not ((sigma > 0) & (sigma < 1)).all():
             raise ValueError(f"class {label}: a sigma that is not between 0 and 1")
         if not (rho.abs() < 1).all():

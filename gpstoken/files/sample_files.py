@@ -1,4 +1,4 @@
-"""Samples on disk in the making: a folder of pictures, or an npz with those of finished groups beside it."""
+"""The files of generated samples: a folder of pictures, or an npz with the finished groups beside it."""
 
 import csv
 import json
@@ -15,35 +15,35 @@ from gpstoken.files.image_archive import write_archive
 from gpstoken.files.plain_text import read_json
 from gpstoken.files.writing import abandoned, check_writable, replacing
 
-OWN = r"\d{6}\.(png|npy)|labels\.csv|samples\.json|\.identity\.json"  # files of the folder that is worked in
+OWN = r"\d{6}\.(png|npy)|labels\.csv|samples\.json|\.identity\.json"  # files of the work folder
 
 
 class SampleFiles:
-    """Where `gpstoken generate` writes: nothing that is done is done again, nothing of another command is mixed in.
+    """The output of `gpstoken generate`: finished samples are not repeated, and those of other commands not mixed in.
 
     A folder gets NNNNNN.png, labels.csv and the manifest samples.json. OUT.npz gets `arr_0` uint8[n, H, W, 3] and
-    `arr_1` int64[n] (the form of ADM, Dhariwal and Nichol 2021), OUT.json is its manifest, and its groups wait in
-    .OUT.npz.parts until all are there. The manifest comes last: what has one is complete.
+    `arr_1` int64[n] (the format of ADM, Dhariwal and Nichol 2021), OUT.json is its manifest, and its groups wait in
+    .OUT.npz.parts until all are finished. The manifest is written last: an output with a manifest is complete.
     """
 
     def __init__(self, output: Path, identity: dict[str, Any], labels: Sequence[int], group: int) -> None:
-        """Looks at what is there, and makes the folder.
+        """Checks the existing files, and creates the work folder.
 
         Args:
             output: a folder, or a file that ends in .npz.
-            identity: what the pixels depend on, as plain data; a part of the manifest.
+            identity: everything that the pixels depend on, as plain data; a part of the manifest.
             labels: class of each sample.
-            group: samples that are done together, or not at all.
+            group: number of samples that are generated together.
 
         Raises:
-            ValueError: if samples of another identity are there, or something else.
+            ValueError: if there are samples of another identity, or other files.
         """
         self.output, self.labels, self.group = output, labels, group
-        self.identity = json.loads(json.dumps(identity))  # as it is read back
+        self.identity = json.loads(json.dumps(identity))  # in the form in which it is read back
         self.archive = output.suffix == ".npz"
         self.work = output.with_name(f".{output.name}.parts") if self.archive else output
         self.manifest = output.with_suffix(".json") if self.archive else output / "samples.json"
-        self.unfinished = self.work / ".identity.json"  # the manifest's place until there is one
+        self.unfinished = self.work / ".identity.json"  # stands in for the manifest until all is finished
         self._check()
         check_writable(self.work)
         self.work.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class SampleFiles:
                     Image.fromarray(content).save(file, format="PNG")
 
     def finish(self, made: dict[str, Any]) -> None:
-        """Writes what is left when no group is missing; `made` says in the manifest how it came about."""
+        """Writes the remaining files once all groups are there; the manifest records `made`, the cost of sampling."""
         if self.archive:
             self._assemble()
         else:
@@ -90,7 +90,7 @@ class SampleFiles:
         self.clear()
 
     def clear(self) -> None:
-        """Removes what is of no use beside the manifest."""
+        """Removes the files that are not needed once there is a manifest."""
         if self.archive:
             shutil.rmtree(self.work)
         else:
@@ -98,21 +98,21 @@ class SampleFiles:
 
     def _check(self) -> None:
         if self.output.exists() and self.output.is_dir() == self.archive:
-            wanted = "is a folder, but ends in .npz" if self.archive else "is a file, and no .npz"
+            wanted = "is a folder, but ends in .npz" if self.archive else "is a file, but not an .npz"
             raise ValueError(f"{self.output}: {wanted}; name a folder or FILE.npz")
         known = [path for path in (self.manifest, self.unfinished) if path.is_file()]
         for path in known:
             try:
-                found = read_json(path)
+                identity = read_json(path)
             except ValueError as error:
-                told = "is there already, and not of gpstoken generate; name another output"
-                raise ValueError(f"{path}: {told}") from error
-            if difference := _difference(found, self.identity):
+                message = "already exists, but not from gpstoken generate; name another output"
+                raise ValueError(f"{path}: {message}") from error
+            if difference := _difference(identity, self.identity):
                 raise ValueError(f"{self.output}: has samples of another command, {difference}; name another output")
         if not known:
             strange = [self.output] if self.output.is_file() else self.work.iterdir() if self.work.is_dir() else []
             for path in set(strange) - set(_half_written(self.work, self.output)):
-                raise ValueError(f"{path}: is there already, and not of gpstoken generate; name another output")
+                raise ValueError(f"{path}: already exists, but not from gpstoken generate; name another output")
 
     def _paths(self, group: int) -> list[Path]:
         if self.archive:
@@ -120,7 +120,7 @@ class SampleFiles:
         return [self.work / f"{number:06}.png" for number in self.samples(group)]
 
     def _assemble(self) -> None:
-        """Writes the npz with one group in memory at a time, and no dates: its bytes are those of any other run."""
+        """Writes the npz with one group in memory at a time, and no dates: every run writes the same bytes."""
         count = len(self.labels)
         groups = [path for group in range(-(-count // self.group)) for path in self._paths(group)]
         shape = (count, *np.load(groups[0], allow_pickle=False).shape[1:])
@@ -130,13 +130,13 @@ class SampleFiles:
 
 
 def _half_written(work: Path, output: Path) -> list[Path]:
-    """What a kill has left of any file that is written here."""
+    """The temporary files that a kill has left behind."""
     whole = f"{re.escape(output.name)}|{re.escape(output.stem)}\\.json"
     return abandoned(work, OWN) + abandoned(output.parent, whole)
 
 
 def _difference(found: Any, wanted: Any, name: str = "") -> str | None:
-    """The first value of `wanted` that `found` has otherwise, in words."""
+    """Describes the first value of `wanted` that differs in `found`."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         for key, value in wanted.items():
             if difference := _difference(found.get(key), value, f"{name}.{key}".removeprefix(".")):

@@ -1,4 +1,4 @@
-"""What a checkpoint may hold: plain data of some depth and number, and tensors that take the memory they have."""
+"""Limits on the content of a checkpoint: depth and amount of plain data, and tensors backed by real memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # torch computes little with 8 bits
+FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # torch supports few operations with 8 bits
 MAX_DEPTH = 50
-MAX_VALUES = 300_000  # lists and tensors, far above those of a training with its optimizer
+MAX_VALUES = 300_000  # lists and tensors, far more than a training checkpoint with its optimizer has
 CHEAP = 16  # numbers in a list that count as one
-REPEATED = 2**24  # bytes that a number which stands for many may come to
+REPEATED = 2**24  # bytes up to which a tensor may be larger than its storage (an expanded number)
 SCALARS = {int, float, bool, str, bytes, type(None)}
 
 
 def check_content(path: Any, content: Any) -> None:
-    """Refuses content that would take far longer to go through, or far more memory to compute with, than to read.
+    """Checks that content does not take far more time to traverse, or memory to use, than it took to read.
 
     Args:
-        path: of the file, for messages.
-        content: nested objects, lists and tensors. A list that is in many places counts in each, one that is in itself
-            is too deep.
+        path: path of the file, for messages.
+        content: nested objects, lists and tensors. A list that occurs in many places counts each time; a list that
+            contains itself is too deep.
 
     Raises:
-        ValueError: if it is too deep or too much, or a tensor has far more numbers than the file (one repeated), or is
-            of a kind whose memory is not plain: sparse, quantized, without content.
+        ValueError: if the content is too deep or too large, a tensor has far more numbers than its storage (one number
+            expanded), or a tensor's memory is not plain: sparse, quantized, without content.
     """
     waiting, count = [(content, 0)], 0
     while waiting:
@@ -43,14 +43,14 @@ def check_content(path: Any, content: Any) -> None:
             if wrong := _wrong(value):
                 raise ValueError(f"{path}: not a readable checkpoint (a tensor of {wrong})")
         elif isinstance(value, Mapping):
-            waiting += [(each, depth + 1) for each in value.values()]
+            waiting += [(part, depth + 1) for part in value.values()]
         elif isinstance(value, list | tuple | set | frozenset):
-            waiting += [(each, depth + 1) for each in value]
+            waiting += [(part, depth + 1) for part in value]
 
 
 def _wrong(tensor: Tensor) -> str | None:
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_nested:
-        return "a kind that is not read: sparse, quantized, nested or without content"
+        return "an unsupported kind: sparse, quantized, nested or without content"
     if tensor.is_complex() or tensor.is_neg():
         return "complex numbers, or a view that is not resolved"
     held = tensor.untyped_storage().nbytes()

@@ -1,4 +1,4 @@
-"""Files and folders that take their name only when they are whole, and never at the cost of something else."""
+"""Atomic writing: files and folders get their final name only when they are complete, and replace nothing else."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, which takes its name at the end; an error removes it, the old file stays.
+    """Yields a temporary path beside `path` and renames it at the end; on an error it is removed, the old file stays.
 
-    The content is on the disk before the name is: after a power cut `path` is the old file or the new one.
+    The content is on disk before the rename: after a power cut `path` is either the old file or the new one.
 
     Args:
-        path: the file to write; its folder must exist. Several processes may write it at once: the last one stays.
+        path: the file to write; its folder must exist. Several processes may write it at once: the last one wins.
 
     Raises:
         OSError: if it cannot be written, or `path` is a folder.
@@ -25,7 +25,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part = _part(path)
     try:
-        # Made here, so that it has the permissions that the user's umask gives, whatever writes into it afterwards.
+        # Created here, so that it gets the permissions of the user's umask, whatever writes into it afterwards.
         with part.open("xb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
         yield part
@@ -34,7 +34,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
         flush(path.parent)
     except OSError as error:
-        # The name of the part would tell a user nothing; torch and safetensors have texts of their own.
+        # The temporary name would mean nothing to a user; torch and safetensors have their own messages.
         if error.strerror is None or (error.filename is not None and str(part) != str(error.filename)):
             raise
         raise OSError(f"{path}: cannot be written ({error.strerror})") from error
@@ -44,7 +44,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Has errors of the disk name the file: those of writing to an open one do not."""
+    """Adds the file's name to disk errors, because errors while writing to an open file do not have it."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def replace_file(path: str | Path, content: bytes) -> None:
-    """Writes a file whole, in a folder that is made where it is not there; see `replacing`."""
+    """Writes a file atomically, creating its folder if needed; see `replacing`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
@@ -63,14 +63,14 @@ def replace_file(path: str | Path, content: bytes) -> None:
 
 @contextmanager
 def replacing_folder(folder: str | Path, ours: Callable[[Path], bool]) -> Iterator[Path]:
-    """Yields an empty folder beside `folder`, which takes its name at the end; an error removes it, the old one stays.
+    """Yields an empty folder beside `folder` and renames it at the end; on an error it is removed, the old one stays.
 
     Args:
         folder: the folder to write; its parent must exist.
-        ours: tells of a folder with that name whether it may be replaced, as `check_replaceable` has it.
+        ours: whether an existing folder may be replaced, see `check_replaceable`.
 
     Raises:
-        ValueError: if something else is there; nothing has been written then.
+        ValueError: if something else is there; nothing has been written in that case.
         OSError: if it cannot be written.
     """
     folder = Path(folder)
@@ -85,12 +85,12 @@ def replacing_folder(folder: str | Path, ours: Callable[[Path], bool]) -> Iterat
 
 
 def check_replaceable(folder: str | Path, ours: Callable[[Path], bool]) -> None:
-    """Refuses a place at which a command would overwrite what it has not made.
+    """Checks that a command would not overwrite anything that it has not made.
 
     Args:
-        folder: where a folder is to be written.
-        ours: called with a folder that is there and not empty: whether it is of the kind that is to be written, and so
-            may be replaced.
+        folder: the folder to be written.
+        ours: called with an existing folder that is not empty: whether it is of the kind to be written, and so may be
+            replaced.
 
     Raises:
         ValueError: if a file is there, or a folder that is neither empty nor ours.
@@ -105,20 +105,20 @@ def check_replaceable(folder: str | Path, ours: Callable[[Path], bool]) -> None:
     if names and not ours(folder):
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
         held = f"{', '.join(names[:6])}{more}"
-        raise ValueError(f"{folder}: holds {held}, not what this command writes alone; choose another folder")
+        raise ValueError(f"{folder}: holds {held}, not only files of this command; choose another folder")
 
 
 def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], bool]) -> None:
-    """`source` becomes `folder`, on whatever file system that is. What was there goes last, when the new one is there.
+    """Moves `source` to `folder`, on any file system; an older `folder` is removed last, when the new one is in place.
 
     Args:
-        source: a whole folder; it is gone afterwards.
+        source: a complete folder; it no longer exists afterwards.
         folder: its new name; the parent must exist.
         ours: see `check_replaceable`.
 
     Raises:
         ValueError: see `check_replaceable`.
-        OSError: if there is no room, or `folder` cannot be written; both folders are as they were.
+        OSError: if there is no space, or `folder` cannot be written; both folders are unchanged.
     """
     source, folder = Path(source), Path(folder)
     check_replaceable(folder, ours)
@@ -136,7 +136,7 @@ def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], b
             flush(path)
     old = _old(folder)
     if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)  # a kill has left it after the new one was in place
+        shutil.rmtree(old, ignore_errors=True)  # left by a kill after the new folder was in place
         os.rename(folder, old)
     try:
         os.rename(source, folder)
@@ -148,18 +148,18 @@ def move_folder(source: str | Path, folder: str | Path, ours: Callable[[Path], b
 
 
 def check_writable(path: str | Path) -> None:
-    """Refuses a file or folder to be written where nothing can be written, before hours of work for it.
+    """Checks that a file or folder can be written, before hours of computation.
 
     Args:
-        path: what will be written; the folders above it need not exist.
+        path: the file or folder to be written; its parent folders need not exist.
 
     Raises:
-        ValueError: if one of them is a file, or cannot be written to; says which and why.
+        ValueError: naming the parent folder that is a file or not writable, and the reason.
     """
     parents = Path(path).absolute().parents
     above = next(folder for folder in parents if folder.exists() or folder.is_symlink())
     if not above.is_dir():
-        raise ValueError(f"{path}: cannot be written, {above} is no folder; choose another place")
+        raise ValueError(f"{path}: cannot be written, {above} is not a folder; choose another place")
     try:
         with tempfile.TemporaryFile(dir=above) as file:
             file.write(bytes(1 << 12))
@@ -169,24 +169,24 @@ def check_writable(path: str | Path) -> None:
 
 
 def remove_abandoned(path: str | Path) -> None:
-    """Removes what kills within `replacing` have left beside `path`; the caller holds the lock of `path`."""
+    """Removes temporary files that killed calls of `replacing` left beside `path`; the caller holds its lock."""
     path = Path(path)
     _remove(abandoned(path.parent, re.escape(path.name)))
 
 
 def remove_abandoned_within(folder: Path) -> None:
-    """Removes what kills within `replacing` have left anywhere below a folder that the caller alone writes to."""
-    _remove([part for each in (folder, *folder.rglob("*/")) for part in abandoned(each, ".+")])
+    """Removes temporary files of killed calls of `replacing` below a folder to which only the caller writes."""
+    _remove([part for place in (folder, *folder.rglob("*/")) for part in abandoned(place, ".+")])
 
 
 def abandoned(folder: Path, names: str) -> list[Path]:
-    """What kills within `replacing` have left in `folder` of files whose names the regular expression `names` has."""
-    left = re.compile(rf"\.(?:{names})\.\d+(-[0-9a-f]{{8}})?\.part")  # without hexadecimal digits: of an older version
+    """Temporary files of killed calls of `replacing` in `folder`, for file names that match the expression `names`."""
+    left = re.compile(rf"\.(?:{names})\.\d+(-[0-9a-f]{{8}})?\.part")  # an older version wrote no hexadecimal digits
     return [path for path in folder.iterdir() if left.fullmatch(path.name)] if folder.is_dir() else []
 
 
 def remove_unfinished(folder: Path, name: str) -> None:
-    """Removes the folders .NAME.KEY.parts, in which work for `name` was begun; of no other name, `a.b` for `a`."""
+    """Removes the folders .NAME.KEY.parts of unfinished work for `name`, but not those of `a.b` when `name` is `a`."""
     left = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{16}}\.parts")
     for path in folder.iterdir():
         if left.fullmatch(path.name):
@@ -194,7 +194,7 @@ def remove_unfinished(folder: Path, name: str) -> None:
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Waits until a file, or the list of names in a folder, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -208,16 +208,16 @@ def _remove(parts: list[Path]) -> None:
 
 
 def _copy(source: Path, part: Path, folder: Path) -> None:
-    """`copytree`, whose own error is a list of all files with the same reason."""
+    """Calls `copytree` and shortens its error, a list of all files with the same reason."""
     try:
         shutil.copytree(source, part)
     except shutil.Error as error:
         why = re.sub(r"^\[Errno \d+\] |: '.*", "", str(error.args[0][0][2]))
-        raise OSError(f"{folder}: cannot be written ({why}); {source} stays") from error
+        raise OSError(f"{folder}: cannot be written ({why}); {source} is unchanged") from error
 
 
 def _part(path: Path) -> Path:
-    """A name beside `path` that holds its own in full: `a` and `a.b` must not be taken for one another after a kill."""
+    """A temporary name beside `path` that contains its full name, so that a kill cannot confuse `a` and `a.b`."""
     return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
 
 
@@ -230,7 +230,7 @@ def _old(folder: Path) -> Path:
 
 
 def _restore(folder: Path) -> None:
-    """Gives a folder its name back that a kill has left under the name it had for the moment of the exchange."""
+    """Renames a folder back if a kill has left it under its temporary name in the middle of an exchange."""
     old = _old(folder)
     if old.is_dir() and not folder.exists():
         os.rename(old, folder)

@@ -1,6 +1,6 @@
-"""What a network may predict, how each turns into the others, and at which times that is possible.
+"""The quantities that a network may predict, the conversions between them, and the times at which these are defined.
 
-A velocity, a score and a noise prediction are three forms of one unknown: with e = E[x0 | x_t] the score is -e / sigma
+Velocity, score and noise predictions are three forms of the same unknown: with e = E[x0 | x_t] the score is -e / sigma
 and the velocity alpha' E[x1 | x_t] + sigma' e (SiT, arXiv 2401.08740, section 2.2).
 """
 
@@ -11,7 +11,7 @@ from gpstoken.flow.paths import PATHS, coefficients
 PREDICTIONS = ("velocity", "score", "noise")
 
 # Where the formulas divide by zero: alpha(0) = 0 ("linear", "gvp"; score or noise to velocity), sigma(1) = 0 (all; any
-# score), d_sigma(1) ("vp"). Training and sampling keep off by this much, the margins of SiT's code.
+# score), d_sigma(1) ("vp"). Training and sampling keep this distance from those times, the margins of SiT's code.
 _WHOLE, _INSIDE = (0.0, 1.0), (1e-3, 1 - 1e-3)
 TRAINING_INTERVALS = {
     "linear": {"velocity": _WHOLE, "score": _INSIDE, "noise": _INSIDE},
@@ -33,7 +33,7 @@ def check(path: str, prediction: str) -> None:
 
 
 def training_interval(path: str = "linear", prediction: str = "velocity") -> tuple[float, float]:
-    """First and last t to train at.
+    """The first and last t of training.
 
     Raises:
         ValueError: if the path or the prediction is unknown.
@@ -43,7 +43,7 @@ def training_interval(path: str = "linear", prediction: str = "velocity") -> tup
 
 
 def sampling_interval(path: str = "linear", prediction: str = "velocity") -> tuple[float, float]:
-    """First and last t at which the velocity follows from the prediction, where an ODE sampler starts and ends.
+    """The first and last t at which a prediction gives the velocity, where an ODE sampler starts and ends.
 
     Raises:
         ValueError: if the path or the prediction is unknown.
@@ -53,19 +53,19 @@ def sampling_interval(path: str = "linear", prediction: str = "velocity") -> tup
 
 
 def convert(value: Tensor, x: Tensor, t: float | Tensor, source: str, target: str, path: str = "linear") -> Tensor:
-    """One prediction as another, at the same state and time.
+    """Converts one kind of prediction to another, at the same state and time.
 
     Args:
         value: the prediction, float[B, ...].
         x: the state x_t, of the same shape.
-        t: one time for all or float[B]; not where the two conversions through the noise divide by zero: alpha = 0
-            for velocity and data from others, sigma = 0 for the score.
-        source: what value is: "velocity", "score" or "noise".
-        target: what to return: one of those, or "data", E[x1 | x_t].
+        t: one time for all, or float[B]; it must not be a time at which a conversion divides by zero: alpha = 0 when
+            velocity or data are computed from score or noise, sigma = 0 for the score.
+        source: the kind of `value`: "velocity", "score" or "noise".
+        target: the kind to return: one of those, or "data", E[x1 | x_t].
         path: "linear", "gvp" or "vp".
 
     Returns:
-        float[B, ...]; value itself where source is target.
+        float[B, ...]; `value` itself if source equals target.
 
     Raises:
         ValueError: if source, target or path is unknown.

@@ -1,4 +1,4 @@
-"""Classifier-free guidance in an interval of times."""
+"""Classifier-free guidance within a time interval."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,24 +15,24 @@ def guided(
     scale: float = 1.5,
     interval: tuple[float, float] = (0.2, 1.0),
 ) -> Network:
-    """A network to sample from: unconditional + scale (conditional - unconditional) inside the interval.
+    """The guided network for sampling: unconditional + scale (conditional - unconditional) inside the interval.
 
     Source: Ho and Salimans, arXiv 2207.12598, equation 6 in the form of scale = 1 + w; the interval: Kynkaanniemi et
-    al., arXiv 2404.07724. Inside it, both ends included, one call has the B conditional rows and then the B
-    unconditional ones; outside, or where scale is 1, one call has the B conditional rows alone.
+    al., arXiv 2404.07724. Inside the interval, both ends included, one call has the B conditional rows followed by the
+    B unconditional rows; outside, or if scale is 1, one call has only the B conditional rows.
 
     Args:
         model: (x float[R, ...], t float[R], **conditions) -> prediction float[R, ...], row by row.
-        conditions: what each sample is to be, each [B, ...], by the model's argument names.
-        null: what stands for no condition, each [B, ...]; a condition not named here is kept in both halves.
-        scale: 1 is no guidance.
+        conditions: the conditions of the samples, each [B, ...], by the model's argument names.
+        null: the values that stand for no condition, each [B, ...]; other conditions are the same in both halves.
+        scale: guidance scale; 1 is no guidance.
         interval: first and last t with guidance.
 
     Returns:
         (x float[B, ...], t) -> prediction float[B, ...].
 
     Raises:
-        ValueError: if null names what conditions lacks, or has another shape.
+        ValueError: if null has a name that conditions lacks, or a value of another shape.
     """
     for name, value in null.items():
         if name not in conditions or conditions[name].shape != value.shape:

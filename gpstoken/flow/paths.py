@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# The variance-preserving path is the diffusion of Song et al. (arXiv 2011.13456), beta between these, time reversed.
+# The variance-preserving path is the diffusion of Song et al. (arXiv 2011.13456), reversed in time, with beta from MIN
+# to MAX.
 BETA_MIN, BETA_MAX = 0.1, 20.0
 
 
@@ -26,7 +27,7 @@ def linear(t: Tensor) -> Coefficients:
 
 
 def gvp(t: Tensor) -> Coefficients:
-    """A quarter of a circle, so that the variance is kept: alpha = sin(pi t / 2), sigma = cos(pi t / 2)."""
+    """A quarter circle, which preserves the variance: alpha = sin(pi t / 2), sigma = cos(pi t / 2)."""
     quarter = math.pi / 2
     alpha, sigma = torch.sin(quarter * t), torch.cos(quarter * t)
     return Coefficients(alpha, sigma, quarter * sigma, -quarter * alpha)
@@ -35,7 +36,7 @@ def gvp(t: Tensor) -> Coefficients:
 def vp(t: Tensor) -> Coefficients:
     """The variance-preserving diffusion: log alpha = -(1 - t)^2 (BETA_MAX - BETA_MIN) / 4 - (1 - t) BETA_MIN / 2.
 
-    sigma = sqrt(1 - alpha^2), taken with expm1: near t = 1 the difference itself would have no digits in float32.
+    sigma = sqrt(1 - alpha^2), computed with expm1: near t = 1 the difference would lose all digits in float32.
     d_sigma is infinite at t = 1.
     """
     rest, spread = 1 - t, BETA_MAX - BETA_MIN
@@ -54,7 +55,7 @@ def coefficients(path: str, t: float | Tensor, dimensions: int = 0) -> Coefficie
     Args:
         path: "linear", "gvp" or "vp".
         t: one time for all, or float[B], a time for each sample.
-        dimensions: of the states, which are [B, ...]; 0 leaves the shape of t.
+        dimensions: number of dimensions of the states [B, ...]; 0 keeps the shape of t.
 
     Returns:
         Scalars in float64 (which do not change the dtype of what they multiply), or [B, 1, ...] of the dtype of t.
@@ -74,7 +75,7 @@ def interpolate(data: Tensor, noise: Tensor, t: float | Tensor, path: str = "lin
     Args:
         data: x1, float[B, ...].
         noise: x0, of the same shape, standard normal.
-        t: in [0, 1], one for all or float[B]; "vp" has no velocity at t = 1.
+        t: in [0, 1], one time for all, or float[B]; "vp" has no velocity at t = 1.
         path: "linear", "gvp" or "vp".
 
     Returns:
@@ -84,6 +85,6 @@ def interpolate(data: Tensor, noise: Tensor, t: float | Tensor, path: str = "lin
         ValueError: if data and noise differ in shape, or the path is unknown.
     """
     if data.shape != noise.shape:
-        raise ValueError(f"flow: data {list(data.shape)} and noise {list(noise.shape)} must have one shape")
+        raise ValueError(f"flow: data {list(data.shape)} and noise {list(noise.shape)} must have the same shape")
     alpha, sigma, d_alpha, d_sigma = coefficients(path, t, data.ndim)
     return alpha * data + sigma * noise, d_alpha * data + d_sigma * noise

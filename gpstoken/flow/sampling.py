@@ -1,4 +1,4 @@
-"""From noise to samples: the ODE of a path, or any of the SDEs that share its marginals."""
+"""Sampling: integrates the ODE of a path, or one of the SDEs that share its marginals, from noise to data."""
 
 from itertools import pairwise
 
@@ -20,13 +20,13 @@ def sample(
     prediction: str = "velocity",
     observe: Observer | None = None,
 ) -> Tensor:
-    """Integrates from noise at t = 0 to samples at t = 1, without gradients, keeping nothing but the present state.
+    """Integrates from noise at t = 0 to samples at t = 1, without gradients, storing only the current state.
 
     Args:
         network: (x float[B, ...], t) -> prediction of the same shape; called once for every evaluation of the drift,
-            which gives the velocity and the score both.
-        noise: noise(0) is the start; noise(k), k >= 1, is that of step k of an SDE. Standard normal float[B, ...].
-        sampling: how.
+            because one prediction gives both the velocity and the score.
+        noise: noise(0) is the start; noise(k), k >= 1, is the noise of step k of an SDE. Standard normal float[B, ...].
+        sampling: options of the sampler.
         path: "linear", "gvp" or "vp", as trained.
         prediction: "velocity", "score" or "noise", as trained.
         observe: called with (step number from 1, t reached, state) after each step, the last one included.
@@ -35,7 +35,7 @@ def sample(
         Samples float[B, ...], of dtype and device of noise(0).
 
     Raises:
-        ValueError: if path or prediction is unknown, the network gives another shape than the state's, or "dopri5"
+        ValueError: if path or prediction is unknown, the network's output differs from the state in shape, or "dopri5"
             meets values that are not finite.
     """
     start, end = sampling_interval(path, prediction)

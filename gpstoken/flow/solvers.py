@@ -1,4 +1,4 @@
-"""Steps of ordinary differential equations dx/dt = field(x, t), and an adaptive solver of their own pace."""
+"""Fixed-step methods and an adaptive-step solver for ordinary differential equations dx/dt = field(x, t)."""
 
 from collections.abc import Callable
 from math import isfinite, isnan
@@ -21,7 +21,7 @@ def heun(field: Field, x: Tensor, t: float, step: float) -> Tensor:
 
 
 def midpoint(field: Field, x: Tensor, t: float, step: float) -> Tensor:
-    """Second order, two evaluations: the slope half way."""
+    """Second order, two evaluations: the slope at the midpoint."""
     return x + step * field(x + step / 2 * field(x, t), t + step / 2)
 
 
@@ -33,7 +33,7 @@ def grid(start: float, end: float, points: int) -> list[float]:
 STEPS = {"euler": euler, "heun": heun, "midpoint": midpoint}
 
 # Dormand and Prince, J. Comput. Appl. Math. 6 (1980) 19-26: nodes, stages (the last is the fifth-order result), and the
-# weights of the error estimate, which torchdiffeq and so the released sampler have at two thirds of the textbook's.
+# weights of the error estimate; as in torchdiffeq and so the released sampler, they are two thirds of the textbook's.
 _NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 _STAGES = (
     (),
@@ -57,19 +57,20 @@ def dopri5(
     atol: float = 1e-6,
     observe: Callable[[int, float, Tensor], None] | None = None,
 ) -> Tensor:
-    """Fifth order with its own step size (Hairer, Norsett, Wanner: Solving ODEs I, sections II.4 and II.5).
+    """Fifth order with adaptive steps (Hairer, Norsett, Wanner: Solving ODEs I, sections II.4 and II.5).
 
-    A step is taken when the root mean square of error / (atol + rtol max |x|) over the whole state is at most 1, as in
-    torchdiffeq. So the step sizes depend on every sample of the batch, and a sample on its batch within the tolerance.
+    A step is accepted when the root mean square of error / (atol + rtol max |x|) over the whole state is at most 1, as
+    in torchdiffeq. So the step sizes depend on all samples of the batch, and within the tolerance each sample depends
+    on its batch.
 
     Args:
-        field: (x, t) -> dx/dt; six evaluations a step, taken or not, and two at the start.
+        field: (x, t) -> dx/dt; six evaluations per step, accepted or not, and two at the start.
         x: the state at start, float[...].
-        start: time to begin at.
-        end: time to end at, > start.
+        start: first time.
+        end: last time, > start.
         rtol: relative tolerance, > 0.
         atol: absolute tolerance, > 0.
-        observe: called with (steps taken, t, x) after each step taken.
+        observe: called with (accepted steps, t, x) after each accepted step.
 
     Returns:
         The state at end.
@@ -97,7 +98,7 @@ def dopri5(
         if isnan(error):
             raise ValueError(f"dopri5: the prediction at t = {t:.6g} to {t + step:.6g} is not finite")
         if error <= 1:
-            # The last stage is the new state, its slope the first of the next step.
+            # The last stage is the new state, and its slope the first slope of the next step.
             x, slope, t, taken = proposal, slopes[-1], end if last else t + step, taken + 1
             if observe is not None:
                 observe(taken, t, x)
@@ -113,7 +114,7 @@ def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
 def _first_step(
     field: Field, x: Tensor, slope: Tensor, interval: tuple[float, float], scale: Tensor, size: Callable
 ) -> float:
-    """Hairer's guess: an explicit Euler step of 1 % of the state, corrected by the curvature found there."""
+    """Hairer's first step: an explicit Euler step of 1 % of the state, corrected by the curvature at its end."""
     start, end = interval
     state, speed = size(x, scale), size(slope, scale)
     if not isfinite(speed):

@@ -9,8 +9,8 @@ from gpstoken.flow.paths import coefficients
 from gpstoken.flow.settings import Network, Noise, Observer, Sampling
 from gpstoken.flow.solvers import STEPS, grid
 
-# Where alpha(0) = 0, the diffusion "sbdm" is infinite at t = 0: the released sampler starts here. And at t = 1 there is
-# no score: without a last step the grid ends as far from it.
+# Where alpha(0) = 0, the diffusion "sbdm" is infinite at t = 0, so the released sampler starts at this t. The score is
+# undefined at t = 1: without a last step the grid ends at the same distance from it.
 MARGIN = 1e-3
 
 

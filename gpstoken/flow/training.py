@@ -18,8 +18,8 @@ def flow_loss(
 ) -> Tensor:
     """Mean squared error of each sample's prediction (SiT, arXiv 2401.08740, section 2.2, without weights).
 
-    The target is the velocity alpha' x1 + sigma' x0 or the noise x0. A score is compared times sigma, (sigma s + x0)^2:
-    its target -x0 / sigma grows beyond bounds towards t = 1.
+    The target is the velocity alpha' x1 + sigma' x0 or the noise x0. A score is multiplied by sigma, (sigma s + x0)^2,
+    because its target -x0 / sigma is unbounded towards t = 1.
 
     Args:
         network: (x_t float[B, ...], t float[B]) -> prediction float[B, ...].
@@ -30,7 +30,7 @@ def flow_loss(
         prediction: "velocity", "score" or "noise".
 
     Returns:
-        float[B], the mean over everything but the batch, in float32 at least.
+        float[B], the mean over all dimensions but the batch, in float32 at least.
 
     Raises:
         ValueError: if path or prediction is unknown, data and noise differ in shape, t is not [B], or the network's

@@ -1,1 +1,1 @@
-"""The generators, one family a file; a `class_path` imports what it needs, for some of their libraries load slowly."""
+"""The generators, one family per file, each imported only through its `class_path`: some libraries load slowly."""

@@ -1,4 +1,4 @@
-"""How often the networks of a generator are called."""
+"""Counts the calls of a generator's networks."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from gpstoken.base import Generator
 
 
 class Calls:
-    """Counts from when it is made.
+    """Counts the network calls of a generator from the construction of this object on.
 
     Attributes:
         calls: evaluations of the network so far, by stage.
-        rows: samples in them, by stage; of those with guidance two each.
+        rows: rows of the batches of these calls, by stage; a guided sample has two rows.
     """
 
     def __init__(self, generator: Generator) -> None:
-        """Begins at 0."""
+        """Starts all counts at 0."""
         self.calls = dict.fromkeys(generator.stages, 0)
         self.rows = dict(self.calls)
         for name, stage in generator.stages.items():

@@ -1,4 +1,4 @@
-"""Flow matching (SiT, Ma et al. 2024) on the real numbers of any tokenizer: a field that carries noise to tokens."""
+"""Flow matching (SiT, Ma et al. 2024) on the continuous tokens of any tokenizer: a field that maps noise to tokens."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from gpstoken.flow.paths import PATHS
 from gpstoken.limits import between, each, limits, one_of, optional, text
 from gpstoken.sit import SiT
 
-STREAMS = 2  # of noise, so that two stages of one sample may have different ones
+STREAMS = 2  # streams of noise, so that the two stages of a sample have different noise
 
 
 @dataclass(frozen=True)
 class FlowSampling(Sampling):
-    """How to integrate (see `Sampling`), and classifier-free guidance.
+    """The options of the sampler (see `Sampling`) and of classifier-free guidance.
 
     Attributes:
-        guidance: its scale (release 1.5); 1 is none.
-        guidance_interval: times at which there is guidance (release 0.2 to 1; 0 is noise, 1 data).
+        guidance: scale of the guidance (release 1.5); 1 is no guidance.
+        guidance_interval: times with guidance (release 0.2 to 1; 0 is noise, 1 data).
     """
 
     guidance: float = 1.5
@@ -33,7 +33,7 @@ class FlowSampling(Sampling):
         """Checks every value.
 
         Raises:
-            ValueError: that names the first one that cannot be.
+            ValueError: naming the first invalid value.
         """
         super().__post_init__()
         low, high = self.guidance_interval
@@ -42,18 +42,18 @@ class FlowSampling(Sampling):
 
 
 class Flow(Generator):
-    """Some parts of packed tokens, their channels one after the other, each of mean 0 and deviation 1.
+    """A flow on selected tensors of packed tokens, their channels concatenated and normalised to mean 0, deviation 1.
 
-    With the parts geometry and features it is the paper's baseline without a layout, with the latent of a grid
-    autoencoder the baseline of SiT.
+    With the parts geometry and features it is the paper's baseline without a layout; with the latent of a grid
+    autoencoder it is the SiT baseline.
 
     Attributes:
-        parts: names of the parts, in order.
-        mean: float[C] of the channels over the training set (release: `means` of its configuration).
-        std: float[C], their deviation.
+        parts: names of the tensors, in order.
+        mean: float[C], mean of the channels over the training set (release: `means` of its configuration).
+        std: float[C], standard deviation of the channels.
         widths: long[parts], channels of each part.
-        layout_channels: channels of the layout that the network is given.
-        own_parts: what a stage models that has no choice.
+        layout_channels: channels of the layout that conditions the network.
+        own_parts: the fixed parts of a subclass.
     """
 
     options = FlowSampling
@@ -74,14 +74,14 @@ class Flow(Generator):
         """Makes an untrained generator.
 
         Args:
-            network: predicts the field; of a sequence or a grid, as the tokens are.
-            parts: what it models, of the names of a token cache; None: the class's own.
+            network: predicts the field, for a sequence or a grid, like the tokens.
+            parts: names of the tensors of a token cache that it models; None: the class's own parts.
             class_dropout: share of samples whose class is hidden in training, for classifier-free guidance.
             path: "linear", "gvp" or "vp".
             prediction: what the network predicts, "velocity", "score" or "noise".
 
         Raises:
-            ValueError: without parts, or if the network takes a layout and should not, or the other way about.
+            ValueError: without parts, or if the network takes a layout and the class has none, or vice versa.
         """
         super().__init__()
         self.parts = self.own_parts if parts is None else tuple(parts)
@@ -99,18 +99,18 @@ class Flow(Generator):
             "path": path,
             "prediction": prediction,
         }
-        # Buffers: they must be where the tokens are, and the same in a run that goes on.
+        # Buffers, because they must be on the device of the tokens, and be restored when a run resumes.
         self.register_buffer("mean", torch.zeros(network.channels))
         self.register_buffer("std", torch.ones(network.channels))
         self.register_buffer("widths", torch.zeros(len(self.parts), dtype=torch.long))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A generator without training, of `config`."""
+        """An untrained generator with the arguments `config`."""
         return cls(**{**config, "network": SiT(**config["network"])})
 
     def prepare(self, record: Mapping[str, Any]) -> None:
-        """Takes mean and deviation of the channels.
+        """Reads mean and standard deviation of the channels.
 
         Raises:
             ValueError: if the cache has other parts, channels or classes.
@@ -128,19 +128,19 @@ class Flow(Generator):
         self.widths.copy_(torch.tensor(widths))
 
     def data(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """What is modelled, in the units of the tokens: float[B, N, C], of a grid float[B, C, h, w]."""
+        """The modelled tensors, in the units of the tokens: float[B, N, C], or for a grid float[B, C, h, w]."""
         return torch.cat([batch[part] for part in self.parts], dim=self._axis)
 
     def packed(self, data: Tensor, condition: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inverse of `data`: the parts by name, of what was generated under a condition."""
+        """The inverse of `data`: splits generated data into the parts by name, given the condition."""
         return dict(zip(self.parts, data.split(self.widths.tolist(), dim=self._axis), strict=True))
 
     def condition(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the network is given beside the class, as its arguments by name."""
+        """The conditions of the network besides the class, as its arguments by name."""
         return {}
 
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
-        """Flow matching, float[B]; in training some classes are hidden."""
+        """The flow-matching loss, float[B]; in training some classes are hidden."""
         data = (self.data(batch) - self._broadcast(self.mean)) / self._broadcast(self.std)
         noise = torch.randn(data.shape, generator=chance, device=data.device)
         low, high = training_interval(self.path, self.prediction)
@@ -169,14 +169,14 @@ class Flow(Generator):
         Args:
             labels: long[B].
             indices: number of each sample.
-            seed: of the noise.
+            seed: seed of the noise.
             options: the sampler and its guidance.
-            stream: of noise, 0 or 1; two stages of one sample need different ones.
-            **condition: what the network is given beside the class.
+            stream: stream of the noise, 0 or 1; the two stages of a sample need different streams.
+            **condition: the conditions of the network besides the class.
         """
         self.check_labels(labels, indices)
         if int(self.widths.sum()) != self.network.channels or not bool((self.std > 0).all()):
-            raise ValueError("generator: not trained, or of damaged statistics: its channels have no mean or deviation")
+            raise ValueError("generator: untrained, or damaged: its channels have no mean or standard deviation")
         conditions = {"label": labels, **condition}
         null = {"label": torch.full_like(labels, self.num_classes)}
         field = guided(self.network, conditions, null, options.guidance, options.guidance_interval)
@@ -185,20 +185,20 @@ class Flow(Generator):
         return self.packed(latent * self._broadcast(self.std) + self._broadcast(self.mean), condition)
 
     def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """By the ODE without guidance."""
+        """Samples with the ODE, without guidance."""
         how = FlowSampling("ode", "euler", steps, guidance=1.0)
         given = {name: value.to(labels.device) for name, value in self.condition(batch).items()}
         return self.sample(labels, range(len(labels)), 0, how, **given)
 
     def calls(self, options: FlowSampling) -> int | None:
-        """One a step, two of "heun" and "midpoint"; the last step of an SDE takes one."""
+        """One call per step, two with "heun" and "midpoint"; the last step of an SDE takes one."""
         if options.method == "dopri5":
             return None
         last = options.sampler == "sde" and options.last_step != "none"
         return (options.steps - 1) * (1 if options.method == "euler" else 2) + last
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
-        """Noise at some times, of the first class."""
+        """Noise at random times, for the first class."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             x, t = torch.randn(batch, *self.network.sample_shape), torch.rand(batch)
@@ -213,7 +213,7 @@ class Flow(Generator):
 
     @property
     def _axis(self) -> int:
-        """Of the channels: the last of a sequence, the second of a grid."""
+        """The axis of the channels: the last of a sequence, the second of a grid."""
         return -1 if len(self.network.shape) == 1 else 1
 
     def _broadcast(self, values: Tensor) -> Tensor:

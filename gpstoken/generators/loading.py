@@ -1,4 +1,4 @@
-"""A trained generator from its checkpoints, with the tokenizer that makes its tokens images."""
+"""Loads a trained generator from its checkpoints, with the tokenizer that decodes its tokens."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,9 +32,9 @@ class Loaded(NamedTuple):
     """A generator of images.
 
     Attributes:
-        generator: makes packed tokens.
-        tokenizer: makes them images, by `decode` of `unpack`.
-        record: what both are, as plain data.
+        generator: generates packed tokens.
+        tokenizer: decodes them, after `unpack`, to images.
+        record: the description of both, as plain data.
     """
 
     generator: Generator
@@ -45,22 +45,22 @@ class Loaded(NamedTuple):
 def load_generator(
     checkpoint: str | Path, layout: str | Path | None = None, tokenizer: str | Path | None = None
 ) -> Loaded:
-    """Reads a generator trained here, whatever its family.
+    """Loads a generator of any family that was trained by this project.
 
     Args:
-        checkpoint: of the stage whose tokens are decoded, `last.ckpt` or a snapshot.
-        layout: of a two-stage generator the checkpoint of the layout stage, or a .safetensors or .pickle file of
+        checkpoint: `last.ckpt` or a snapshot of the stage whose tokens are decoded.
+        layout: for a two-stage generator, the checkpoint of the layout stage, or a .safetensors or .pickle file of
             layouts by class.
-        tokenizer: checkpoint of the tokenizer; default: where the token cache was made from.
+        tokenizer: checkpoint of the tokenizer; default: the tokenizer of the token cache.
 
     Raises:
-        ValueError: if a file is unreadable or of another kind, or the parts do not belong together.
-        FileNotFoundError: if one is not there.
+        ValueError: if a file is unreadable or of another kind, or the files do not belong together.
+        FileNotFoundError: if a file is missing.
     """
     final = read_stage(checkpoint)
     path = Path(tokenizer or final.described["tokenizer"]["path"])
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; name the one that {checkpoint} was trained on")
+        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; give the one that {checkpoint} was trained on")
     before, given = None, None
     if layout is not None and Path(layout).suffix in (".safetensors", ".pickle", ".pkl"):
         given = read_layouts(layout)
@@ -68,17 +68,17 @@ def load_generator(
         before = read_stage(layout)
         given = before.generator
     read = load_tokenizer(path)
-    own = tokenizer_hash(read)
+    own_hash = tokenizer_hash(read)
     stages = [stage for stage in (before, final) if stage is not None]
     for stage in stages:
         trained_on = stage.described["tokenizer"]["sha256"]
-        if trained_on != own:
+        if trained_on != own_hash:
             raise ValueError(
                 f"generator: the {stage.generator.name} stage was trained on the tokens of tokenizer "
-                f"{trained_on[:12]}, this one is {own[:12]}"
+                f"{trained_on[:12]}, but this one is {own_hash[:12]}"
             )
     generator = final.generator.complete(read, given).requires_grad_(False).eval()
-    described = {"class_path": class_path_of(read), "init_args": read.config, "sha256": own}
+    described = {"class_path": class_path_of(read), "init_args": read.config, "sha256": own_hash}
     return Loaded(
         generator,
         read,
@@ -94,8 +94,8 @@ def read_stage(path: str | Path) -> Stage:
     """Reads a checkpoint or snapshot of `GeneratorModule`.
 
     Raises:
-        ValueError: if the file is unreadable, of something else, or does not fit its own description.
-        FileNotFoundError: if it is not there.
+        ValueError: if the file is unreadable, not a stage's checkpoint, or does not fit its own description.
+        FileNotFoundError: if it is missing.
     """
     path = Path(path)
     if not path.is_file():
@@ -116,14 +116,14 @@ def check_stage(path: Path, checkpoint: Any) -> dict[str, Any]:
     """The "generator" entry of a stage's checkpoint.
 
     Args:
-        path: of the file, for errors.
-        checkpoint: what it holds, of `gpstoken.files.checkpoints.read_plain`.
+        path: path of the file, for errors.
+        checkpoint: its content, from `gpstoken.files.checkpoints.read_plain`.
 
     Returns:
         {"class_path", "init_args", "tokenizer", "training"}.
 
     Raises:
-        ValueError: if it is no such checkpoint, or one of its values cannot be.
+        ValueError: if it is not such a checkpoint, or has an invalid value.
     """
     described = checkpoint.get("generator") if isinstance(checkpoint, dict) else None
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
@@ -136,19 +136,19 @@ def check_stage(path: Path, checkpoint: Any) -> dict[str, Any]:
             MAPPING.check(name, described[name])
         check_tokenizer("tokenizer", described["tokenizer"])
     except KeyError as error:
-        raise ValueError(f"{path}: no generator checkpoint, or a damaged one (no {error} in it)") from None
+        raise ValueError(f"{path}: not a generator checkpoint, or a damaged one (it has no {error})") from None
     except ValueError as error:
-        raise ValueError(f"{path}: no generator checkpoint, or a damaged one ({error})") from None
+        raise ValueError(f"{path}: not a generator checkpoint, or a damaged one ({error})") from None
     return described
 
 
 def describe(generator: Generator, tokenizer: dict[str, Any], batch_size: int | None) -> dict[str, Any]:
-    """The "generator" entry of a checkpoint, that `check_stage` accepts.
+    """The "generator" entry of a checkpoint, which `check_stage` accepts.
 
     Args:
         generator: a stage.
-        tokenizer: that its tokens are of, as a token cache records it.
-        batch_size: samples of a step of its training; None where that is not known.
+        tokenizer: the tokenizer of its tokens, as a token cache records it.
+        batch_size: batch size of its training; None if unknown.
     """
     return {
         "class_path": class_path_of(generator),

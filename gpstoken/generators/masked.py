@@ -1,4 +1,4 @@
-"""MaskGIT (Chang et al. 2022): a bidirectional transformer fills in masked codes, the surest first, in a few steps."""
+"""MaskGIT (Chang et al. 2022): a bidirectional transformer fills in masked codes in few steps, surest first."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +18,12 @@ from gpstoken.limits import at_least, between, each, limits, number
 @limits(steps=at_least(1), temperature=number(0))
 @dataclass(frozen=True)
 class MaskedSampling:
-    """How codes are filled in.
+    """The options of filling in codes.
 
     Attributes:
         steps: evaluations of the network (published: 8 to 16).
-        temperature: of the choice of what stays; its noise falls to 0 with the last step.
+        temperature: scale of the noise on the confidence that selects the codes to keep; it decreases to 0 at the last
+            step.
     """
 
     steps: int = 12
@@ -30,7 +31,7 @@ class MaskedSampling:
 
 
 class Transformer(BertForMaskedLM):
-    """BERT, from words to what it gives every word at every place."""
+    """BERT, from words to the logits of every word at every position."""
 
     def forward(self, words: Tensor) -> Tensor:
         """long[B, N] to float[B, N, words]."""
@@ -38,15 +39,15 @@ class Transformer(BertForMaskedLM):
 
 
 class MaskedGenerator(Generator):
-    """Codes of an image of a class, all of them masked at first.
+    """Generates the codes of an image of a class, starting with all of them masked.
 
     The transformer reads the class and the codes of one image; its words are the codes, the classes and the mask, in
     that order. The defaults are the published ImageNet model: 172.46 M parameters.
 
     Attributes:
         network: BERT, with post-norm blocks.
-        length: codes of an image.
-        mask: the word of a masked code.
+        length: number of codes of an image.
+        mask: the word for a masked code.
     """
 
     options = MaskedSampling
@@ -77,15 +78,15 @@ class MaskedGenerator(Generator):
         """Makes an untrained generator.
 
         Args:
-            shape: of the codes of an image, (h, w) of a grid.
-            codebook_size: codes that there are.
+            shape: shape of the codes of an image, (h, w) for a grid.
+            codebook_size: number of different codes.
             num_classes: number of classes.
-            width: channels inside; the feed-forward layers have four times as many.
+            width: channels of the transformer; the feed-forward layers have four times as many.
             depth: number of blocks.
             heads: attention heads.
             label_smoothing: share of the target that is spread over all words.
             least_masked: smallest share of codes that training masks.
-            dropout: share of activations and attention weights that training hides.
+            dropout: dropout rate of activations and attention weights in training.
 
         Raises:
             ValueError: if the heads do not divide the width.
@@ -123,7 +124,7 @@ class MaskedGenerator(Generator):
         """Checks that the cache has codes of this codebook and shape.
 
         Raises:
-            ValueError: if it has not, or another number of classes.
+            ValueError: if the codes differ, or the number of classes.
         """
         super().prepare(record)
         code = record["code"]
@@ -134,18 +135,18 @@ class MaskedGenerator(Generator):
             )
 
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
-        """Cross-entropy of the masked codes, float[B]: the mean over those of a sample.
+        """Cross-entropy of the masked codes, float[B]: the mean over the masked codes of a sample.
 
-        The share that is masked is cos(pi u / 2) for u uniform in [0, 1), and at least `least_masked`.
+        The share of masked codes is cos(pi u / 2) for u uniform in [0, 1), and at least `least_masked`.
 
         Args:
             batch: {"codes": long[B, *shape], "label": long[B]}.
-            chance: which codes are masked.
+            chance: source of the random numbers that select the masked codes.
         """
         codes = batch["codes"].flatten(1)
         draws = torch.rand((len(codes), 1 + self.length), generator=chance, device=codes.device)
         share = torch.cos(math.pi / 2 * draws[:, :1]).clamp(min=self.least_masked)
-        # The places of the smallest draws: at least one, for a share above 0.
+        # The positions of the smallest draws are masked: at least one, because the share is above 0.
         hidden = draws[:, 1:].argsort(1).argsort(1) < (share * self.length).ceil().clamp(min=1)
         logits = self._logits(torch.where(hidden, self.mask, codes), batch["label"])
         losses = F.cross_entropy(logits.movedim(-1, 1), codes, reduction="none", label_smoothing=self.label_smoothing)
@@ -155,8 +156,9 @@ class MaskedGenerator(Generator):
     def sample(self, labels: Tensor, indices: Sequence[int], seed: int, options: MaskedSampling) -> dict[str, Tensor]:
         """{"codes": long[B, *shape]}.
 
-        In each step every masked code is drawn from what the network gives it; the codes whose probability, with
-        noise, is least are masked again, as many as the cosine of the progress says, and at least one until the last.
+        In each step every masked code is drawn from the network's prediction. Then the codes with the lowest
+        probability, including noise, are masked again: as many as the cosine schedule says, and at least one before the
+        last step.
         """
         self.check_labels(labels, indices)
         noise = SampleNoise(seed, indices, (2, self.length), labels.device)
@@ -183,11 +185,11 @@ class MaskedGenerator(Generator):
         return {"codes": words.unflatten(1, self.shape)}
 
     def calls(self, options: MaskedSampling) -> int:
-        """One a step."""
+        """One call per step."""
         return options.steps
 
     def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
-        """As `sample`, in as many steps as published at most."""
+        """Like `sample`, with at most the published number of steps."""
         how = MaskedSampling(steps=min(steps, MaskedSampling.steps))
         return self.sample(labels, range(len(labels)), 0, how)
 
@@ -200,6 +202,6 @@ class MaskedGenerator(Generator):
         return self.network.bert.encoder.layer
 
     def _logits(self, words: Tensor, labels: Tensor) -> Tensor:
-        """Of every word at the places of the codes, float[B, length, words]; the class is the word before them."""
+        """Logits of every word at the positions of the codes, float[B, length, words]; the class is the first word."""
         words = torch.cat([labels[:, None] + self.codebook_size, words], dim=1)
         return self.network(words)[:, 1:].float()

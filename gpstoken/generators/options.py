@@ -1,4 +1,4 @@
-"""How to sample, as a command line says it, in the words of a generator's family."""
+"""Turns sampling options of a command line into those of a generator's family."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -6,20 +6,20 @@ from typing import Any
 
 from gpstoken.base import Generator
 
-# Options of commands, each of some families.
+# Sampling options of the commands; each applies to some families.
 SAMPLING = (
     "steps", "sampler", "method", "diffusion_limit", "last_step", "guidance", "guidance_interval", "layout_guidance",
     "temperature",
 )  # fmt: skip
-NONE = "none"  # what an option is given as to be null, which one that is not given is not
+NONE = "none"  # the text that sets an option to null; an option that is not given keeps its default
 
 
 def sampling_options(generator: Generator, given: Mapping[str, Any]) -> Any:
-    """The options of `Generator.sample`; what is not given is as the family has it.
+    """The options of `Generator.sample`; options that are not given keep the defaults of the generator's family.
 
     Args:
-        generator: whose family has them.
-        given: by name, None for what is not given; other names than those of `SAMPLING` say nothing of it.
+        generator: the generator.
+        given: values by name, None if not given; names that are not in `SAMPLING` are ignored.
 
     Raises:
         ValueError: for an option that the family does not have, or a value out of range.
@@ -28,7 +28,7 @@ def sampling_options(generator: Generator, given: Mapping[str, Any]) -> Any:
     known = [name for name in SAMPLING if name in {field.name for field in fields(generator.options)}]
     if unknown := [name for name in chosen if name not in known]:
         kind, flags = type(generator).__name__, ", ".join(map(_flag, known))
-        raise ValueError(f"{_flag(unknown[0])}: {kind} has no such option, it has {flags}")
+        raise ValueError(f"{_flag(unknown[0])}: {kind} has no such option, only {flags}")
     if chosen.get("diffusion_limit") == NONE:
         chosen["diffusion_limit"] = None
     if "guidance_interval" in chosen:

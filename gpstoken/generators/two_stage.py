@@ -1,4 +1,4 @@
-"""The paper's generator: class -> layout -> calibrated layout -> texture, each stage a flow that is trained alone."""
+"""The paper's generator: class -> layout -> calibrated layout -> texture. Each stage is a flow, trained separately."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ GEOMETRY = 5  # sigma_x, sigma_y, rho, x, y
 
 @dataclass(frozen=True)
 class TwoStageSampling(FlowSampling):
-    """How both stages integrate (see `FlowSampling`).
+    """The sampling options of both stages (see `FlowSampling`).
 
     Attributes:
-        layout_guidance: scale of the guidance in the layout stage; the paper gives none.
+        layout_guidance: scale of the guidance in the layout stage; the paper does not state one.
     """
 
     layout_guidance: float = 1.0
@@ -34,7 +34,7 @@ class Layout(Flow):
     own_parts = ("layout",)
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> Generator:
-        """Refuses: layouts are no images.
+        """Raises an error, because layouts are not images.
 
         Raises:
             ValueError: always.
@@ -43,7 +43,7 @@ class Layout(Flow):
 
 
 class Texture(Flow):
-    """The second stage: (g - g_init, f) of a class and a layout."""
+    """The second stage: (g - g_init, f) given a class and a layout."""
 
     name = "texture"
     given = ("layout",)
@@ -51,7 +51,7 @@ class Texture(Flow):
     layout_channels: ClassVar[int] = GEOMETRY
 
     def data(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """float[B, N, 5 + C]: what is added to the layout, and the features."""
+        """float[B, N, 5 + C]: the residual of the layout, and the features."""
         return super().data({**batch, "residual": batch["geometry"] - batch["layout"]})
 
     def condition(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -59,15 +59,15 @@ class Texture(Flow):
         return {"layout": batch["layout"]}
 
     def packed(self, data: Tensor, condition: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """{"geometry", "features"}, what was generated added to the layout."""
+        """{"geometry", "features"}; the generated residual is added to the layout."""
         parts = super().packed(data, condition)
         return {"geometry": parts.pop("residual") + condition["layout"], **parts}
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> "TwoStage":
-        """With a `Layout`, or layouts by class float[n, N, 5] (the release samples so).
+        """Combines it with a `Layout`, or with layouts by class float[n, N, 5], as the release samples.
 
         Raises:
-            ValueError: without either, or with another stage.
+            ValueError: without a layout, or with another kind of stage.
         """
         if layout is None:
             raise ValueError("generator: Texture needs a layout stage or a file of layouts")
@@ -77,10 +77,10 @@ class Texture(Flow):
 
 
 class TwoStage(Generator):
-    """Both stages, and between them the calibration to the nearest valid partition.
+    """Both stages, with the calibration to the nearest valid partition between them.
 
     Attributes:
-        layout: the first stage; None where `bank` takes its place.
+        layout: the first stage; None if `bank` replaces it.
         texture: the second stage.
         bank: layouts by class, float[n, N, 5] each.
     """
@@ -88,7 +88,7 @@ class TwoStage(Generator):
     options = TwoStageSampling
 
     def __init__(self, texture: Texture, layout: "Layout | Mapping[int, Tensor]", partition: Mapping[str, Any]) -> None:
-        """Puts trained stages together.
+        """Combines trained stages.
 
         Args:
             texture: the second stage.
@@ -104,16 +104,16 @@ class TwoStage(Generator):
 
     @property
     def network(self) -> nn.Module:
-        """That of the second stage."""
+        """The network of the second stage."""
         return self.texture.network
 
     @property
     def stages(self) -> dict[str, Generator]:
-        """Layout, where it is a stage, and texture."""
+        """The layout stage, if there is one, and the texture stage."""
         return {stage.name: stage for stage in (self.layout, self.texture) if stage is not None}
 
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
-        """The sum of the stages' losses: neither depends on the other."""
+        """The sum of the stages' losses, which are independent of each other."""
         return torch.stack([stage.loss(batch, chance) for stage in self.stages.values()]).sum(0)
 
     @torch.no_grad()
@@ -121,7 +121,7 @@ class TwoStage(Generator):
         """{"geometry", "features"}.
 
         Raises:
-            ValueError: for labels out of range, or a class of which there is no layout.
+            ValueError: for labels out of range, or a class without layouts.
         """
         self.check_labels(labels, indices)
         if self.layout is None:
@@ -136,16 +136,16 @@ class TwoStage(Generator):
         return self.texture.preview(labels, batch, steps)
 
     def calls(self, options: TwoStageSampling) -> int | None:
-        """Those of both stages."""
-        each = [stage.calls(options) for stage in self.stages.values()]
-        return None if None in each else sum(each)
+        """The calls of both stages."""
+        counts = [stage.calls(options) for stage in self.stages.values()]
+        return None if None in counts else sum(counts)
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
-        """Those of the second stage."""
+        """The inputs of the second stage."""
         return self.texture.inputs(batch)
 
     def calibrate(self, layout: Tensor) -> Tensor:
-        """Generated layouts float[B, N, 5] to those of the nearest valid partitions, in the order of the tokens."""
+        """Maps generated layouts float[B, N, 5] to the nearest valid partitions, keeping the order of the tokens."""
         size, rule = (self.partition["image_size"],) * 2, self.partition["sigma_rule"]
         regions = calibrate(Gaussians.from_tensor(layout), size, self.partition["min_region_size"], rule)
         return Gaussians.from_regions(regions, size, rule).to_tensor().to(layout)
@@ -153,7 +153,7 @@ class TwoStage(Generator):
     def _from_bank(self, labels: Tensor, indices: Sequence[int], seed: int) -> Tensor:
         absent = sorted(set(labels.tolist()) - set(self.bank))
         if absent:
-            raise ValueError(f"layouts: the file has none of class {absent[0]}")
+            raise ValueError(f"layouts: the file has none for class {absent[0]}")
         chosen = []
         for label, index in zip(labels.tolist(), indices, strict=True):
             layouts = self.bank[label]

@@ -1,4 +1,4 @@
-"""Metrics with the reductions of the papers: of each image alone, on 8-bit values, and of sets of images."""
+"""Metrics as the papers compute them: per image, on 8-bit values, and for sets of images."""
 
 from gpstoken.metrics.frechet import Statistics, frechet_distance, read_statistics, write_statistics
 from gpstoken.metrics.kernel import inception_score, kernel_distance

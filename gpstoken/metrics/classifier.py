@@ -1,4 +1,4 @@
-"""Can the class of an image be told? A classifier of thumbnails, and what its hits say of samples of a class."""
+"""Class accuracy of generated samples, measured by a classifier of thumbnails."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,16 +11,17 @@ from torch import Tensor
 
 from gpstoken.metrics.summary import summarise
 
-# "Well" above chance: the whole 95 % interval lies more than this share of the way from chance to always right.
+# "Well" above chance: the whole 95 % interval lies more than this share of the way from chance to 100 %.
 WELL = 0.25
 
 
 def thumbnails(images: Tensor, side: int = 8) -> Tensor:
-    """Means of the pixels of side x side cells: what a classifier looks at that a tokenizer's blur must not fool.
+    """Mean colours of side x side cells: features for a classifier that a tokenizer's blur must not mislead.
 
-    Features of ImageNet networks are no good for it at laptop scale: a linear probe of EfficientNet-Lite0, trained on
-    real images with blurred copies of them, took 100 % of real held-out faces for faces and none of the same faces
-    after a laptop tokenizer of 16 tokens, which a reader tells at a glance; of thumbnails it is 90 % and 88 %.
+    Features of ImageNet networks fail at laptop scale: a linear probe on EfficientNet-Lite0, trained on real images and
+    blurred copies of them, recognised 100 % of real held-out faces as faces, but none of the same faces reconstructed
+    by a laptop tokenizer with 16 tokens, although a reader recognises them at a glance; with thumbnails it is 90 % and
+    88 %.
 
     Args:
         images: uint8[n, H, W, 3].
@@ -34,20 +35,20 @@ def thumbnails(images: Tensor, side: int = 8) -> Tensor:
 
 
 def fit_classifier(features: Tensor, labels: np.ndarray) -> Callable[[Tensor], np.ndarray]:
-    """Logistic regression on a Gaussian kernel of standardised features (scikit-learn's, with their own defaults).
+    """Logistic regression on a Gaussian kernel of standardised features (scikit-learn's classes with their defaults).
 
-    The kernel is taken through 500 training images, or as many as there are (Nystroem's method), drawn with a fixed
+    The kernel is approximated by 500 training images, or all if there are fewer (Nystroem's method), drawn with a fixed
     seed: the same features and labels give the same classifier.
 
     Args:
         features: float[n, d] of real training images.
-        labels: int[n] of 0 to K - 1; every class has an image.
+        labels: int[n], 0 to K - 1; every class has an image.
 
     Returns:
         Features [m, d] -> probabilities float64[m, K].
 
     Raises:
-        ValueError: for a class without images, or one class alone.
+        ValueError: for a class without images, or a single class.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression
@@ -56,46 +57,46 @@ def fit_classifier(features: Tensor, labels: np.ndarray) -> Callable[[Tensor], n
 
     counts = np.bincount(labels)
     if len(counts) < 2 or not counts.all():
-        raise ValueError(f"classifier: expected images of each of two or more classes, got {counts.tolist()} of them")
+        raise ValueError(f"classifier: expected images of two or more classes, got {counts.tolist()} per class")
     kernel = Nystroem(n_components=min(500, len(labels)), random_state=0)
-    # 1000 iterations at most: it converges in tens.
+    # 1000 iterations are the limit; it converges within tens.
     model = make_pipeline(StandardScaler(), kernel, LogisticRegression(max_iter=1000))
     model.fit(features.double().cpu().numpy(), labels)
     return lambda others: model.predict_proba(others.double().cpu().numpy())
 
 
 def accuracy(right: np.ndarray, sources: Sequence[str] | None = None) -> dict[str, Any]:
-    """Share of images that are classified as they should be, with its standard error and 95 % interval.
+    """Share of correctly classified images, with its standard error and 95 % interval.
 
-    The standard error adds in squares the chance of the images and that of the seeds, see `summarise`: an image number
-    counts once however many seeds have it, since samples of one number share their noise, and views of one photograph
-    count as one. The interval is Wilson's (1927) for the number of independent images that would have this standard
-    error (Korn and Graubard, 1998), no more than there are, with Student's t in the place of the normal quantile: it
-    stays within [0, 1] and does not shrink to a point where every image or none is right.
+    The standard error adds the squared errors due to images and to seeds, see `summarise`: an image number counts once
+    for all seeds, because samples of the same number share their noise, and views of one photograph count as one. The
+    interval is Wilson's (1927) for the number of independent images that would have this standard error (Korn and
+    Graubard, 1998), at most the actual number, with Student's t instead of the normal quantile: it stays within [0, 1]
+    and does not shrink to a point where every image or none is correct.
 
     Args:
         right: bool[seeds, images].
-        sources: what each image is a view of; None: each stands alone.
+        sources: the photograph that each image shows; None: all images are independent.
 
     Returns:
-        {"mean", "standard_error", "per_seed", "count" (images a seed), "interval": [low, high]}.
+        {"mean", "standard_error", "per_seed", "count" (images per seed), "interval": [low, high]}.
 
     Raises:
         ValueError: if the shapes do not fit, or there are no images.
     """
     right = np.asarray(right, dtype=float)
     names = [str(number) for number in range(right.shape[-1])] if sources is None else list(sources)
-    found = summarise(right, names)
-    share, error = found.mean, found.standard_error
-    # Without any spread nothing is known but the number of independent images.
-    independent, freedom = float(found.clusters), float(max(found.clusters - 1, 1))
+    estimate = summarise(right, names)
+    share, error = estimate.mean, estimate.standard_error
+    # Without any spread only the number of independent images is known.
+    independent, freedom = float(estimate.clusters), float(max(estimate.clusters - 1, 1))
     if error:
-        independent, freedom = min(share * (1 - share) / error**2, float(right.size)), found.degrees_of_freedom
+        independent, freedom = min(share * (1 - share) / error**2, float(right.size)), estimate.degrees_of_freedom
     return {
         "mean": share,
         "standard_error": error,
-        "per_seed": list(found.per_seed),
-        "count": found.count,
+        "per_seed": list(estimate.per_seed),
+        "count": estimate.count,
         "interval": wilson(share, independent, float(student.ppf(0.975, freedom))),
     }
 
@@ -109,16 +110,16 @@ def wilson(share: float, count: float, quantile: float) -> list[float]:
 
 
 def against_chance(labels: np.ndarray, interval: Sequence[float]) -> dict[str, float | bool]:
-    """Whether samples show more of their class than samples that know nothing of it.
+    """Whether samples show their class more often than samples that ignore the label.
 
     Args:
-        labels: int[n], the wanted classes.
+        labels: int[n], the requested classes.
         interval: 95 % interval of the accuracy.
 
     Returns:
-        {"chance": the largest share of a class, 1 / K for balanced labels: no sampler that ignores the label is right
-        more often; "above_chance": the interval is above it, a test at 2.5 %; "bar" and "well_above_chance": the same
-        test of `WELL` of the way from chance to 1}.
+        {"chance": the largest share of a class, 1 / K for balanced labels, which no sampler that ignores the label
+        exceeds; "above_chance": whether the interval is above it, a test at 2.5 %; "bar" and "well_above_chance": the
+        same test for the point at `WELL` of the way from chance to 1}.
     """
     chance = float(np.bincount(labels).max() / len(labels))
     bar = chance + WELL * (1 - chance)
@@ -127,7 +128,7 @@ def against_chance(labels: np.ndarray, interval: Sequence[float]) -> dict[str, f
 
 
 def per_class(right: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float | int]]:
-    """{class: {"accuracy", "samples"}} of right bool[seeds, n] and labels int[n], of the classes that occur."""
+    """{class: {"accuracy", "samples"}} from right bool[seeds, n] and labels int[n], for the classes that occur."""
     parts = {name: np.asarray(right)[:, labels == number] for number, name in enumerate(names)}
     return {name: {"accuracy": float(part.mean()), "samples": part.size} for name, part in parts.items() if part.size}
 
@@ -135,16 +136,16 @@ def per_class(right: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> di
 def accuracy_on_real(
     probabilities: np.ndarray, labels: np.ndarray, sources: Sequence[str] | None, names: Sequence[str]
 ) -> dict[str, Any]:
-    """How the classifier does on real images: {"accuracy", "interval", "images", "photographs", "per_class"}.
+    """Accuracy of the classifier on real images: {"accuracy", "interval", "images", "photographs", "per_class"}.
 
     Args:
         probabilities: float[n, K].
         labels: int[n].
-        sources: the photograph of each image; None: each is of its own.
-        names: of the K classes.
+        sources: the photograph of each image; None: every image has its own.
+        names: names of the K classes.
     """
     right = (probabilities.argmax(axis=1) == labels)[None]
-    found = accuracy(right, sources)
-    shares = {"accuracy": found["mean"], "interval": found["interval"], "images": found["count"]}
-    shares["photographs"] = found["count"] if sources is None else len(set(sources))
+    result = accuracy(right, sources)
+    shares = {"accuracy": result["mean"], "interval": result["interval"], "images": result["count"]}
+    shares["photographs"] = result["count"] if sources is None else len(set(sources))
     return shares | {"per_class": per_class(right, labels, names)}

@@ -1,4 +1,4 @@
-"""Distances between the distributions of reconstructions and of images, from features that lie on disk."""
+"""Distances between the distributions of reconstructions and images, from features on disk."""
 
 import sys
 from collections.abc import Callable
@@ -15,41 +15,41 @@ from gpstoken.metrics.weights import find_weights
 Read = Callable[[str], np.ndarray]
 # Layer of a network -> the paper's name of its Fréchet distance; only Inception's may be called FID.
 FID = {"pool": "fid", "spatial": "sfid"}
-ROWS = 1024  # that are held as float64 at once
+ROWS = 1024  # rows held as float64 at once
 
 
 def networks_at_hand() -> tuple[str, ...]:
-    """The protocol's feature networks whose weights are found; one line on stderr for each that is not."""
-    found = []
+    """The protocol's feature networks whose weights are available; prints one line on stderr for each missing one."""
+    available = []
     for name in ("inception", "efficientnet_lite0"):
         try:
             find_weights(name)
-            found.append(name)
+            available.append(name)
         except FileNotFoundError as error:
             print(f"left out of the scores: {error}", file=sys.stderr)
-    return tuple(found)
+    return tuple(available)
 
 
 def paired_scores(
     sides: dict[str, Read], layers: dict[str, list[str]], statistics: Path | None = None
 ) -> dict[str, float]:
-    """Fréchet and kernel distances of reconstructions to their own images, and to reference statistics.
+    """Fréchet and kernel distances of reconstructions from their own images, and from reference statistics.
 
-    Sums of features are taken in float64 and in the order of the images: which process has computed a feature, and in
-    which file it lies, changes no digit.
+    Features are summed in float64 in the order of the images, so the scores do not depend on which process computed a
+    feature, or in which file it is.
 
     Args:
-        sides: of "image" and of "reconstruction": the name of a column, "<network>.<layer>.<side>", to its values of
-            all images in order, float32[n, d].
+        sides: for "image" and "reconstruction", a function from a column's name, "<network>.<layer>.<side>", to its
+            values for all images in order, float32[n, d].
         layers: layers of each network.
         statistics: ADM npz of other images.
 
     Returns:
-        Scores by name. Of Inception: rec_fid, rec_sfid, rec_kid, with statistics also fid and sfid. Of any other
+        Scores by name. For Inception: rec_fid, rec_sfid, rec_kid, with statistics also fid and sfid. For any other
         network: rfd_<network>, kid_<network>.
 
     Raises:
-        ValueError: if there are statistics and no Inception.
+        ValueError: if there are statistics but no Inception.
     """
     if statistics is not None and "inception" not in layers:
         raise ValueError(f"{statistics}: FID against statistics needs the network inception")

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 (Tan and Le 2019; the Lite models of tensorflow/tpu, 2020) of timm, with TensorFlow's weights.
 
-The file data/networks/efficientnet_lite0.safetensors names layers as the EfficientNet-PyTorch project does; timm has
+The file data/networks/efficientnet_lite0.safetensors has the layer names of the EfficientNet-PyTorch project; timm has
 other names for the same layers.
 """
 
@@ -9,7 +9,7 @@ import re
 import torch
 from torch import Tensor, nn
 
-# Layers of the first block, which does not widen its input, and of the others, whose every name differs.
+# Layer names of the first block, which does not widen its input, and of the other blocks.
 NARROW = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 WIDE = {
     "_expand_conv": "conv_pw",
@@ -24,22 +24,22 @@ REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
 
 
 class EfficientNetLite0(nn.Module):
-    """Images of (level - 127) / 128 to 1,280 pooled features."""
+    """Images with values (level - 127) / 128 to 1,280 pooled features."""
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         """Makes the network.
 
         Args:
-            weights: of every layer, by the names of EfficientNet-PyTorch.
+            weights: weights of every layer, under the names of EfficientNet-PyTorch.
 
         Raises:
-            KeyError: for a name that is none of those.
+            KeyError: for an unknown name.
             RuntimeError: if a layer is missing or of another shape.
         """
         super().__init__()
-        import timm  # takes seconds, which not every command needs
+        import timm  # takes seconds, and not every command needs it
 
-        with torch.device("meta"):  # nothing is drawn at random that is replaced
+        with torch.device("meta"):  # skips random weights that would be replaced
             self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         self.network.load_state_dict({timm_name(name): value for name, value in weights.items()}, assign=True)
 
@@ -53,10 +53,10 @@ class EfficientNetLite0(nn.Module):
 
 
 def timm_name(name: str) -> str:
-    """A name of EfficientNet-PyTorch as timm has it: "_blocks.1._bn0.weight" is "blocks.1.0.bn1.weight".
+    """Converts a name of EfficientNet-PyTorch to timm's: "_blocks.1._bn0.weight" is "blocks.1.0.bn1.weight".
 
     Raises:
-        KeyError: for a name that is none of the network's; says which.
+        KeyError: naming the unknown name.
     """
     try:
         return _timm_name(name)

@@ -1,4 +1,4 @@
-"""Quality inside and outside a part of the image, and the map that draws tokens there."""
+"""Reconstruction quality inside and outside a focus region, and the map that draws tokens into it."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ def disc(size: tuple[int, int], radius: float) -> Tensor:
 
     Args:
         size: (H, W) in pixels.
-        radius: over 0; 0.5 touches the nearer edges.
+        radius: above 0; at 0.5 the disc touches the nearer edges.
 
     Raises:
         ValueError: for a radius that leaves no pixel inside or none outside.
@@ -17,12 +17,12 @@ def disc(size: tuple[int, int], radius: float) -> Tensor:
     y, x = (torch.arange(side) - (side - 1) / 2 for side in size)
     inside = (y[:, None] ** 2 + x**2).sqrt() <= radius * min(size)
     if not inside.any() or inside.all():
-        raise ValueError(f"focus: radius {radius} leaves nothing on one side of it in {size[0]}x{size[1]} pixels")
+        raise ValueError(f"focus: radius {radius} leaves no pixel inside or none outside in {size[0]}x{size[1]} pixels")
     return inside
 
 
 def region_psnr(reconstruction: Tensor, image: Tensor, inside: Tensor) -> dict[str, Tensor]:
-    """PSNR in dB of each image over the pixels inside and over those outside.
+    """PSNR in dB of each image over the pixels inside a region and over those outside.
 
     Args:
         reconstruction: uint8[B, 3, H, W].
@@ -30,9 +30,9 @@ def region_psnr(reconstruction: Tensor, image: Tensor, inside: Tensor) -> dict[s
         inside: bool[H, W].
 
     Returns:
-        {"psnr_inside", "psnr_outside"}: float[B]; infinite where all pixels are equal.
+        {"psnr_inside", "psnr_outside"}: float[B]; infinite if all pixels are equal.
     """
     error = (reconstruction.double() - image.double()).square().mean(dim=1)
     inside = inside.to(error.device)
     part = {"psnr_inside": error[:, inside], "psnr_outside": error[:, ~inside]}
-    return {name: (10 * (255**2 / each.mean(dim=1)).log10()).float() for name, each in part.items()}
+    return {name: (10 * (255**2 / errors.mean(dim=1)).log10()).float() for name, errors in part.items()}

@@ -1,4 +1,4 @@
-"""Generated images against a reference: one pass over each, then every distance and score."""
+"""Compares generated images with a reference: one pass over each set, then every distance and score."""
 
 import time
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from gpstoken.metrics.moments import Moments
 from gpstoken.metrics.neighbours import precision_recall
 from gpstoken.metrics.samples import contents, count, read_batches
 
-NEIGHBOURS = 3  # of precision and recall
-SPLITS = 10  # of the Inception score
+NEIGHBOURS = 3  # k of precision and recall
+SPLITS = 10  # parts of the Inception score
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What is kept of a set of n images.
+    """The features of a set of n images.
 
     Attributes:
-        statistics: mean and covariance by the name of the feature: "pool", with Inception "spatial" too.
-        pool: float32[n, d], in the order of the images; None where there are statistics alone.
-        logits: float32[n, classes], of generated images with Inception alone.
+        statistics: mean and covariance by the name of the feature: "pool", for Inception also "spatial".
+        pool: float32[n, d], in the order of the images; None if there are only statistics.
+        logits: float32[n, classes], only for generated images with Inception.
     """
 
     statistics: dict[str, Statistics]
@@ -39,25 +39,27 @@ class FeatureSet:
 def measure(
     samples: str | Path, reference: str | Path, network: nn.Module, batch_size: int = 64, allow_small: bool = False
 ) -> dict[str, Any]:
-    """Every score of `samples` that `reference` and `network` admit.
+    """Every score of `samples` that can be computed with `reference` and `network`.
 
     With Inception: fid, sfid, is, is_std, precision, recall, kid (Heusel et al. 2017; Nash et
     al. 2021; Salimans et al. 2016; Kynkäänniemi et al. 2019; Bińkowski et al. 2018). With another network fd_NAME,
     precision_NAME, recall_NAME, kid_NAME. A Fréchet distance is biased upwards, by about the dimension over the number
-    of images: below two images a dimension it is left out. A score of too few images is left out likewise.
+    of images: below two images per dimension it is left out. Other scores are left out as well if there are too few
+    images.
 
     Args:
         samples: a source of `read_batches`.
-        reference: another one, or an npz of statistics (fid and sfid alone), or one with statistics and images beside,
-            as ADM's reference batches: fid and sfid from the statistics, the rest from the images.
-        network: of `load_features`, on the device to run on.
-        batch_size: images a batch; scores depend on it by rounding alone.
-        allow_small: Fréchet distances of however few images.
+        reference: another source, or an npz of statistics (for fid and sfid only), or one with both statistics and
+            images, like ADM's reference batches: fid and sfid use the statistics, the other scores the images.
+        network: a network of `load_features`, on the device to run on.
+        batch_size: images per batch; scores depend on it only through rounding.
+        allow_small: whether to compute Fréchet distances for any number of images.
 
     Returns:
         {"metrics": number by name; "left_out": reason by name; "samples": number of images; "reference": {"statistics":
-        images behind the statistics, None where the file does not say; "images": None without}; "kernel": how KID
-        was taken, see `kernel_distance`; "seconds": wall time by stage}. The same on every process of a group.
+        number of images of the statistics, None if the file does not state it; "images": their number, or None};
+        "kernel": how KID was computed, see `kernel_distance`; "seconds": wall time by stage}. The result is the same on
+        every process of a group.
 
     Raises:
         FileNotFoundError: if there is no such source.
@@ -66,30 +68,30 @@ def measure(
     held, place = contents(reference), Path(reference).name
     given = read_statistics(reference) if "statistics" in held else None
     if given is not None and len(given["pool"].mean) != network.dimension:
-        width = len(given["pool"].mean)  # said before the long pass over the samples
+        width = len(given["pool"].mean)  # checked before the long pass over the samples
         raise ValueError(f"{reference}: statistics of {width} features, but {network.name} has {network.dimension}")
     seconds: dict[str, float] = {}
     generated = extract(samples, network, batch_size, "samples", seconds)
     real = extract(reference, network, batch_size, "reference", seconds) if "images" in held else None
     target = given or real.statistics
 
-    told: dict[str, Any] = {"seconds": seconds}
+    notes: dict[str, Any] = {"seconds": seconds}
     device = _exact(next(network.parameters()).device)
     reference_set = FeatureSet(target, None if real is None else real.pool)
-    found = compare(generated, reference_set, network.name, allow_small, device, place, told)
-    if "is" in told["left_out"]:
-        told["left_out"]["is_std"] = told["left_out"]["is"]
+    compared = compare(generated, reference_set, network.name, allow_small, device, place, notes)
+    if "is" in notes["left_out"]:
+        notes["left_out"]["is_std"] = notes["left_out"]["is"]
     scores: dict[str, float] = {}
-    for name, score in found.items():
-        scores[name.removesuffix("_inception")] = score  # published numbers are of Inception, and do not say so
+    for name, score in compared.items():
+        scores[name.removesuffix("_inception")] = score  # published numbers use Inception without saying so
         if name == "is":
-            scores["is_std"] = told["is_std"]
+            scores["is_std"] = notes["is_std"]
     return {
         "metrics": scores,
-        "left_out": {name.removesuffix("_inception"): reason for name, reason in told["left_out"].items()},
+        "left_out": {name.removesuffix("_inception"): reason for name, reason in notes["left_out"].items()},
         "samples": len(generated.pool),
         "reference": {"statistics": target["pool"].count, "images": None if real is None else len(real.pool)},
-        "kernel": told["kernel"],
+        "kernel": notes["kernel"],
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
 
@@ -103,22 +105,22 @@ def compare(
     place: str = "the reference",
     told: dict[str, Any] | None = None,
 ) -> dict[str, float]:
-    """Scores of generated images against real ones, by the names that tables have.
+    """Scores of generated images against real images, by their names in tables.
 
     Args:
-        generated: their features, with logits where the network is Inception.
-        real: features of real images by the same network; statistics without a pool give Fréchet distances alone.
-        network: its name.
-        allow_small: Fréchet distances of however few images; else none of less than two images a dimension, whose bias
-            exceeds what there is to see (see `measure`).
-        device: where neighbours are sought, in float64.
-        place: what `real` is of, in words.
-        told: gets what belongs beside the scores: "left_out" the reason by name, "is_std", "kernel" how KID was taken
-            (see `kernel_distance`), "seconds" the wall time by score.
+        generated: features of the generated images, with logits if the network is Inception.
+        real: features of real images from the same network; statistics without a pool give only Fréchet distances.
+        network: name of the network.
+        allow_small: whether to compute Fréchet distances for any number of images; otherwise they are left out below
+            two images per dimension, where the bias hides all differences (see `measure`).
+        device: device of the search for nearest neighbours, in float64.
+        place: a name of `real` for messages.
+        told: receives additional results: "left_out" the reason by name, "is_std", "kernel" how KID was computed (see
+            `kernel_distance`), "seconds" the wall time by score.
 
     Returns:
-        Of Inception fid, sfid and is; of another network fd_NETWORK; of any kid_NETWORK, precision_NETWORK,
-        recall_NETWORK. What there are too few images for is left out.
+        For Inception fid, sfid and is; for another network fd_NETWORK; for any network kid_NETWORK, precision_NETWORK,
+        recall_NETWORK. Scores with too few images are left out.
     """
     told = {} if told is None else told
     seconds, left_out, kernel = (told.setdefault(name, {}) for name in ("seconds", "left_out", "kernel"))
@@ -158,27 +160,27 @@ def compare(
 def extract(
     source: str | Path, network: nn.Module, batch_size: int, title: str, seconds: dict[str, float]
 ) -> FeatureSet:
-    """Features of all images of a source, read once; on each process of a process group those of all of them.
+    """Computes the features of all images of a source in one pass; every process of a group gets all of them.
 
-    Process r takes the batches r, r + world, ...; sums and features are exchanged once, at the end.
+    Process r computes the batches r, r + world, ...; sums and features are exchanged once, at the end.
 
     Args:
-        source: of `read_batches`.
-        network: of `load_features`, on the device to run on.
-        batch_size: images a batch.
+        source: a source of `read_batches`.
+        network: a network of `load_features`, on the device to run on.
+        batch_size: images per batch.
         title: names the source in the progress bar and in `seconds`.
         seconds: the time of reading, of the network and of the exchange is added to it.
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: for a damaged source, one image alone, or features that are not finite.
+        ValueError: for a damaged source, a single image, or features that are not finite.
     """
     grouped = distributed.is_available() and distributed.is_initialized()
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
     device, total = next(network.parameters()).device, count(source)
     if total < 2:
-        raise ValueError(f"{source}: one image alone has no distribution; at least 2 are needed")
-    # A black image tells the widths; a process may have no batch at all.
+        raise ValueError(f"{source}: a single image has no distribution; at least 2 are needed")
+    # The widths come from a black image, because a process may have no batch at all.
     widths = {
         key: value.shape[1]
         for key, value in network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device=device)).items()
@@ -201,12 +203,12 @@ def extract(
         with stage(seconds, f"exchange {title}"):
             for moments in sums.values():
                 moments.all_reduce()
-            # The rows of the other processes are zero here: the sum puts each row unchanged in its place.
+            # The rows of other processes are zero here, so the sum leaves every row unchanged.
             for key, rows in kept.items():
                 rows = rows.to(device)
                 distributed.all_reduce(rows)
                 kept[key] = rows.cpu()
-    statistics = {key: Statistics(each.mean, each.covariance, each.count) for key, each in sums.items()}
+    statistics = {key: Statistics(entry.mean, entry.covariance, entry.count) for key, entry in sums.items()}
     return FeatureSet(statistics, kept["pool"], kept.get("logits"))
 
 
@@ -219,7 +221,7 @@ def stage(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _frechet(first: Statistics, second: Statistics, allow_small: bool) -> float | str:
-    images = min(each.count for each in (first, second) if each.count is not None)
+    images = min(side.count for side in (first, second) if side.count is not None)
     dimension = len(first.mean)
     if images < 2 * dimension and not allow_small:
         return f"{images} images are fewer than twice the {dimension} dimensions; --allow-small takes it all the same"
@@ -227,5 +229,5 @@ def _frechet(first: Statistics, second: Statistics, allow_small: bool) -> float 
 
 
 def _exact(device: torch.device) -> torch.device:
-    """Where float64 is computed: on the device if it is a CUDA one; not every other has it."""
+    """The device for float64 computations: a CUDA device itself, else the CPU, because not every device has float64."""
     return device if device.type == "cuda" else torch.device("cpu")

@@ -4,20 +4,21 @@ from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
-# Up to so many samples of either side all pairs are compared, which takes a second; beyond, random subsets.
+# With at most this many samples per side all pairs are compared, which takes a second; beyond, random subsets.
 EXACT = 2000
 
 
 def inception_score(logits: Tensor, splits: int = 10, seed: int = 2020) -> tuple[float, float]:
     """Exponential of the mean divergence of p(y|x) from p(y), in each of `splits` parts (Salimans et al. 2016).
 
-    The samples are shuffled first: generated ones often lie sorted by class, and a part of few classes has a low score.
-    `splits` and `seed` are torch-fidelity's; 50,000 samples make the parts of 5,000 that ADM's suite takes in order.
+    The samples are shuffled first: generated samples are often sorted by class, and a part with few classes has a low
+    score. `splits` and `seed` are torch-fidelity's; with 50,000 samples the parts have 5,000 each, as in ADM's suite,
+    which does not shuffle.
 
     Args:
-        logits: [N, classes], without the bias of the last layer, as the released implementations have it.
+        logits: [N, classes], without the bias of the last layer, as in the released implementations.
         splits: number of parts.
-        seed: of the shuffle.
+        seed: seed of the shuffle.
 
     Returns:
         Mean and standard deviation over the parts.
@@ -29,7 +30,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 2020) -> tuple
     if len(logits) < splits:
         raise ValueError(f"Inception score: {len(logits)} samples are fewer than the {splits} parts")
     logits = logits.double().cpu()
-    # A probability that underflows would make 0 · (log 0 - log 0) of its class, NaN; none is below 1e-304 this way.
+    # An underflowing probability would give 0 · (log 0 - log 0) = NaN for its class; this keeps all above 1e-304.
     logits = logits.maximum(logits.amax(dim=1, keepdim=True) - 700)
     score = isc_features_to_metric(logits, splits=splits, shuffle=True, rng_seed=seed)
     return score[KEY_METRIC_ISC_MEAN], score[KEY_METRIC_ISC_STD]
@@ -40,18 +41,19 @@ def kernel_distance(
 ) -> dict[str, float | int]:
     """Unbiased squared maximum mean discrepancy under (x·y / d + 1)³ (Bińkowski et al. 2018, "KID"), in float64.
 
-    With at most `EXACT` samples on both sides it is taken over all pairs: the same expectation as over subsets, less
-    variance, and no chance. Beyond, it is the mean over random subsets, as published. It may be slightly negative.
+    With at most `EXACT` samples on both sides it is computed over all pairs, which has the same expectation as subsets,
+    less variance, and is deterministic. Beyond, it is the mean over random subsets, as published. It may be slightly
+    negative.
 
     Args:
         first: features [n, d].
         second: features [m, d].
         subsets: number of random subsets.
-        subset_size: samples of each side in a subset; no more than there are.
-        seed: of the subsets.
+        subset_size: samples of each side in a subset; at most as many as there are.
+        seed: seed of the subsets.
 
     Returns:
-        {"mean", "standard_deviation" (over subsets; 0 over all pairs), "subsets" (1: all pairs), "subset_size" (over
+        {"mean", "standard_deviation" (over subsets; 0 for all pairs), "subsets" (1: all pairs), "subset_size" (for
         all pairs the smaller of n and m)}.
 
     Raises:
@@ -61,7 +63,7 @@ def kernel_distance(
         _check("kernel distance", features)
     if first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
         raise ValueError(
-            f"kernel distance: features of one width, two samples or more, expected, "
+            f"kernel distance: expected features of the same width, for two samples or more, "
             f"got {tuple(first.shape)} and {tuple(second.shape)}"
         )
     first, second = first.double().cpu(), second.double().cpu()
@@ -82,7 +84,7 @@ def kernel_distance(
 
 
 def _kernel(x: Tensor, y: Tensor | None = None) -> Tensor:
-    """[n, m] between all pairs; without `y` [n], of each with itself."""
+    """The kernel [n, m] of all pairs; without `y` [n], of each sample with itself."""
     product = x @ y.T if y is not None else x.square().sum(dim=1)
     return (product / x.shape[1] + 1) ** 3
 

@@ -1,4 +1,4 @@
-"""Labelled images that `gpstoken generate` and `gpstoken images` write, and which files are of one generator."""
+"""Reads the labelled images of `gpstoken generate` and `gpstoken images`, and groups the files of one generator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gpstoken.files.provenance import file_hash
 from gpstoken.files.reasons import reason
 from gpstoken.metrics.samples import archive_shape, count
 
-VARYING = ("seed", "sha256", "steps")  # between the files of one generator; their names tell seed and steps
+VARYING = ("seed", "sha256", "steps")  # values that may differ between the files of one generator
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class LabelledImages:
     """An npz of images.
 
     Attributes:
-        path: of the file.
+        path: the file.
         labels: int64[n], its `arr_1`.
-        manifest: the JSON beside it.
+        manifest: the JSON file beside it.
     """
 
     path: Path
@@ -34,12 +34,12 @@ class LabelledImages:
 
     @property
     def images(self) -> Tensor:
-        """uint8[n, H, W, 3], its `arr_0`, read anew each time."""
+        """uint8[n, H, W, 3], its `arr_0`, read from the file on every access."""
         return torch.from_numpy(read_array(self.path, "arr_0"))
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the images in pixels; they are not read."""
+        """(H, W) of the images in pixels, without reading them."""
         return archive_shape(self.path)[1:3]
 
     @property
@@ -52,28 +52,28 @@ Sets = dict[int, dict[int, LabelledImages]]  # by training step, then by seed
 
 
 def read_array(path: Path, key: str) -> np.ndarray:
-    """One array of an npz.
+    """Reads one array of an npz.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, has no such array, or one of Python objects.
+        ValueError: if it is damaged, has no such array, or the array holds Python objects.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `gpstoken generate` or `gpstoken images` writes it")
     try:
         return read_arrays(path, [key])[key]
     except KeyError:
-        raise ValueError(f"{path}: no {key} in it; expected images arr_0 and labels arr_1") from None
-    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+        raise ValueError(f"{path}: has no {key}; expected images arr_0 and labels arr_1") from None
+    except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         raise ValueError(f"{path}: not a readable npz ({reason(error)})") from error
 
 
 def read_images(path: Path) -> LabelledImages:
-    """Labels and manifest of an npz of images; the images themselves are not read.
+    """Reads labels and manifest of an npz of images, but not the images themselves.
 
     Raises:
         FileNotFoundError: if the file or its manifest is missing.
-        ValueError: if one of them is damaged, or the labels are no class numbers.
+        ValueError: if a file is damaged, or the labels are not class numbers.
     """
     labels, manifest = read_array(path, "arr_1"), path.with_suffix(".json")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels) or labels.min() < 0:
@@ -82,7 +82,7 @@ def read_images(path: Path) -> LabelledImages:
         )
     if not manifest.is_file():
         raise FileNotFoundError(
-            f"{manifest}: no manifest beside {path.name}; the command that made the images writes it"
+            f"{manifest}: no manifest beside {path.name}; the command that wrote the images writes it"
         )
     if (images := count(path)) != len(labels):
         raise ValueError(f"{path}: {images} images, but {len(labels)} labels")
@@ -90,68 +90,68 @@ def read_images(path: Path) -> LabelledImages:
 
 
 def read_sets(paths: Sequence[Path]) -> Sets:
-    """Files of samples by training step and by seed, both ascending; one generator but for its seed and its training.
+    """Groups files of samples by training step and seed, both ascending; all must come from one generator.
 
-    Seed and steps are those that the manifests tell, whatever the files are called.
+    Seed and training steps are read from the manifests, not from the file names.
 
     Raises:
         FileNotFoundError: if a file or its manifest is missing.
-        ValueError: if a manifest does not tell them, a file is missing, there twice or does not fit.
+        ValueError: if a manifest does not state them, or a file is missing, given twice or does not fit the others.
     """
-    found: dict[tuple[int, int], LabelledImages] = {}
+    sets: dict[tuple[int, int], LabelledImages] = {}
     for path in paths:
         samples = read_images(path)
         seed, step = _entry(samples, "sampling").get("seed"), final_stage(samples).get("steps")
         if type(seed) is not int or type(step) is not int:
             raise ValueError(
-                f"{path.with_suffix('.json')}: does not tell the seed and the training steps of the samples"
+                f"{path.with_suffix('.json')}: does not state the seed and the training steps of the samples"
             )
-        if (step, seed) in found:
-            raise ValueError(f"{path}: seed {seed}, step {step} is given twice, also as {found[step, seed].path}")
-        found[step, seed] = samples
-    first = next(iter(found.values()))
+        if (step, seed) in sets:
+            raise ValueError(f"{path}: seed {seed}, step {step} is given twice, also as {sets[step, seed].path}")
+        sets[step, seed] = samples
+    first = next(iter(sets.values()))
     hashes: dict[tuple[int, str], Path] = {}
-    for (step, _), each in found.items():
-        _check_alike(each, first)
-        other = hashes.setdefault((step, final_stage(each).get("sha256", str(each.path))), each.path)
-        if other != each.path:
-            raise ValueError(f"{each.path}: is of the checkpoint that {other} is of")
-    steps, seeds = ({key[axis] for key in found} for axis in (0, 1))
-    missing = [(step, seed) for step in sorted(steps) for seed in sorted(seeds) if (step, seed) not in found]
+    for (step, _), samples in sets.items():
+        _check_alike(samples, first)
+        other = hashes.setdefault((step, final_stage(samples).get("sha256", str(samples.path))), samples.path)
+        if other != samples.path:
+            raise ValueError(f"{samples.path}: comes from the same checkpoint as {other}")
+    steps, seeds = ({key[axis] for key in sets} for axis in (0, 1))
+    missing = [(step, seed) for step in sorted(steps) for seed in sorted(seeds) if (step, seed) not in sets]
     if missing:
-        told = "seed {1} after {0} training steps".format(*missing[0])
-        raise ValueError(f"samples: every seed needs the same training steps, but there are none of {told}")
-    return {step: {seed: found[step, seed] for seed in sorted(seeds)} for step in sorted(steps)}
+        gap = "seed {1} after {0} training steps".format(*missing[0])
+        raise ValueError(f"samples: every seed needs the same training steps, but there are none for {gap}")
+    return {step: {seed: sets[step, seed] for seed in sorted(seeds)} for step in sorted(steps)}
 
 
 def final_stage(samples: LabelledImages) -> dict[str, Any]:
-    """What the manifest tells of the stage that makes the images, the last one."""
+    """The manifest's description of the last stage, which makes the images."""
     stages = list(_entry(samples, "generator").get("stages", {}).values())
     return stages[-1] if stages else {}
 
 
 def class_names(train: LabelledImages) -> list[str]:
-    """As the manifest of the training images has them, else the numbers."""
+    """The class names of the training images' manifest, or the numbers of the classes."""
     classes = int(train.labels.max()) + 1
     named = train.manifest.get("classes") or train.manifest.get("data", {}).get("classes") or []
     return [str(name) for name in named] if len(named) == classes else [str(number) for number in range(classes)]
 
 
 def describe_generator(final: dict[int, LabelledImages]) -> dict[str, Any]:
-    """The generator of the manifests; what differs between seeds is kept by seed."""
+    """The generator's description in the manifests; values that differ between seeds are lists by seed."""
     record = next(iter(final.values())).manifest["generator"]
-    stages = {name: dict(each) for name, each in record.get("stages", {}).items()}
-    for name, each in stages.items():
-        each["sha256"] = [samples.manifest["generator"]["stages"][name].get("sha256") for samples in final.values()]
-    parameters = {name: each.get("parameters") for name, each in stages.items()}
+    stages = {name: dict(described) for name, described in record.get("stages", {}).items()}
+    for name, described in stages.items():
+        described["sha256"] = [
+            samples.manifest["generator"]["stages"][name].get("sha256") for samples in final.values()
+        ]
+    parameters = {name: described.get("parameters") for name, described in stages.items()}
     return record | {"stages": stages, "parameters_by_stage": parameters}
 
 
 def _entry(samples: LabelledImages, name: str) -> dict[str, Any]:
     if not isinstance(samples.manifest.get(name), dict):
-        raise ValueError(
-            f"{samples.path.with_suffix('.json')}: no {name!r} in it; not a manifest of `gpstoken generate`"
-        )
+        raise ValueError(f"{samples.path.with_suffix('.json')}: has no {name!r}; not a manifest of `gpstoken generate`")
     return samples.manifest[name]
 
 
@@ -166,7 +166,7 @@ def _check_alike(one: LabelledImages, other: LabelledImages) -> None:
 
 
 def _facts(samples: LabelledImages) -> dict[str, Any]:
-    """What the files of one generator share, flat."""
+    """The values that the files of one generator must share, as a flat dict."""
     generator, sampling = _entry(samples, "generator"), _entry(samples, "sampling")
     if "tokenizer" not in generator:
         raise ValueError(f"{samples.path.with_suffix('.json')}: names no tokenizer")

@@ -1,4 +1,4 @@
-"""Mean and covariance of a stream of features, exact enough to be taken apart again, over processes too."""
+"""Mean and covariance of a stream of features, numerically stable, also across processes."""
 
 import torch
 from torch import Tensor, distributed
@@ -7,9 +7,9 @@ from torch import Tensor, distributed
 class Moments:
     """Count, mean and scatter of feature vectors, in float64; memory does not grow with their number.
 
-    Deviations are taken from the mean of each batch and batches are combined by the pairwise rule of Chan, Golub and
-    LeVeque (1979). A plain sum of x xᵀ would lose the covariance of features whose mean is large: at mean 1e3 and
-    spread 1e-2 it is 1e10 times smaller than what it would be subtracted from.
+    Deviations are computed from the mean of each batch, and batches are combined by the pairwise rule of Chan, Golub
+    and LeVeque (1979). A plain sum of x xᵀ would lose the covariance of features with a large mean: for mean 1e3 and
+    spread 1e-2 the covariance is 1e10 times smaller than the terms whose difference it is.
 
     Attributes:
         count: number of vectors.
@@ -22,7 +22,7 @@ class Moments:
 
         Args:
             dimension: d.
-            device: where the sums are kept; it must know float64.
+            device: device of the sums; it must support float64.
         """
         self.count = 0
         self.mean = torch.zeros(dimension, dtype=torch.float64, device=device)
@@ -46,13 +46,13 @@ class Moments:
             self._combine(len(features), mean, deviation.T @ deviation)
 
     def merge(self, other: "Moments") -> None:
-        """Adds everything that `other` has seen.
+        """Adds the vectors of `other`.
 
         Raises:
             ValueError: if the dimensions differ.
         """
         if len(other.mean) != len(self.mean):
-            raise ValueError(f"moments: dimensions {len(self.mean)} and {len(other.mean)} do not merge")
+            raise ValueError(f"moments: dimensions {len(self.mean)} and {len(other.mean)} cannot be merged")
         self._combine(other.count, other.mean.to(self.mean), other.scatter.to(self.scatter))
 
     def _combine(self, count: int, mean: Tensor, scatter: Tensor) -> None:
@@ -69,7 +69,7 @@ class Moments:
         """float64[d, d], with n - 1 in the denominator.
 
         Raises:
-            ValueError: below two vectors.
+            ValueError: with fewer than two vectors.
         """
         if self.count < 2:
             raise ValueError(f"moments: a covariance needs two vectors or more, got {self.count}")
@@ -78,12 +78,12 @@ class Moments:
     def all_reduce(self) -> None:
         """Makes these the moments of all processes together; call it once, at the end, on every process.
 
-        Nothing happens without a process group. Means travel first (d + 1 numbers), then each process's scatter about
-        the common mean: again no large number is subtracted from another.
+        Nothing happens without a process group. First the means are exchanged (d + 1 numbers), then each process's
+        scatter about the common mean, so that again no large numbers are subtracted from each other.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return
-        # nccl moves tensors of the accelerator only
+        # nccl communicates only tensors on the accelerator
         device = torch.device("cuda") if distributed.get_backend() == "nccl" else torch.device("cpu")
         count = self.mean.new_tensor([self.count])
         totals = torch.cat([count, self.mean * self.count]).to(device)

@@ -1,26 +1,26 @@
-"""The nearest training image of each sample by features: of ImageNet's 1.28 million too, in bounded memory."""
+"""The nearest training image of each sample by features, in bounded memory even for ImageNet's 1.28 million images."""
 
 import torch
 from torch import Tensor
 
-# Entries of a block of features: 32 MB as float32, and three times 64 MB while it is made in float64.
+# Entries of a block of features: 32 MB as float32, and three times 64 MB while it is computed in float64.
 ENTRIES = 2**23
-ROWS = 4096  # of a block, at most: 64 MB of similarities
-# A unit vector's components are rounded to multiples of this: float32 holds them as they are, float64 their sums.
+ROWS = 4096  # rows of a block, at most: 64 MB of similarities
+# The components of unit vectors are rounded to multiples of this, so float32 holds them exactly, float64 their sums.
 GRAIN = 2.0**-24
 
 
 def nearest_by_features(queries: Tensor, references: Tensor, rows: int = ROWS) -> tuple[Tensor, Tensor]:
     """The nearest reference of every query by cosine: index long[n] and 1 - cosine, float64[n] in [0, 2].
 
-    Products of blocks in float32 leave of each query the few references that may be the nearest, by a bound of their
-    rounding; among those it is found from exact sums. Ties are ties, the first of equally near ones is taken, and
-    neither the block nor the machine matters.
+    Block products in float32, with a bound on their rounding, select the few references that may be nearest to each
+    query; exact sums decide among those. Among equally near references the first is taken, and the result depends
+    neither on the block size nor on the machine.
 
     Args:
         queries: features [n, d].
         references: features [m, d], m ≥ 1.
-        rows: of a block, at most.
+        rows: the most rows of a block.
 
     Raises:
         ValueError: for shapes that differ, no references, or features of zero length.
@@ -55,30 +55,30 @@ def nearest_by_features(queries: Tensor, references: Tensor, rows: int = ROWS) -
 
 def direction(features: Tensor) -> Tensor:
     """Unit vectors in multiples of `GRAIN`, float32[n, d]."""
-    exact = features.double()  # never changed in place: it is the given one where that is float64
+    exact = features.double()  # never changed in place: it is the input itself if that is float64
     length = exact.norm(dim=1, keepdim=True)
     if features.ndim != 2 or not bool((length > 0).all() and length.isfinite().all()):
-        raise ValueError(f"nearest: features [n, d] of finite length above 0 expected, got {list(features.shape)}")
+        raise ValueError(f"nearest: expected features [n, d] of finite length above 0, got {list(features.shape)}")
     return ((exact / length).div_(GRAIN).round_() * GRAIN).float()
 
 
 def rounding(width: int) -> float:
-    """How far below the highest product in float32 that of the nearest reference may lie.
+    """How far the nearest reference's product may lie below the highest product in float32.
 
-    A product of d terms is off by d units of rounding at most, in whatever order it is summed, once for each of the two
-    that are compared; lengths differ from one by half of `GRAIN` in every component.
+    A sum of d terms is off by at most d units of rounding in any order of summation, and this error occurs once for
+    each of the two compared products; lengths differ from one by half of `GRAIN` in every component.
     """
     return 1.01 * (2 * width + width**0.5 + 4) * 2.0**-24
 
 
 def check_alike(queries: Tensor, references: Tensor) -> None:
-    """Refuses what cannot be compared.
+    """Checks that queries and references can be compared.
 
     Raises:
         ValueError: for shapes that differ, or no references.
     """
     if queries.shape[1:] != references.shape[1:] or not len(references):
         raise ValueError(
-            f"nearest: one or more references of the shape of the queries expected, "
+            f"nearest: expected one or more references with the shape of the queries, "
             f"got {list(references.shape)} for {list(queries.shape)}"
         )

@@ -1,11 +1,11 @@
-"""The nearest training image of each sample, so that a copied one shows: by features of any number, by pixels of few.
+"""The nearest training image of each sample, to reveal copies: by features for any number, by pixels for few.
 
-Measured on one core of an Intel Xeon with AVX-512 that others used too, on noise, n samples against m training images:
-by 2048 features 4,096 against 16,384 took 3.6 s, n m 2048 multiply-adds at 38 billion a second, and 0.4 GB beside the
-features; 50,000 samples against ImageNet's 1,281,167 images so take 1 hour, and no more memory. By pixels, exactly, 512
-against 512 of 256 x 256 took 12 s, n m 3 H W multiply-adds at 4 billion a second (13 billion at 64 x 64), and 0.7 GB
-beside the images; 50,000 against 1,281,167 would take 34 days, and hold 252 GB of images. So the search by pixels is
-left out beyond `MOST_PRODUCTS`, and the result and the report say so.
+Measured on one shared core of an Intel Xeon with AVX-512, on noise, with n samples and m training images. By 2048
+features, 4,096 samples and 16,384 images took 3.6 s, n m 2048 multiply-adds at 38 billion per second, and 0.4 GB in
+addition to the features; so 50,000 samples and ImageNet's 1,281,167 images take 1 hour and no more memory. By pixels,
+exactly, 512 samples and 512 images of 256 x 256 took 12 s, n m 3 H W multiply-adds at 4 billion per second (13 billion
+at 64 x 64), and 0.7 GB in addition to the images; 50,000 samples and 1,281,167 images would take 34 days, and 252 GB
+for the images. So the search by pixels is left out above `MOST_PRODUCTS`, and result and report state this.
 """
 
 import numpy as np
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from gpstoken.metrics.neighbour_features import check_alike, nearest_by_features
 
-# Rows of a block: of 64 x 64 pixels 512 take 50 MB as float64.
+# Rows of a block: 512 images of 64 x 64 pixels take 50 MB as float64.
 BLOCK = 512
-ENTRIES = 2**25  # of a block, at most: 268 MB as float64, and there are two
-# Multiply-adds of a search by pixels, at most: 2 to 7 hours on one core; those of the 34 days are 126 times as many.
+ENTRIES = 2**25  # the most entries of a block: 268 MB as float64, and there are two blocks
+# The most multiply-adds of a search by pixels: 2 to 7 hours on one core; the search of 34 days has 126 times as many.
 MOST_PRODUCTS = 10**14
-# Of a sample: number of and distance to its nearest training image, in pixels and by the network's features.
+# For each sample: number of its nearest training image and distance to it, by pixels and by the network's features.
 COLUMNS = ("nearest", "distance", "nearest_by_features", "distance_by_features")
 
 
 def pixels_left_out(samples: int, training: int, shape: tuple[int, ...]) -> str | None:
-    """Why the search by pixels is left out of so many images of a shape [H, W, 3], or None where it is done."""
+    """Why the search by pixels is left out for this many images of shape [H, W, 3], or None if it is done."""
     products = samples * training * int(np.prod(shape))
     if products <= MOST_PRODUCTS:
         return None
@@ -35,15 +35,15 @@ def pixels_left_out(samples: int, training: int, shape: tuple[int, ...]) -> str 
 
 
 def nearest(queries: Tensor, references: Tensor, block: int = BLOCK) -> tuple[Tensor, Tensor]:
-    """The nearest reference of every query, by Euclidean distance; of equally near ones the first.
+    """The nearest reference of every query, by Euclidean distance; among equally near ones the first.
 
-    From x² + y² - 2xy in float64. Whole numbers whose squares sum to less than 2⁵¹, as pixels are, are compared
-    exactly: ties are ties, whatever the block or the machine.
+    The distance is computed as x² + y² - 2xy in float64. Integers whose squares sum to less than 2⁵¹, such as pixels,
+    are compared exactly: the result depends neither on the block size nor on the machine.
 
     Args:
         queries: [n, ...] of any type.
-        references: [m, ...] of the same shape behind m ≥ 1.
-        block: rows that are held as float64 at once, at most.
+        references: [m, ...] with the same shape after m ≥ 1.
+        block: the most rows that are held as float64 at once.
 
     Returns:
         Index long[n] and distance float64[n].
@@ -63,10 +63,10 @@ def nearest(queries: Tensor, references: Tensor, block: int = BLOCK) -> tuple[Te
             rows = slice(start, start + block)
             x = queries[rows].flatten(1).double()
             squared = torch.addmm(y_squared, x, y.T, alpha=-2) + squares[rows, None]
-            column = squared.argmin(dim=1)  # the first of equal ones
-            found = squared.gather(1, column[:, None])[:, 0]
-            nearer = found < best[rows]
-            best[rows] = torch.where(nearer, found, best[rows])
+            column = squared.argmin(dim=1)  # the first of equal distances
+            distances = squared.gather(1, column[:, None])[:, 0]
+            nearer = distances < best[rows]
+            best[rows] = torch.where(nearer, distances, best[rows])
             index[rows] = torch.where(nearer, first + column, index[rows])
     return index, best.clamp(min=0).sqrt()
 
@@ -81,14 +81,14 @@ def nearest_images(
         pool: their features [n, d]; their distance is 1 - cosine.
         training: uint8[m, H, W, 3].
         training_pool: features [m, d].
-        pixels: False leaves the first two columns out, see `pixels_left_out`.
+        pixels: whether to compute the first two columns, see `pixels_left_out`.
 
     Raises:
         ValueError: for images of another size.
     """
     check_alike(images, training)
-    found = dict(zip(COLUMNS[:2], nearest(images, training), strict=True)) if pixels else {}
-    return found | dict(zip(COLUMNS[2:], nearest_by_features(pool, training_pool), strict=True))
+    columns = dict(zip(COLUMNS[:2], nearest(images, training), strict=True)) if pixels else {}
+    return columns | dict(zip(COLUMNS[2:], nearest_by_features(pool, training_pool), strict=True))
 
 
 def page(
@@ -99,13 +99,13 @@ def page(
     Args:
         images: uint8[n, H, W, 3], samples.
         labels: int64[n].
-        near: their columns of `nearest_images`.
+        near: the result of `nearest_images` for the samples.
         training: uint8[m, H, W, 3].
-        most: samples a class, at most; as many as the class with fewest has.
+        most: the most samples per class; at most as many as the smallest class has.
 
     Returns:
         "classes" int64[K]; "indices" int64[K, k], numbers of the samples; "samples", "nearest", "nearest_by_features"
-        uint8[K, k, H, W, 3]; "distances", "distances_by_features" float64[K, k]. What `near` lacks is left out.
+        uint8[K, k, H, W, 3]; "distances", "distances_by_features" float64[K, k]; without what `near` lacks.
     """
     classes, counts = np.unique(labels, return_counts=True)
     kept = min(most, int(counts.min()))
@@ -119,15 +119,15 @@ def page(
 
 
 def memorisation(samples: Tensor, test: Tensor) -> dict[str, float]:
-    """Whether samples lie nearer to training images than held-out images do.
+    """Whether samples lie closer to training images than held-out images do.
 
     Args:
         samples: distances [n] of samples to their nearest training images.
-        test: distances [m] of real test images to theirs.
+        test: distances [m] of real test images to their nearest training images.
 
     Returns:
-        {"sample_median", "test_median", "test_first_percentile", "share_below_first_percentile": of samples nearer than
-        that percentile; of a model that does not copy about 0.01}.
+        {"sample_median", "test_median", "test_first_percentile", "share_below_first_percentile": share of samples below
+        that percentile, about 0.01 for a model that does not copy}.
     """
     percentile = torch.quantile(test.double(), 0.01)
     return {

@@ -1,4 +1,4 @@
-"""Networks whose features distributions of images are compared in, all called in one way."""
+"""Feature networks for comparing distributions of images, with a common interface."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +14,19 @@ from gpstoken.metrics.inception import Inception
 from gpstoken.metrics.weights import find_weights
 from gpstoken.perceptual import read_weights
 
-SIDE = 224  # pixels, what all of them but Inception were trained on
-# Images at a time on a CPU: what is worked on stays in the cache. In channels_last two cores do 44 images/s of
-# EfficientNet-Lite0 so, and 13 in batches of 64.
+SIDE = 224  # pixels, the training size of all networks but Inception
+# Images at a time on a CPU, so few that the activations stay in the cache. In channels_last two cores reach 44 images/s
+# with EfficientNet-Lite0 this way, and 13 in batches of 64.
 TOGETHER = 4
-IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean and deviation of its levels
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean and standard deviation of its levels
 
 
 class Features(nn.Module):
-    """A frozen trunk behind its resize and its scaling of levels.
+    """A frozen trunk with its resizing and scaling of levels.
 
     Attributes:
         name: key of `FEATURES`.
-        label: how tables call it.
+        label: name in tables.
         dimension: width of "pool".
         path: file of the weights.
     """
@@ -41,13 +41,14 @@ class Features(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "Features":
-        """Stays in eval mode, whatever module it lies in: batch statistics would be another network."""
+        """Stays in eval mode even within a training module: batch statistics would make it another network."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """uint8[B, 3, H, W] of any size to {"pool": float32[B, dimension]}.
 
-        Images become 224 x 224 by an antialiased bicubic filter, whatever their shape; overshoot is cut, not rounded.
+        Images of any shape are resized to 224 x 224 by an antialiased bicubic filter; overshoot is clamped, and levels
+        are not rounded.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"{self.name}: expected uint8[B, 3, H, W], got {images.dtype}{list(images.shape)}")
@@ -68,7 +69,7 @@ def _efficientnet_lite0(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
 
 def _vgg16(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
     """The convolutions up to relu5_3, averaged over the image."""
-    with torch.device("meta"):  # its classifier alone takes a second to fill with random numbers
+    with torch.device("meta"):  # random weights of its classifier alone would take a second
         trunk = torchvision.models.vgg16(weights=None).features[:30]
     kept = {name.removeprefix("features."): value for name, value in weights.items() if name.startswith("features.")}
     trunk.load_state_dict(kept, assign=True)
@@ -76,7 +77,7 @@ def _vgg16(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
 
 
 def _dinov2(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
-    """The class token after the last norm, of ViT-S/14, B/14 or L/14 without registers: the file says which."""
+    """The class token after the last norm, of ViT-S/14, B/14 or L/14 without registers, depending on the file."""
     try:
         import timm
     except ModuleNotFoundError:
@@ -84,8 +85,8 @@ def _dinov2(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
     weights = {name: value for name, value in weights.items() if name != "mask_token"}
     dimension = weights["cls_token"].shape[-1]
     size = {384: "small", 768: "base", 1024: "large"}[dimension]
-    # Positions of 37 x 37 patches become 16 x 16 with the factor that Meta's own code has, of which distances were
-    # published: bicubic, not antialiased, a tenth of a patch added against rounding.
+    # Position embeddings of 37 x 37 patches become 16 x 16 with the factor of Meta's own code, with which distances
+    # were published: bicubic, not antialiased, with a tenth of a patch added against rounding.
     token, grid = weights["pos_embed"].float().split([1, weights["pos_embed"].shape[1] - 1], dim=1)
     side, patches = round(grid.shape[1] ** 0.5), SIDE // 14
     grid = grid.reshape(1, side, side, dimension).permute(0, 3, 1, 2)
@@ -97,7 +98,7 @@ def _dinov2(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
 
 
 class Entry(NamedTuple):
-    """How a network is called, how it wants its levels (mean, deviation), and what makes it from its tensors."""
+    """A network's name in tables, the scaling of its input (mean, deviation), and the function that builds it."""
 
     label: str
     scaling: tuple[tuple[float, float, float], tuple[float, float, float]] = IMAGENET
@@ -113,18 +114,18 @@ FEATURES = {
 
 
 def load_features(name: str, path: str | Path | None = None) -> nn.Module:
-    """A frozen network: uint8[B, 3, H, W] to {"pool": float32[B, dimension]}; Inception: "spatial", "logits" as well.
+    """Loads a frozen network: uint8[B, 3, H, W] to {"pool": float32[B, dimension]}; Inception also "spatial", "logits".
 
     Args:
         name: a key of `FEATURES`.
-        path: its weights; None: where `find_weights` finds them.
+        path: file of the weights; None: see `find_weights`.
 
     Returns:
         The network on the CPU, in eval mode, with the attributes `name`, `label`, `dimension` and `path`.
 
     Raises:
-        FileNotFoundError: if there are no weights; says how to get them.
-        ValueError: for an unknown name, a file of another network, or a package that is missing.
+        FileNotFoundError: if there are no weights; the message says how to get them.
+        ValueError: for an unknown name, a file of another network, or a missing package.
     """
     if name not in FEATURES:
         raise ValueError(f"feature network: expected one of {', '.join(FEATURES)}, got {name!r}")
@@ -135,6 +136,6 @@ def load_features(name: str, path: str | Path | None = None) -> nn.Module:
     weights = read_weights(path)
     try:
         trunk, dimension = build(weights)
-    except (RuntimeError, KeyError) as error:  # load_state_dict on names and shapes that are not the network's
+    except (RuntimeError, KeyError) as error:  # from load_state_dict, for other names or shapes
         raise ValueError(f"network weights {path}: not of {name} ({str(error).splitlines()[0]})") from error
     return Features(name, trunk, dimension, path)

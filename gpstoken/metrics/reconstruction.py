@@ -1,4 +1,4 @@
-"""PSNR, SSIM and LPIPS of each image."""
+"""PSNR, SSIM and LPIPS for each image."""
 
 import math
 
@@ -9,7 +9,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 # name -> True where larger is better
 METRICS = {"psnr": True, "ssim": True, "lpips_alexnet": False, "lpips_vgg16": False}
-METRICS |= {"psnr_inside": True, "psnr_outside": True}  # of a focus region
+METRICS |= {"psnr_inside": True, "psnr_outside": True}  # inside and outside a focus region
 
 
 def to_uint8(image: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def to_uint8(image: Tensor) -> Tensor:
     The release truncates, which darkens by half a level.
 
     Raises:
-        FloatingPointError: for an image that is not finite: NaN would become a black pixel.
+        FloatingPointError: for values that are not finite, because NaN would become a black pixel.
     """
     if not bool(image.isfinite().all()):
         raise FloatingPointError(f"image: {int((~image.isfinite()).sum())} of {image.numel()} values are not finite")
@@ -28,9 +28,10 @@ def to_uint8(image: Tensor) -> Tensor:
 def ssim(first: Tensor, second: Tensor) -> Tensor:
     """Structural similarity of each pair (Wang et al. 2004), averaged over pixels and channels.
 
-    The 11-pixel Gaussian window of sigma 1.5, K1 = 0.01, K2 = 0.03, population variances; the borders are mirrored
-    without repeating the edge, so that every pixel counts. Equal to torchmetrics, in a fifth of its time on a CPU: rows
-    and columns are filtered one after the other, image by image, so that what is worked on stays in the cache.
+    The window is an 11-pixel Gaussian of sigma 1.5, K1 = 0.01, K2 = 0.03, with population variances; the borders are
+    mirrored without repeating the edge, so that every pixel counts. The result equals torchmetrics', in a fifth of its
+    time on a CPU: rows and columns are filtered one after the other, image by image, so that the data stays in the
+    cache.
 
     Args:
         first: float[B, C, H, W] in [0, 1]; H and W at least 6.
@@ -43,14 +44,14 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
         ValueError: if the shapes differ or a side is below 6 pixels.
     """
     if first.shape != second.shape or min(first.shape[-2:]) < 6:
-        raise ValueError(f"ssim: one shape of 6 pixels a side or more, got {list(first.shape)}, {list(second.shape)}")
+        raise ValueError(f"ssim: expected one shape, sides of 6 or more, got {list(first.shape)}, {list(second.shape)}")
     together = 1 if first.device.type == "cpu" else max(1, len(first))
     pairs = zip(first.split(together), second.split(together), strict=True)
     return torch.cat([_ssim(x, y) for x, y in pairs])
 
 
 def _ssim(x: Tensor, y: Tensor) -> Tensor:
-    # About grey, E[x²] - E[x]² loses fewer digits.
+    # With grey as zero, E[x²] - E[x]² loses fewer digits.
     x, y = (F.pad(image - 0.5, (5, 5, 5, 5), mode="reflect") for image in (x, y))
     mean_x, mean_y, squares, product = _blur(torch.stack((x, y, x * x + y * y, x * y)))
     variances = squares - mean_x * mean_x - mean_y * mean_y
@@ -77,7 +78,7 @@ def reconstruction_metrics(
 ) -> dict[str, Tensor]:
     """Compares reconstructions with their images, both rounded to 8 bits as a saved file would be.
 
-    PSNR in dB is that of each image (torchmetrics pools the squared error of the whole data set unless told not to).
+    PSNR in dB is computed per image (torchmetrics by default pools the squared error of the whole data set).
     An exact reconstruction has infinite PSNR.
 
     Args:

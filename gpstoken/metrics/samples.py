@@ -1,4 +1,4 @@
-"""Images of a folder, an ADM npz or an npy, batch by batch, never the whole set in memory."""
+"""Reads the images of a folder, an ADM npz or an npy batch by batch, without holding the whole set in memory."""
 
 import math
 import os
@@ -17,11 +17,11 @@ from gpstoken.files.arrays import check_member, read_header
 from gpstoken.files.finding import find_pictures
 from gpstoken.files.pictures import ENDINGS, printable, read_picture
 
-MEMBER = "arr_0.npy"  # numpy.savez's name of its first unnamed array: what ADM's samplers write
+MEMBER = "arr_0.npy"  # numpy.savez's name of its first unnamed array, as written by ADM's samplers
 
 
 def count(source: str | Path) -> int:
-    """Number of images of a source of `read_batches`; reads names or a header alone.
+    """Number of images of a source of `read_batches`, from file names or a header only.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -46,7 +46,7 @@ def archive_shape(source: Path) -> tuple[int, ...]:
 
 
 def contents(path: str | Path) -> set[str]:
-    """What a reference holds: "images" (a folder, an npy, `arr_0` of an npz), "statistics" (`mu` of an npz), or both.
+    """The content of a reference: "images" (folder, npy, or `arr_0` of an npz), "statistics" (`mu` of an npz), or both.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -58,23 +58,23 @@ def contents(path: str | Path) -> set[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
-    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+    except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         raise ValueError(f"{path}: not a folder of pictures, an npz or an npy ({error})") from error
-    found = {kind for key, kind in (("arr_0", "images"), ("mu", "statistics")) if key in names}
-    if not found:
+    kinds = {kind for key, kind in (("arr_0", "images"), ("mu", "statistics")) if key in names}
+    if not kinds:
         held = ", ".join(names[:6]) or "nothing"
         raise ValueError(f"{path}: expected arr_0 (images) or mu and sigma (statistics), found {held}")
-    return found
+    return kinds
 
 
 def read_batches(source: str | Path, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
     """Reads images in order.
 
     Args:
-        source: a folder of pictures of one size (`pictures`; each as `gpstoken.files.pictures` reads it), an npz whose
-            `arr_0` is uint8[N, H, W, 3] (stored or deflated, as ADM's evaluator takes it), or an npy of that array.
-        batch_size: images a batch; the last one may have fewer.
-        rank: of this process: it gets the batches rank, rank + world, rank + 2 world, ...
+        source: a folder of pictures of one size (see `pictures`; each is read by `gpstoken.files.pictures`), an npz
+            whose `arr_0` is uint8[N, H, W, 3] (stored or deflated, as for ADM's evaluator), or an npy of that array.
+        batch_size: images per batch; the last batch may have fewer.
+        rank: rank of this process, which gets the batches rank, rank + world, rank + 2 world, ...
         world: number of processes.
 
     Yields:
@@ -82,7 +82,7 @@ def read_batches(source: str | Path, batch_size: int, rank: int = 0, world: int 
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
-        ValueError: if it holds no images, something else, a damaged file or pictures of several sizes; names the file.
+        ValueError: naming the file, if it is damaged, holds no images, or the pictures differ in size.
     """
     source = _existing(source)
     starts = range(0, count(source), batch_size)
@@ -92,21 +92,21 @@ def read_batches(source: str | Path, batch_size: int, rank: int = 0, world: int 
         images = _memory_map(source)
         arrays = (images[start : start + batch_size] for start in starts[rank::world])
     else:
-        # A stream can only be read through: the batches of the others are dropped.
+        # A stream can only be read sequentially, so the batches of other processes are dropped.
         arrays = (array for number, array in enumerate(_from_npz(source, batch_size)) if number % world == rank)
     for array in arrays:
         yield torch.from_numpy(np.array(array.transpose(0, 3, 1, 2), order="C"))
 
 
 def pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder and its subfolders by their endings, sorted by path; see `find_pictures`.
+    """The pictures of a folder and its subfolders, found by their endings and sorted by path; see `find_pictures`.
 
     Raises:
         ValueError: if there are none.
     """
     names = find_pictures(folder, leave_ours_out=False).names
     if not names:
-        raise ValueError(f"{folder}: no pictures in it or its subfolders ({' '.join(ENDINGS)})")
+        raise ValueError(f"{folder}: no pictures in the folder or its subfolders ({' '.join(ENDINGS)})")
     return [folder / name for name in names]
 
 
@@ -120,7 +120,7 @@ def _existing(source: str | Path) -> Path:
 def _from_folder(folder: Path, starts: range, batch_size: int) -> Iterator[np.ndarray]:
     paths = pictures(folder)
     expected = _picture(paths[0]).shape
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders release the interpreter's lock
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders release the interpreter lock
         for start in starts:
             chosen = paths[start : start + batch_size]
             images = list(pool.map(_picture, chosen))
@@ -128,7 +128,7 @@ def _from_folder(folder: Path, starts: range, batch_size: int) -> Iterator[np.nd
                 if image.shape != expected:
                     sizes = [f"{width}x{height}" for height, width, _ in (image.shape, expected)]
                     name, first = printable(path), printable(paths[0].name)
-                    raise ValueError(f"{name}: {sizes[0]} pixels, but {first} has {sizes[1]}; scale them alike")
+                    raise ValueError(f"{name}: {sizes[0]} pixels, but {first} has {sizes[1]}; resize them to one size")
             yield np.stack(images)
 
 
@@ -145,7 +145,7 @@ def _memory_map(source: Path) -> np.ndarray:
     try:
         images = np.lib.format.open_memmap(source, mode="r")  # maps no Python objects
         _check(images.shape, images.dtype)
-    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
+    except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         raise ValueError(f"{source}: {' '.join(str(error).split())}") from error
     return images
 
@@ -166,10 +166,10 @@ def _member(source: Path) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
                     raise ValueError("arr_0 is in Fortran order; save numpy.ascontiguousarray of it")
                 size = archive.getinfo(MEMBER).file_size - stream.tell()
                 if size != math.prod(shape):
-                    raise ValueError(f"arr_0 has {size} bytes, its header says {math.prod(shape)}")
+                    raise ValueError(f"arr_0 has {size} bytes, but its header says {math.prod(shape)}")
                 yield stream, shape
-    except Exception as error:  # numpy and zipfile raise nearly anything on garbage
-        # the last: encrypted, or a compression that this Python does not know
+    except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
+        # also for an encrypted file, or a compression that this Python does not support
         raise ValueError(f"{source}: {' '.join(str(error).split()) or 'ends too early'}") from error
 
 

@@ -1,4 +1,4 @@
-"""From numbers of images to a mean with its standard error, honest about crops of one photo and about seeds."""
+"""Means with standard errors from values per image, which account for crops of the same photo and for seeds."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,18 @@ from scipy.stats import t as student
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and what it rests on.
+    """A mean with its standard error and sample sizes.
 
     Attributes:
         mean: the mean over images, then seeds.
-        standard_error: its standard error; two sources of chance are added in squares: which photographs were held out
-            (images of one photograph count as one cluster) and which seed trained the model.
-        count: number of images a seed.
+        standard_error: its standard error, the root of the sum of two variances: one for the choice of held-out
+            photographs (images of one photograph count as one cluster) and one for the seed of the training.
+        count: number of images per seed.
         clusters: number of photographs.
         seeds: number of seeds.
         per_seed: the mean of each seed.
-        degrees_of_freedom: of the standard error, by Welch and Satterthwaite: few seeds make a wide interval.
+        degrees_of_freedom: degrees of freedom of the standard error (Welch and Satterthwaite); few seeds make a wide
+            interval.
     """
 
     mean: float
@@ -43,11 +44,11 @@ class Estimate:
 def summarise(values: np.ndarray, sources: list[str]) -> Estimate:
     """Averages values[seeds, images] whose images come from the photographs `sources`.
 
-    With one photograph or one seed the chance that it stands for cannot be estimated and counts as zero; `clusters` and
-    `seeds` say so.
+    With a single photograph or seed the corresponding variance cannot be estimated and counts as zero, as `clusters`
+    and `seeds` show.
 
     Raises:
-        ValueError: if shapes differ or a value is not finite (naming the first).
+        ValueError: if shapes differ, or naming the first value that is not finite.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] != len(sources) or not values.size:
@@ -59,7 +60,7 @@ def summarise(values: np.ndarray, sources: list[str]) -> Estimate:
     per_seed = values.mean(axis=1)
     mean = per_seed.mean()
     residual = np.bincount(cluster, weights=values.mean(axis=0) - mean)
-    # (variance of the mean, degrees of freedom) of each source of chance that can be estimated
+    # (variance of the mean, degrees of freedom) for each source of variance that can be estimated
     parts = []
     if len(names) > 1:
         of_photographs = (residual**2).sum() / len(sources) ** 2 * len(names) / (len(names) - 1)
@@ -75,13 +76,13 @@ def summarise(values: np.ndarray, sources: list[str]) -> Estimate:
         clusters=len(names),
         seeds=len(per_seed),
         per_seed=tuple(float(value) for value in per_seed),
-        # without any spread the interval is a point, whatever the degrees of freedom
+        # Without any spread the interval is a point for any degrees of freedom.
         degrees_of_freedom=float(variance**2 / spread) if spread else 1.0,
     )
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, sources: list[str]) -> Estimate:
-    """`first` - `second`, image by image and seed by seed: what both share in difficulty drops out.
+    """`first` - `second`, image by image and seed by seed, so that an image's difficulty cancels.
 
     Args:
         first: values[seeds, images].
@@ -97,6 +98,6 @@ def paired_difference(first: np.ndarray, second: np.ndarray, sources: list[str])
 
 
 def summarise_seeds(values: list[float]) -> dict[str, float | list[float] | None]:
-    """Mean over seeds; its standard error knows of the seeds alone, not of the images, and is absent for one seed."""
+    """Mean over seeds; its standard error covers only the seeds, not the images, and is None for a single seed."""
     spread = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "standard_error": spread, "per_seed": values}

@@ -1,4 +1,4 @@
-"""Where the weights of judging networks are found, and that they are the right ones."""
+"""Finds the weights of metric networks, and checks their hashes."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from gpstoken.files.provenance import file_hash
 
 _PREPARE = "run `python -m datamodules.prepare -o data/embedded`, which writes data/networks"
-# Network -> its files and the sha256, or the first eight digits of it that torch's names carry; None: not known to us.
+# Network -> file names and sha256, or the first eight digits of it, as in torch's file names; None: unknown hash.
 FILES: dict[str, dict[str, str | None]] = {
     "inception": {
         "weights-inception-2015-12-05-6726825d.pth": "6726825d",  # torch-fidelity's name
@@ -25,7 +25,7 @@ FILES: dict[str, dict[str, str | None]] = {
     "efficientnet_lite0": {
         "efficientnet_lite0.safetensors": "06dd5d1c2bb84177854c28c85079843b5936aa227ad39586269b5b59151bfde1",
     },
-    # larger first: published distances use ViT-L/14
+    # The largest first, because published distances use ViT-L/14.
     "dinov2": {f"dinov2_vit{size}14_pretrain.pth": None for size in "lbs"},
 }
 HOW_TO_GET = {
@@ -41,16 +41,16 @@ HOW_TO_GET = {
 def find_weights(name: str, path: str | Path | None = None) -> Path:
     """The file of a network's weights: `path`, else $GPSTOKEN_<NAME>_WEIGHTS, else the usual folders.
 
-    Those are data/networks, torch's hub folder ($TORCH_HOME/hub/checkpoints) and ~/.cache/torch/hub/checkpoints. A file
-    under a name that is known must have the hash that is known; a file of another name must be given, and is taken as
-    it is: `weights_record` tells which one it was.
+    The usual folders are data/networks, torch's hub folder ($TORCH_HOME/hub/checkpoints) and
+    ~/.cache/torch/hub/checkpoints. A file with a known name must have the known hash; a file with another name must be
+    given, and is not checked: `weights_record` records which file it was.
 
     Args:
         name: a key of `FILES`.
-        path: the file, where it is known.
+        path: the file, if it is given.
 
     Raises:
-        FileNotFoundError: if there is none; says where it was looked for and how to get it.
+        FileNotFoundError: if there is none; the message says which folders were searched and how to get the file.
         ValueError: for an unknown name or a wrong hash.
     """
     if name not in FILES:
@@ -79,13 +79,13 @@ def find_weights(name: str, path: str | Path | None = None) -> Path:
 
 
 def weights_record(path: str | Path) -> dict[str, str]:
-    """{"file", "sha256"} of a file of weights, for the record of a result."""
+    """{"file", "sha256"} of a weights file, for the record of a result."""
     return {"file": Path(path).name, "sha256": file_hash(Path(path))}
 
 
 def _checked(name: str, path: Path) -> Path:
     expected = FILES[name].get(path.name)
-    if expected and not (found := file_hash(path)).startswith(expected):
-        digests = f"sha256 {found[:16]}…, expected {expected[:16]}…"
+    if expected and not (digest := file_hash(path)).startswith(expected):
+        digests = f"sha256 {digest[:16]}…, expected {expected[:16]}…"
         raise ValueError(f"network weights {path}: {digests}; delete it and {HOW_TO_GET[name]}")
     return path

@@ -1,4 +1,4 @@
-"""Entropy-driven partition: regions of about equal complexity, many where an image is busy and few where it is flat."""
+"""Entropy-driven partition: regions of about equal complexity, many in busy areas of an image and few in flat ones."""
 
 from collections.abc import Callable
 from functools import cache
@@ -16,13 +16,13 @@ BACKENDS = ("auto", "reference", "cpu", "triton")
 
 @cache
 def max_regions(height: int, width: int, min_region_size: int = 8) -> int:
-    """Largest number of regions that a rectangle splits into; it does not depend on what the image shows.
+    """The largest number of regions into which a rectangle splits; it does not depend on the image's content.
 
-    A square splits into the same number either way, so the longer side stands for the choice that the image makes.
+    A square splits into the same number either way, so the cut that the image's content selects does not matter.
 
     Args:
-        height: of the rectangle, pixels.
-        width: of the rectangle, pixels.
+        height: height of the rectangle in pixels.
+        width: width of the rectangle in pixels.
         min_region_size: a region whose sides are both at most this plus one stays whole.
 
     Returns:
@@ -46,29 +46,29 @@ def partition(
 ) -> Tensor:
     """Splits each image into regions: the most complex one is halved until there are num_tokens.
 
-    An image that consists of several whole tiles is partitioned tile by tile, with equal shares of the tokens, as the
-    networks see it; any other rectangle is one whole.
+    An image that consists of several whole tiles is partitioned tile by tile, with the same number of tokens per tile,
+    as the networks process it; any other rectangle is partitioned as a whole.
 
     Args:
         image: float[B, 3, H, W] in [-1, 1], red, green, blue.
-        num_tokens: number of regions N of the whole image.
-        lambda_: exponent of the entropy in Eq. 4, at least 0; 0 weighs regions by area alone.
+        num_tokens: number of regions N for the whole image.
+        lambda_: exponent of the entropy in Eq. 4, at least 0; 0 weighs regions only by their area.
         min_region_size: pixels; a region whose sides are both at most this plus one stays whole. The release has 8.
         bias: real[H, W] or [B, H, W], a map that steers tokens: its sum over a region is added to the complexity.
-            Kept to 11 digits of its largest value.
+            It is rounded to 11 digits of its largest value.
         backend: "reference" (torch, the equation), "cpu" (numba, fast), "triton" (for images on a GPU, square tiles of
-            2^k pixels; never timed on a GPU yet, so not chosen by itself), or "auto": cpu where numba is installed.
-        tile_size: side of a tile in pixels; None: the image is always one whole.
+            2^k pixels; not yet timed on a GPU, so never chosen automatically), or "auto": cpu if numba is installed.
+        tile_size: side of a tile in pixels; None: every image is partitioned as a whole.
 
     Returns:
-        long[B, N, 4] on the device of the image: half-open pixel boxes (x0, y0, x1, y1) in the released order: by
-        falling complexity, older first, then the two children of the last split, left or top first. Tiles follow each
-        other row by row, in pixels of the whole image.
+        long[B, N, 4] on the device of the image: half-open pixel boxes (x0, y0, x1, y1) in the release's order: by
+        decreasing complexity, older first, then the two children of the last split, left or top first. Tiles follow
+        each other row by row, in pixels of the whole image.
 
     Raises:
-        ValueError: if an argument is out of range or of a wrong shape, holds NaN or infinity, or num_tokens cannot be
-            met: more than the image splits into, or no multiple of the tiles.
-        ImportError: if backend is "cpu" and numba is missing, or "triton" and Triton is.
+        ValueError: if an argument is out of range or of a wrong shape, holds NaN or infinity, or num_tokens is more
+            than the image splits into, or not a multiple of the number of tiles.
+        ImportError: if backend is "cpu" and numba is missing, or "triton" and Triton is missing.
     """
     _check_image(image)
     return _partition(image.detach(), num_tokens, lambda_, min_region_size, bias, backend, tile_size)
@@ -84,7 +84,7 @@ def _partition(
     backend: str,
     tile_size: int | None,
 ) -> Tensor:
-    """`partition` as one operator of torch: its loops and checks depend on values, which torch.compile cannot trace."""
+    """`partition` as one torch operator, because torch.compile cannot trace loops and checks that depend on values."""
     batch, _, height, width = image.shape
     tile_height, tile_width = _tile_shape(height, width, tile_size)
     rows, columns = height // tile_height, width // tile_width
@@ -98,7 +98,7 @@ def _partition(
     with torch.no_grad():
         bias_tiles = None if bias is None else _on_a_grid(tiles(_checked_bias(bias, image)))
         boxes = split(tiles(_checked_grey(image)), num_tokens // (rows * columns), lambda_, min_region_size, bias_tiles)
-    # One (x, y, x, y) a tile, row by row, moves its boxes to their place in the whole image.
+    # One (x, y, x, y) per tile, row by row, moves the tile's boxes to their place in the whole image.
     x = torch.arange(columns, device=image.device).repeat(rows) * tile_width
     y = torch.arange(rows, device=image.device).repeat_interleave(columns) * tile_height
     offsets = torch.stack([x, y, x, y], dim=-1)
@@ -113,10 +113,10 @@ def _(image, num_tokens, lambda_, min_region_size, bias, backend, tile_size):
 
 
 def _checked_grey(image: Tensor) -> Tensor:
-    """Luma in [0, 1], [B, H, W]; at least float32, and rounded in the released order (a tie is easily broken)."""
+    """Luma in [0, 1], [B, H, W]; at least float32, in the release's order of rounding (ties are easily broken)."""
     red, green, blue = image.to(torch.promote_types(image.dtype, torch.float32)).unbind(1)
     grey = (0.299 * red + 0.587 * green + 0.114 * blue + 1) / 2
-    # Not one of the three can hide from the sum, and a third of the pixels is left to look at.
+    # NaN or infinity in any channel shows in the sum, which has a third of the values to check.
     if not grey.isfinite().all():
         raise ValueError("partition: image must be finite, got NaN or infinity")
     return grey
@@ -170,10 +170,10 @@ def _checked_bias(bias: Tensor, image: Tensor) -> Tensor:
 
 
 def _on_a_grid(bias: Tensor) -> Tensor:
-    """Each map of float64[T, h, w] rounded to multiples of a power of two, so that no sum over its pixels is rounded.
+    """Rounds each map of float64[T, h, w] to multiples of a power of two, so that sums over its pixels are exact.
 
-    Else the order of a sum would decide which of two regions is split where both have the same bias. The power is
-    2^-52 of the largest value times the number of pixels: for 256 x 256 pixels the map keeps 11 digits.
+    Otherwise the order of a sum would decide which of two regions with the same bias is split. The power is 2^-52 of
+    the largest value times the number of pixels: for 256 x 256 pixels the map keeps 11 digits.
     """
     _, exponent = bias.abs().amax((1, 2), keepdim=True).frexp()
     exponent = (exponent + (bias.shape[1] * bias.shape[2] - 1).bit_length() - 52).clamp(-1000, 960).double()

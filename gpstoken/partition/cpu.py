@@ -1,8 +1,8 @@
-"""The partition compiled by numba, bit-exact with the released algorithm, its order included.
+"""The partition compiled by numba, bit-exact with the released algorithm, including its order.
 
-What makes it fast: the image is scaled once; gradients are float32, and only those next to the edge of a bin are taken
-again in float64; the terms of the entropy come from a table; a heap replaces the sort before every split. Tiles run in
-Python threads (`gpstoken.threads`): numba's own do not survive the fork of a data loader's worker.
+It is fast because the image is scaled once; gradients are float32, and only those next to the edge of a bin are
+recomputed in float64; the terms of the entropy come from a table; a heap replaces the sort before every split. Tiles
+run in Python threads (`gpstoken.threads`): numba's own threads do not survive the fork of a data loader's worker.
 """
 
 from heapq import heappop, heappush
@@ -17,14 +17,14 @@ from gpstoken.compiling import compiling
 from gpstoken.partition.reference import BIN_WIDTH, ENTROPY_TERMS, LAST_BIN, MEASURED_SIZE
 from gpstoken.threads import in_runs
 
-# A float32 magnitude, in bins, is wrong by less than 2.1e-4 times the brightest pixel: at most 73 roundings of 2^-24,
-# over bins of 11/512. Whatever lies this close to the edge of a bin is taken again in float64.
+# The error of a float32 magnitude, in bins, is below 2.1e-4 times the brightest pixel: at most 73 roundings of 2^-24,
+# over bins of 11/512. Magnitudes this close to the edge of a bin are recomputed in float64.
 _DOUBT = 3e-4
 
 
 @intrinsic
 def _fma(typing_context, factor, difference, start):
-    """A float32 factor * difference + start rounded once, as in the resize of OpenCV; LLVM makes none unasked."""
+    """A float32 factor * difference + start, rounded once, as in OpenCV's resize; LLVM does not fuse it by itself."""
 
     def generate(context, builder, signature, arguments):
         return builder.fma(*arguments)
@@ -34,7 +34,7 @@ def _fma(typing_context, factor, difference, start):
 
 @compiling()
 def _sample_points(size):
-    """Bilinear samples at half-pixel centres: the pixels before and after each, and how far it is between them."""
+    """Bilinear samples at half-pixel centres: the pixels before and after each, and its position between them."""
     before, after = np.empty(MEASURED_SIZE, np.uintp), np.empty(MEASURED_SIZE, np.uintp)
     weight = np.zeros(MEASURED_SIZE, np.float32)
     for i in range(MEASURED_SIZE):
@@ -82,13 +82,13 @@ def _exact_bin(padded, i, j):
 
 @compiling()
 def _count(padded):
-    """Histogram of the gradient magnitudes (Sobel), in four parts that are to be summed.
+    """Histogram of the gradient magnitudes (Sobel), in four parts to be summed.
 
-    Neighbours often fall into the same bin: four histograms in turn do not wait for each other's increments.
+    Neighbours often fall into the same bin: four alternating histograms avoid waiting for the last increment.
     """
     counts = np.zeros((4, LAST_BIN + 1), np.int32)
     places = np.empty(MEASURED_SIZE, np.float32)
-    # One byte: no bin, not even that of a NaN, can lie outside the table.
+    # One byte, so that no bin, not even a NaN's, can lie outside the table.
     bins = np.empty(MEASURED_SIZE, np.uint8)
     per_bin, half, doubt, last = float32(1 / BIN_WIDTH), float32(0.5), float32(_DOUBT), np.int32(LAST_BIN)
     for i in range(MEASURED_SIZE):
@@ -99,11 +99,11 @@ def _count(padded):
             gradient_x = (above[j + 2] - above[j]) + (across + across) + (below[j + 2] - below[j])
             gradient_y = (below[j] - above[j]) + (down + down) + (below[j + 2] - above[j + 2])
             places[j] = np.sqrt(gradient_x * gradient_x + gradient_y * gradient_y) * per_bin
-        # A loop of its own: with the bytes in the one above, the compiler gives up its widest vectors.
+        # A separate loop: with bytes in the loop above, the compiler would not use its widest vectors.
         doubtful = False
         for j in range(MEASURED_SIZE):
             bins[j] = min(np.int32(places[j]), last)
-            # Edge 0 is none: no magnitude lies below it, and flat regions lie on it.
+            # Edge 0 does not count: no magnitude lies below it, and flat regions lie on it.
             edge = np.floor(places[j] + half)
             doubtful |= (abs(places[j] - edge) < doubt) & (edge > half)
         if doubtful:
@@ -119,7 +119,7 @@ def _count(padded):
 
 @compiling()
 def _entropy(counts):
-    """Sum of the terms in the order of NumPy: ties between regions depend on the last bit."""
+    """Sum of the terms in NumPy's order, because ties between regions depend on the last bit."""
     halves = np.zeros((2, 8))
     for i in range(counts.shape[1]):
         count = counts[0, i] + counts[1, i] + counts[2, i] + counts[3, i]
@@ -132,21 +132,21 @@ def _entropy(counts):
 
 @compiling()
 def complexity(grey_region, lambda_):
-    """The complexity of the reference, of float32[h, w] in [0, 1]."""
+    """The same as `complexity` of the reference, for float32[h, w] in [0, 1]."""
     height, width = grey_region.shape
     return _entropy(_count(_resize(grey_region))) ** lambda_ * height * width
 
 
 @compiling()
 def _split_tile(grey, bias, num_tokens, lambda_, min_region_size):
-    """Boxes of one tile, int64[num_tokens, 4]; an empty bias is none."""
+    """Boxes of one tile, int64[num_tokens, 4]; an empty bias means no bias."""
     # A region's number is its age: a split adds two, and keeps the parent in the tables.
     boxes = np.empty((2 * num_tokens - 1, 4), np.int64)
     complexities = np.empty(2 * num_tokens - 1)
     whole = np.ones(2 * num_tokens - 1, np.bool_)
     halves, values = np.empty((2, 2, 4), np.int64), np.empty((2, 2))
     boxes[0] = (0, 0, grey.shape[1], grey.shape[0])
-    # The first region is split whatever its complexity, so that is never measured.
+    # The first region is always split, so its complexity is never measured.
     heap = [(0.0, 0)]
     for newest in range(1, 2 * num_tokens - 1, 2):
         parent = heappop(heap)[1]
@@ -185,17 +185,17 @@ def _split_tiles(start, stop, grey, bias, num_tokens, lambda_, min_region_size, 
 
 
 def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, bias: Tensor | None) -> Tensor:
-    """The split of the reference, in float32 and in threads: as many as torch may use.
+    """The same as `split` of the reference, in float32, in as many threads as torch may use.
 
     Args:
         grey: float[T, h, w] in [0, 1].
-        num_tokens: regions of each tile, not more than the tile has.
+        num_tokens: regions per tile, at most as many as the tile splits into.
         lambda_: exponent of the entropy in Eq. 4.
         min_region_size: pixels; a region whose sides are both at most this plus one stays whole.
         bias: float64[T, h, w] or None; its sum over a region is added to the region's complexity.
 
     Returns:
-        long[T, num_tokens, 4] on the CPU, half-open boxes (x0, y0, x1, y1) in the released order.
+        long[T, num_tokens, 4] on the CPU, half-open boxes (x0, y0, x1, y1) in the release's order.
     """
     pixels = grey.to("cpu", torch.float32).contiguous().numpy()
     added = np.empty((len(pixels), 0, 0)) if bias is None else bias.to("cpu").contiguous().numpy()

@@ -1,7 +1,7 @@
 """The bilinear resize of the partition in torch, rounded exactly as OpenCV rounds it: the oracle of the fast backends.
 
-Which region is split next can hang on the last bit of one pixel (a gradient on the edge of a bin), and torch's own
-`interpolate` rounds as each processor likes. So every step is rounded here as the definition says, on any machine.
+Which region is split next can depend on the last bit of one pixel (a gradient on the edge of a bin), and the rounding
+of torch's own `interpolate` depends on the processor. So every step is rounded here as defined, on any machine.
 """
 
 from functools import cache
@@ -12,15 +12,15 @@ from torch import Tensor
 
 @cache
 def sample_points(length: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where `count` samples at half-pixel centres lie between the pixels of a side.
+    """The positions of `count` samples at half-pixel centres between the pixels of a side.
 
     Args:
         length: pixels of the side.
-        count: samples.
+        count: number of samples.
 
     Returns:
-        long[count] pixel before each sample, long[count] pixel after it, and float32[count] in [0, 1), how far the
-        sample lies between them; beyond the first or the last pixel's centre it is that pixel.
+        long[count] pixel before each sample, long[count] pixel after it, and float32[count] in [0, 1), the sample's
+        position between them; a sample beyond the first or the last pixel's centre is that pixel.
     """
     position = ((torch.arange(count, dtype=torch.float64) + 0.5) * (length / count) - 0.5).float()
     pixel = position.floor()
@@ -30,11 +30,11 @@ def sample_points(length: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def lerp(start: Tensor, stop: Tensor, weight: Tensor) -> Tensor:
-    """Returns start + weight * (stop - start) of float32 tensors: the difference rounded, then product and sum, once.
+    """Returns start + weight * (stop - start) of float32 tensors: the difference is rounded, then the sum, once.
 
-    That is a fused multiply-add, which torch does not promise anywhere. In float64 the product is exact. The sum is
-    not; but to round it to float32 is to round the truth, unless it lies half way between two float32. Then what it
-    has lost decides.
+    That is a fused multiply-add, which torch guarantees nowhere. In float64 the product is exact. The sum is not exact,
+    but rounding it to float32 gives the correct result, unless it lies halfway between two float32 numbers. In that
+    case its rounding error decides.
     """
     product, start = weight.double() * (stop - start).double(), start.double()
     total = product + start
@@ -49,7 +49,7 @@ def lerp(start: Tensor, stop: Tensor, weight: Tensor) -> Tensor:
 
 
 def resize(grey: Tensor, size: tuple[int, int]) -> Tensor:
-    """float32[h, w] to float32[size], first across, then down; not smoothed: large images are sampled at points."""
+    """float32[h, w] to float32[size], first across, then down, not smoothed: large images are sampled at points."""
     left, right, across = sample_points(grey.shape[1], size[1])
     top, bottom, down = sample_points(grey.shape[0], size[0])
     narrow = lerp(grey.index_select(1, left), grey.index_select(1, right), across)

@@ -1,8 +1,9 @@
-"""The partition on a GPU: the entropy of every region that splitting could ever make, then the greedy selection.
+"""The partition on a GPU: the entropy of every region that splitting can produce, then the greedy selection.
 
-On a square of 2^k pixels a region is a square or half of one (2,729 of them on 256 pixels with regions of 8), so all
-are measured in one launch, for all images; the selection then only compares numbers, one program an image. Nothing is
-read back by the host. With TRITON_INTERPRET=1, set before the first import, both run on CPU tensors, slowly, for tests.
+In a square of 2^k pixels a region is a square or half of a square (2,729 regions for 256 pixels with regions of 8), so
+all regions of all images are measured in one launch; the selection then only compares numbers, with one program per
+image. Nothing is read back by the host. With TRITON_INTERPRET=1, set before the first import, both kernels run on CPU
+tensors, slowly, for tests.
 """
 
 from functools import cache
@@ -15,8 +16,8 @@ from torch import Tensor
 from gpstoken.partition.reference import BIN_WIDTH, ENTROPY_TERMS, LAST_BIN, MEASURED_SIZE
 from gpstoken.partition.resizing import sample_points
 
-PROGRAMS = 2048  # that measure regions in turn, each with a scratch image of its own: 33 MB in all
-PARTS = 2  # of a region's pixels, whose bins are found in turn
+PROGRAMS = 2048  # programs that measure regions in turn, each with its own scratch image: 33 MB in all
+PARTS = 2  # parts of a region's pixels, whose bins are computed in turn
 MEASURE_WARPS, SELECT_WARPS = 8, 4  # no register spills; see tests/test_triton_compiles.py
 _BINS = triton.next_power_of_2(LAST_BIN + 1)
 
@@ -27,7 +28,7 @@ def _measure(
     regions, total, height, width,
     SIDE: tl.constexpr, BINS: tl.constexpr, LAST: tl.constexpr, BIN: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Histograms of the gradient magnitudes of regions, as the reference has them: resize, Sobel, bins."""
+    """Histograms of the gradient magnitudes of regions, as in the reference: resize, Sobel, bins."""
     sample = tl.arange(0, SIDE * SIDE)
     i, j = sample // SIDE, sample % SIDE
     scratch += tl.program_id(0) * SIDE * SIDE
@@ -65,7 +66,7 @@ def _measure(
             f, g, h, k = f.to(tl.float64), g.to(tl.float64), h.to(tl.float64), k.to(tl.float64)
             gradient_x, gradient_y = (c - a) + 2 * (f - d) + (k - g), (g - a) + 2 * (h - b) + (k - c)
             magnitude = tl.sqrt(gradient_x * gradient_x + gradient_y * gradient_y)
-            # A float32 quotient finds the bin to within one; its edges, which are exact, are then asked in float64.
+            # A float32 quotient gives the bin to within one; it is then compared with the exact edges in float64.
             place = (magnitude.to(tl.float32) * (1 / BIN)).to(tl.int32)
             place = tl.where(magnitude < place.to(tl.float64) * BIN, place - 1, place)
             place = tl.where(magnitude >= (place + 1).to(tl.float64) * BIN, place + 1, place)
@@ -76,9 +77,9 @@ def _measure(
 
 @triton.jit
 def _sum_terms(histograms, terms, entropy, BINS: tl.constexpr):
-    """The entropy of one histogram, summed in the order of NumPy, as by the other backends: ties hang on the last bit.
+    """The entropy of one histogram, summed in NumPy's order like the other backends: ties depend on the last bit.
 
-    That order is eight sums for each half of the bins, which are then added in pairs.
+    NumPy's order has eight sums for each half of the bins, which are then added in pairs.
     """
     histograms += tl.program_id(0).to(tl.int64) * BINS
     lane = tl.arange(0, 16)
@@ -108,7 +109,7 @@ def _select(
     num_tokens, regions, squares, splittable, side, smallest,
     SLOTS: tl.constexpr,
 ):  # fmt: skip
-    """The released loop on one image: the most complex region that can be split is, older first, until there are N."""
+    """The release's loop for one image: splits the most complex splittable region, older first, until there are N."""
     image = tl.program_id(0).to(tl.int64)
     complexity += image * regions
     slot = tl.arange(0, SLOTS)
@@ -123,14 +124,14 @@ def _select(
         x0, y0 = tl.sum(tl.where(chosen, x, 0), 0), tl.sum(tl.where(chosen, y, 0), 0)
         w, h = tl.sum(tl.where(chosen, width, 0), 0), tl.sum(tl.where(chosen, height, 0), 0)
         w2, h2 = tl.maximum(w // 2, 1), tl.maximum(h // 2, 1)
-        # Of a square both cuts are looked at; left and right must hold the strictly simplest child. Of a rectangle the
-        # other cut has no number: the parent's own stands in, unread.
+        # For a square both cuts are compared; left and right win only with the strictly least complex child. For a
+        # rectangle the other cut has no number: the parent's number stands in for it and is not used.
         tall, flat = w >= h, h >= w
-        own = _number(x0, y0, w, h, side, squares, splittable)
-        left = tl.load(complexity + tl.where(tall, _number(x0, y0, w2, h, side, squares, splittable), own))
-        right = tl.load(complexity + tl.where(tall, _number(x0 + w2, y0, w2, h, side, squares, splittable), own))
-        upper = tl.load(complexity + tl.where(flat, _number(x0, y0, w, h2, side, squares, splittable), own))
-        lower = tl.load(complexity + tl.where(flat, _number(x0, y0 + h2, w, h2, side, squares, splittable), own))
+        parent = _number(x0, y0, w, h, side, squares, splittable)
+        left = tl.load(complexity + tl.where(tall, _number(x0, y0, w2, h, side, squares, splittable), parent))
+        right = tl.load(complexity + tl.where(tall, _number(x0 + w2, y0, w2, h, side, squares, splittable), parent))
+        upper = tl.load(complexity + tl.where(flat, _number(x0, y0, w, h2, side, squares, splittable), parent))
+        lower = tl.load(complexity + tl.where(flat, _number(x0, y0 + h2, w, h2, side, squares, splittable), parent))
         vertical = (w > h) | ((w == h) & (tl.minimum(left, right) < tl.minimum(upper, lower)))
         child_w, child_h = tl.where(vertical, w2, w), tl.where(vertical, h, h2)
         second = slot == newest
@@ -152,7 +153,7 @@ def _select(
 
 @cache
 def _lattice(side: int, min_region_size: int) -> tuple[Tensor, int, int]:
-    """All regions that splitting can make: long[R, 4] (x0, y0, width, height), their squares, and those that split."""
+    """All regions that splitting can make, long[R, 4] (x0, y0, width, height); counts of squares and of split ones."""
     squares, tall, flat = [], [], []
     size = side
     while True:
@@ -174,26 +175,26 @@ def _lattice(side: int, min_region_size: int) -> tuple[Tensor, int, int]:
 
 @cache
 def _tables(side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Bilinear samples of lengths 1, 2, 4 to `side`: pixels before and after each, and the way between."""
+    """Bilinear samples for lengths 1, 2, 4 to `side`: pixels before and after each sample, and its position between."""
     points = [sample_points(2**power, MEASURED_SIZE) for power in range(side.bit_length())]
     before, after, weight = (torch.stack(column) for column in zip(*points, strict=True))
     return before.int(), after.int(), weight
 
 
 def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, bias: Tensor | None) -> Tensor:
-    """The split of the reference, on the device of the images: the same sets of regions.
+    """The same as `split` of the reference, on the device of the images, with the same sets of regions.
 
     Args:
         grey: float[T, h, w] in [0, 1], square tiles of 2^k pixels.
-        num_tokens: regions of each tile, not more than the tile has.
+        num_tokens: regions per tile, at most as many as the tile splits into.
         lambda_: exponent of the entropy in Eq. 4.
         min_region_size: pixels; a region whose sides are both at most this plus one stays whole.
         bias: float64[T, h, w] or None; its sum over a region is added to the region's complexity.
 
     Returns:
-        long[T, num_tokens, 4], half-open boxes (x0, y0, x1, y1) in the released order. Entropies are those of the
-        reference to the bit; their power is the device's, so regions whose complexities agree to 15 digits but whose
-        entropies differ may change places.
+        long[T, num_tokens, 4], half-open boxes (x0, y0, x1, y1) in the release's order. Entropies equal the reference's
+        to the bit, but their power is computed by the device: regions with different entropies whose complexities
+        agree to 15 digits may change places.
 
     Raises:
         ValueError: for tiles that are not squares of 2^k pixels.
@@ -214,7 +215,7 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
         torch.empty(programs, MEASURED_SIZE**2, device=device), histograms,
         regions, tiles * regions, height, width,
         SIDE=MEASURED_SIZE, BINS=_BINS, LAST=LAST_BIN, BIN=BIN_WIDTH, PARTS=PARTS, num_warps=MEASURE_WARPS,
-        enable_fp_fusion=False,  # a product that is not rounded before it is added would move pixels on a bin's edge
+        enable_fp_fusion=False,  # a fused product and sum would move pixels on the edge of a bin
     )  # fmt: skip
     _sum_terms[(tiles * regions,)](
         histograms, torch.from_numpy(ENTROPY_TERMS).to(device), entropy, BINS=_BINS, num_warps=1
@@ -229,7 +230,7 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
         complexity, boxes, keys, ages, num_tokens, regions, squares, splittable, height, min_region_size,
         SLOTS=triton.next_power_of_2(num_tokens), num_warps=SELECT_WARPS,
     )  # fmt: skip
-    # Falling complexity, older first, the two youngest last: two stable sorts, from the last criterion to the first.
+    # Decreasing complexity, older first, the two youngest last: two stable sorts, from the last criterion to the first.
     youngest = ages > 2 * num_tokens - 4
     keys = torch.where(youngest & (num_tokens > 1), -torch.inf, keys)
     order = ages.argsort(dim=1, stable=True)
@@ -238,7 +239,7 @@ def split(grey: Tensor, num_tokens: int, lambda_: float, min_region_size: int, b
 
 
 def _sums(bias: Tensor, lattice: Tensor) -> Tensor:
-    """Sums of a map[T, h, w] over regions (x0, y0, width, height), [T, R], from its integral."""
+    """Sums of a map[T, h, w] over regions (x0, y0, width, height), [T, R], from its integral image."""
     integral = torch.nn.functional.pad(bias, (1, 0, 1, 0)).cumsum(1).cumsum(2)
     x, y, width, height = lattice.unbind(1)
     return (

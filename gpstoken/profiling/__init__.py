@@ -1,1 +1,1 @@
-"""`gpstoken profile`: what a row costs at its published size: parameters, multiply-adds, memory, latency."""
+"""The cost of a row at its published size, for `gpstoken profile`: parameters, multiply-adds, memory, latency."""

@@ -1,7 +1,7 @@
-"""Multiply-adds of a call, those of attention among them, and the parameters that it reads.
+"""Multiply-adds of a call, the share of attention among them, and the parameters that the call reads.
 
-Counted are products: convolutions, linear layers, matrix products, attention. Norms, activations, interpolation,
-pooling and the partition are no products and count nothing.
+Only products are counted: convolutions, linear layers, matrix products, attention. Norms, activations, interpolation,
+pooling and the partition are not products and count as zero.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,10 @@ class Counts:
     """Multiply-adds of one call.
 
     Attributes:
-        total: of everything.
-        attention: of attention's own two products, queries by keys and weights by values; those of torch's functions
-            for attention, not those that a network writes out as plain products.
-        attention_layers: of torch's whole layers of attention, with their projections where these are inside.
+        total: multiply-adds of all operations.
+        attention: multiply-adds of the two products of attention, queries by keys and weights by values, in torch's
+            attention functions; attention that a network writes out as plain products is not included.
+        attention_layers: multiply-adds of torch's attention functions as a whole, with the projections inside them.
     """
 
     total: int
@@ -44,14 +44,14 @@ def count(call: Callable[[], Any]) -> tuple[Any, Counts, set[int]]:
     """Runs `call` without gradients, on a network without weights (see `shapes`).
 
     Returns:
-        (its result, its multiply-adds, `id` of every parameter that it has read).
+        (its result, its multiply-adds, `id` of every parameter that it reads).
 
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    # The one fused kernel of attention that torch's counter does not know is the CPU's.
-    own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops}
-    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=own) as counter:
+    # torch's counter knows all fused attention kernels except the CPU's.
+    cpu_kernel = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops}
+    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=cpu_kernel) as counter:
         watch = _Watch(counter)
         with watch:
             result = call()
@@ -64,7 +64,7 @@ def parameter_counts(network: nn.Module, encoding: set[int], decoding: set[int])
     Args:
         network: the tokenizer.
         encoding: `id` of the parameters that encoding reads.
-        decoding: of those that decoding reads.
+        decoding: `id` of the parameters that decoding reads.
     """
     sizes = {id(parameter): parameter.numel() for parameter in network.parameters()}
     parts = {"total": set(sizes), "encoder": encoding - decoding, "decoder": decoding - encoding}
@@ -78,7 +78,7 @@ def network_counts(generator: Generator) -> Counts:
 
 
 class _Watch(TorchFunctionMode):
-    """Sees torch's functions before they fall apart into products, and the parameters that they are given."""
+    """Observes torch's functions, before they are decomposed into products, and the parameters that they are given."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Watch(TorchFunctionMode):
 
 
 def _attention_products(function: Callable, args: tuple, kwargs: dict) -> int:
-    """Multiply-adds of the two products where `function` is one of torch's two for attention, else 0."""
+    """Multiply-adds of the two products if `function` is one of torch's two attention functions, else 0."""
     if function is F.scaled_dot_product_attention:
         query, key, value = (*args, *(kwargs[name] for name in ("query", "key", "value") if name in kwargs))[:3]
         return query[..., 0].numel() * key.shape[-2] * (query.shape[-1] + value.shape[-1])

@@ -1,4 +1,4 @@
-"""What the paper says of a row's cost, and how it counts: paper.yaml."""
+"""The paper's statements on the cost of a row, and its way of counting: paper.yaml."""
 
 from functools import cache
 from pathlib import Path
@@ -8,7 +8,7 @@ import yaml
 
 
 def facts(row: str) -> dict[str, Any]:
-    """What `paper.yaml` says of a row; nothing of most."""
+    """The entry of a row in `paper.yaml`; most rows have none."""
     return _all_facts().get(row, {})
 
 

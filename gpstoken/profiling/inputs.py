@@ -1,4 +1,4 @@
-"""What networks are given when they are counted and timed."""
+"""The inputs for counting and timing networks."""
 
 import csv
 from itertools import cycle, islice
@@ -14,21 +14,21 @@ PHOTOS = Path("data/embedded")
 
 
 def photographs(batch: int, size: int, folder: Path = PHOTOS) -> Tensor:
-    """The first natural test photographs, from the first again where they are too few.
+    """The first natural test photographs, repeated if there are too few.
 
-    Timing wants photographs: how long our partition takes, and the culled renderer, depends on what an image shows.
+    Timing needs photographs, because the time of the partition and of the culled renderer depends on the image.
 
     Args:
-        batch: how many.
+        batch: number of images.
         size: side of the centre square in pixels.
-        folder: as `python -m datamodules.prepare` writes it.
+        folder: a folder that `python -m datamodules.prepare` has written.
 
     Returns:
         float[batch, 3, size, size] in [-1, 1].
 
     Raises:
-        FileNotFoundError: if the folder is not there.
-        ValueError: if it has no such photograph, or a damaged one.
+        FileNotFoundError: if the folder is missing.
+        ValueError: if it has no natural test photograph, or a damaged one.
     """
     index = folder / "index.csv"
     if not index.is_file():
@@ -43,7 +43,7 @@ def photographs(batch: int, size: int, folder: Path = PHOTOS) -> Tensor:
 
 
 def picture(batch: int, size: int) -> Tensor:
-    """Noise float[batch, 3, size, size] in [-1, 1], for counting: what it shows does not matter there."""
+    """Noise float[batch, 3, size, size] in [-1, 1], for counting, which does not depend on the image."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return torch.rand(1, 3, size, size).mul_(2).sub_(1).expand(batch, -1, -1, -1).contiguous()

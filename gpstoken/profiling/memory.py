@@ -1,6 +1,6 @@
-"""Memory that tensors take, counted on networks without weights: exact in eager mode, whatever the machine.
+"""Memory of tensors, counted on networks without weights: exact in eager mode, on any machine.
 
-It is that of tensors alone: what kernels use inside, the allocator's gaps and the libraries come on top.
+Only tensors are counted: the workspace of kernels, the allocator's gaps and the libraries come on top.
 """
 
 import weakref
@@ -14,15 +14,15 @@ from torch.utils._pytree import tree_leaves
 
 from gpstoken.profiling.shapes import counting
 
-MOMENTS = 2  # of Adam, each of a parameter's size
+MOMENTS = 2  # moments of Adam, each of a parameter's size
 
 
 def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, int]:
-    """What a training step of the network holds at the end of its forward pass and after its first update.
+    """The memory of a training step at the end of its forward pass and after its first update.
 
     Args:
-        network: in training mode, without weights.
-        loss: a forward pass to a scalar. The loss's own networks (LPIPS, discriminator) are not part of it here.
+        network: a network in training mode, without weights.
+        loss: a forward pass to a scalar, here without the loss's own networks (LPIPS, discriminator).
 
     Returns:
         Bytes of "parameters", "gradients", "moments" (Adam) and "activations" (all that the forward pass saves for the
@@ -31,13 +31,13 @@ def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, 
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    own = _own_storages(network)
+    weights = _own_storages(network)
     saved: dict[int, int] = {}
-    held = []  # a storage that is gone could lend its address to the next
+    held = []  # keeps storages alive, so that no address is reused
 
     def note(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
+        if storage._cdata not in weights:
             saved[storage._cdata] = storage.nbytes()
             held.append(storage)
 
@@ -45,7 +45,7 @@ def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, 
         loss()
     trained = sum(parameter.nbytes for parameter in network.parameters() if parameter.requires_grad)
     return {
-        "parameters": sum(own.values()),
+        "parameters": sum(weights.values()),
         "gradients": trained,
         "moments": MOMENTS * trained,
         "activations": sum(saved.values()),
@@ -53,12 +53,12 @@ def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, 
 
 
 def inference_bytes(network: nn.Module, call: Callable[[], Any], *inputs: Tensor) -> dict[str, int]:
-    """What running the network holds.
+    """The memory of running the network.
 
     Args:
-        network: without weights.
-        call: what is run, without gradients.
-        inputs: tensors that `call` is given and that live as long as it does.
+        network: a network without weights.
+        call: the function to run, without gradients.
+        inputs: input tensors of `call`, which live as long as it runs.
 
     Returns:
         Bytes of "parameters" (with buffers) and of "activations", the largest sum of living tensors, inputs included.
@@ -66,15 +66,15 @@ def inference_bytes(network: nn.Module, call: Callable[[], Any], *inputs: Tensor
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    own = _own_storages(network)
-    with counting(), torch.no_grad(), _LivingStorages(set(own)) as living:
+    weights = _own_storages(network)
+    with counting(), torch.no_grad(), _LivingStorages(set(weights)) as living:
         living.note(inputs)
         call()
-    return {"parameters": sum(own.values()), "activations": living.peak}
+    return {"parameters": sum(weights.values()), "activations": living.peak}
 
 
 class _LivingStorages(TorchDispatchMode):
-    """Adds up the storages of what operations return, from when they return it until it is freed."""
+    """Sums the storages of all tensors that operations return, each from its creation until it is freed."""
 
     def __init__(self, leave_out: set[int]) -> None:
         super().__init__()

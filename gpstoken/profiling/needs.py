@@ -1,4 +1,4 @@
-"""Memory and time of a training step, estimated before it begins: on networks without weights, whatever their size."""
+"""Memory and time of a training step, estimated in advance on networks without weights, for any size."""
 
 import time
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from gpstoken.profiling.memory import training_bytes
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.profiling.timing import timed
 
-BACKWARD = 3  # a step's products to those of its forward pass: by the input and by the weights, each as many
+BACKWARD = 3  # a step's products over those of its forward pass: as many each for the gradients of input and weights
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a batch takes.
+    """The cost of a training step on one batch.
 
     Attributes:
-        memory: bytes of weights, gradients, Adam's moments, averaged weights and what the forward pass keeps.
+        memory: bytes of weights, gradients, Adam's moments, averaged weights and saved activations.
         products: multiply-adds.
     """
 
@@ -37,12 +37,12 @@ class Needs:
 
 
 def needs(module: Any, data: Any, shares: int = 1) -> Needs:
-    """Counts one sample on copies without weights; a batch keeps and computes that as many times as it is large.
+    """Counts one sample on copies without weights; activations and products are multiplied by the batch size.
 
     Args:
         module: a `TokenizerModule`, whose LPIPS and discriminator count too, or a `GeneratorModule`.
         data: its data module.
-        shares: among how many devices weights, gradients, moments and averages are divided.
+        shares: number of devices that shard weights, gradients, moments and averages.
     """
     tokenizer = getattr(module, "tokenizer", None)
     if tokenizer is not None:
@@ -58,9 +58,9 @@ def needs(module: Any, data: Any, shares: int = 1) -> Needs:
 
 
 def products_per_second(device: torch.device) -> float:
-    """Multiply-adds a second of a 3 x 3 convolution of 64 channels, which few layers of a network reach.
+    """Multiply-adds per second of a 3 x 3 convolution with 64 channels, which few layers of a network reach.
 
-    It takes a tenth of a second on two cores.
+    The measurement takes a tenth of a second on two cores.
     """
     layer = nn.Conv2d(64, 64, 3, padding=1, device=device)
     pixels = torch.zeros(4, 64, 64, 64, device=device)
@@ -95,7 +95,7 @@ def _tokenizer_loss(module: Any, tokenizer: nn.Module, size: int) -> tuple[nn.Mo
 
 
 def _generator_loss(generator: Generator) -> tuple[nn.Module, Any]:
-    """The network without weights, and a loss of one sample, of the size that the generator's own has."""
+    """The network without weights, and a loss of one sample with the same cost as the generator's own loss."""
     copy = without_weights(partial(generator.from_config, generator.config), ()).train()
     given = copy.inputs(1)
     return copy.network, lambda: copy.network(**given).float().square().mean()

@@ -1,8 +1,8 @@
-"""Networks that have shapes and no numbers, in which counting costs nothing whatever their size.
+"""Networks with shapes but without numbers, on which counting costs nothing for any size.
 
-Torch's fake tensors lie on the meta device and say that they are on the CPU. Plain meta tensors would not do: code that
-looks at its input, such as our partition, cannot run on them. Here only the weights are fake. The input is real, and
-whatever comes of it is real until it first meets a weight.
+torch's fake tensors lie on the meta device but claim to be on the CPU. Plain meta tensors would not work: code that
+reads the values of its input, such as the partition, cannot run on them. Here only the weights are fake. The input is
+real, and everything computed from it is real until it first meets a weight.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
-# Counted is the algorithm as the paper has it: the renderer dense, N x grid x C multiply-adds whatever the image shows,
-# and the networks step by step, without our exact rewrites.
+# Counted is the algorithm of the paper: the dense renderer, with N x grid x C multiply-adds for any image, and the
+# networks step by step, without this project's exact rewrites.
 DENSE = {"splat_backend": "reference", "fused": False}
 
 
@@ -21,11 +21,11 @@ def without_weights(make: Callable[..., nn.Module], taken: Iterable[str]) -> nn.
     """The network that `make` makes, with fake weights, in evaluation mode.
 
     Args:
-        make: called with those of `DENSE` that are in `taken`.
-        taken: names of the arguments that it takes.
+        make: called with the arguments of `DENSE` that are in `taken`.
+        taken: names of the arguments that `make` takes.
 
     Raises:
-        ValueError: as `make` does.
+        ValueError: whatever `make` raises.
     """
     dense = {name: value for name, value in DENSE.items() if name in taken}
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -34,16 +34,16 @@ def without_weights(make: Callable[..., nn.Module], taken: Iterable[str]) -> nn.
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """Within it fake networks run as real ones do: torch's fused encoder layer, which hides what it computes, is off.
+    """Lets fake networks run like real ones, with torch's fused encoder layer, which hides its products, switched off.
 
     Raises:
-        ValueError: if the network asks for numbers that are not there.
+        ValueError: if the network needs numbers that fake tensors do not have.
     """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
-        raise ValueError(f"not countable: the network decides by its own numbers ({error})") from error
+        raise ValueError(f"not countable: the network's operations depend on its values ({error})") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(before)

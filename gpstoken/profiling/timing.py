@@ -1,4 +1,4 @@
-"""Latency and its spread, and the peak of memory of a CUDA device."""
+"""Latency and its spread, and the peak memory of a CUDA device."""
 
 import time
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from gpstoken.devices import peak_memory_mb
 
 
 def timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """Runs `call`.
+    """Runs `call` and times it.
 
     Returns:
-        (its result, milliseconds until it was there; on a CUDA device by events around its work).
+        (its result, milliseconds until it was available; on a CUDA device measured by events).
     """
     if device.type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -30,16 +30,16 @@ def timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
 
 
 def measure(parts: dict[str, Callable[[Any], Any]], start: Any, repeats: int, device: torch.device) -> dict[str, Any]:
-    """Times calls that follow each other, each given what the one before returned; one round goes before, uncounted.
+    """Times a chain of calls, each of which gets the result of the one before, after one untimed round.
 
     Args:
         parts: name -> call.
-        start: what the first call is given, a tensor float[B, ...].
-        repeats: rounds.
-        device: where it runs.
+        start: argument of the first call, a tensor float[B, ...].
+        repeats: number of rounds.
+        device: device of the calls.
 
     Returns:
-        `summary` of the rounds, "<name>_ms" of every part and round, and "peak_memory_mb" on a CUDA device, else None.
+        `summary` of the rounds, "<name>_ms" for every part and round, and "peak_memory_mb" on a CUDA device, else None.
     """
     rounds: dict[str, list[float]] = {name: [] for name in parts}
     with torch.no_grad():
@@ -59,14 +59,14 @@ def measure(parts: dict[str, Callable[[Any], Any]], start: Any, repeats: int, de
 
 
 def summary(rounds: dict[str, list[float]], batch_size: int) -> dict[str, float | None]:
-    """Mean and deviation of the rounds, all parts together, and the images a second.
+    """Mean and standard deviation of the rounds, all parts together, and images per second.
 
     Args:
         rounds: milliseconds of every part in every round.
         batch_size: images in a round.
 
     Returns:
-        "latency_ms" of a batch, its standard deviation "latency_std_ms" over rounds (n - 1; None of a single round) and
+        "latency_ms" per batch, its standard deviation "latency_std_ms" over rounds (n - 1; None for a single round) and
         "throughput_per_s".
     """
     totals = [sum(parts) for parts in zip(*rounds.values(), strict=True)]
@@ -83,7 +83,7 @@ def training_peak_mb(network: nn.Module, loss: Callable[[], Tensor], device: tor
     optimiser = torch.optim.Adam([parameter for parameter in network.parameters() if parameter.requires_grad])
     torch.cuda.reset_peak_memory_stats(device)
     try:
-        for _ in range(2):  # the moments come with the first
+        for _ in range(2):  # the moments are created by the first step
             optimiser.zero_grad()
             loss().backward()
             optimiser.step()

@@ -1,4 +1,4 @@
-"""Tokens to feature map: the sum of two-dimensional Gaussians, each carrying a feature (paper Eq. 2 and 3)."""
+"""Tokens to feature map: a sum of two-dimensional Gaussians, each with a feature vector (paper Eq. 2 and 3)."""
 
 import math
 from functools import cache
@@ -26,32 +26,32 @@ def splat(
     """Renders tokens to a feature map, F(p) = sum_n w_n(p) f_n (paper Eq. 2 and 3).
 
     Pixel i of n sits at 2i / (n - 1) - 1. A Gaussian has peak 1 and contributes where |dx| <= s sigma_x and
-    |dy| <= s sigma_y; the sum is not normalised. The work is done in float32 at least, under autocast too: bfloat16
-    geometry would be wrong by percents.
+    |dy| <= s sigma_y; the sum is not normalised. The computation is in float32 at least, under autocast too: with
+    bfloat16 geometry it would be wrong by percents.
 
-    Differentiable in mu, sigma, rho and features, the cut-off taken as constant. Gradients are each backend's own. All
-    else torch can ask for (forward mode by `torch.autograd.forward_ad` or `torch.func.jvp`, second and higher
-    derivatives, the other transforms of `torch.func`) exists on every backend too; "cpu" and "triton" take it from the
-    reference, in its time and memory. Only `torch.func.vmap` does not go with "tiled".
+    It is differentiable in mu, sigma, rho and features, with the cut-off taken as constant. Each backend has its own
+    gradients. All other derivatives of torch (forward mode by `torch.autograd.forward_ad` or `torch.func.jvp`, second
+    and higher derivatives, the other transforms of `torch.func`) are available on every backend, too; "cpu" and
+    "triton" use the reference for them, with its time and memory. Only `torch.func.vmap` does not work with "tiled".
 
     Args:
         gaussians: N Gaussians for each of B images: mu [B, N, 2], sigma [B, N, 2] > 0, |rho| < 1 on the canvas [-1, 1].
-            Values are not checked. A sigma of infinity is a weight that does not fall off along that axis; a NaN, and a
-            sigma of 0 where a pixel lies on the centre, show as NaN in the map.
+            Values are not checked. With an infinite sigma the weight does not fall off along that axis; a NaN, or a
+            sigma of 0 with a pixel exactly on the centre, gives NaN in the map.
         features: [B, N, C], floating point.
         size: (h, w) of the map in pixels, each >= 1.
-        support_factor: half size s of the support box in standard deviations, > 0 (3 as released, 5 in the paper).
+        support_factor: half size s of the support box in standard deviations, > 0 (3 in the release, 5 in the paper).
         backend: "reference" sums over all Gaussians at every pixel; "tiled" only over those that touch an 8 x 8 tile;
-            "cpu" (numba) and "triton" (for GPUs, float32) visit only the pixels of each Gaussian's box; "auto" takes
-            the one that was measured to be fastest. All agree to rounding.
+            "cpu" (numba) and "triton" (for GPUs, float32) visit only the pixels of each Gaussian's box; "auto" chooses
+            the backend that was fastest in measurements. All backends agree up to rounding.
 
     Returns:
         Feature map [B, C, h, w], in the widest dtype of float32, the geometry and the features.
 
     Raises:
         ValueError: if features do not match the Gaussians, size or support_factor is not positive, or the backend is
-            unknown or not for this device or dtype.
-        ImportError: if the package of the backend that is asked for is missing.
+            unknown or does not support this device or dtype.
+        ImportError: if the package of the requested backend is missing.
     """
     if backend not in BACKENDS:
         raise ValueError(f"splat: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -72,7 +72,7 @@ def splat(
     if backend in PACKAGES and not _at_hand(backend):
         raise ImportError(f"splat: backend {backend!r} needs {PACKAGES[backend]}, which is not installed")
     if features.numel() == 0:
-        backend = "reference"  # of no image, token or channel a map of zeros
+        backend = "reference"  # without images, tokens or channels the map is zero
     render = {"reference": reference.splat, "tiled": tiled.splat}.get(backend) or operators.operator(backend, features)
     with torch.autocast(features.device.type, enabled=False):
         return render(gaussians, features.to(dtype), size, support_factor)
@@ -89,16 +89,16 @@ def _load(backend: str) -> bool:
 
 @torch.compiler.assume_constant_result  # torch.compile cannot trace an import
 def _at_hand(backend: str) -> bool:
-    """Whether the package of a compiled backend is installed; then its operator is registered."""
+    """Whether the package of a compiled backend is installed; if so, registers its operator."""
     return _load(backend)
 
 
 def _fastest(gaussians: Gaussians, size: tuple[int, int], support_factor: float) -> str:
-    """The backend that was fastest where it was measured, forward and backward (`python -m benchmarks splat`).
+    """The backend that was fastest in measurements of forward and backward passes (`python -m benchmarks splat`).
 
-    On a CPU it is the compiled one whatever the Gaussians cover: where each covers the whole of a small map, matrix
-    products on one thread are at most a fifth faster, and finding that out would cost every other call as much. Without
-    numba, it is a matter of how much culling saves. Triton was never timed on a GPU, so it is not chosen by itself.
+    On a CPU it is always the compiled backend: where every Gaussian covers the whole of a small map, matrix products on
+    one thread are at most a fifth faster, and detecting that case would cost every other call as much. Without numba,
+    the choice depends on how much culling saves. Triton was never timed on a GPU, so it is never chosen automatically.
     """
     if gaussians.rho.device.type == "cpu" and _at_hand("cpu"):
         return "cpu"
@@ -106,11 +106,11 @@ def _fastest(gaussians: Gaussians, size: tuple[int, int], support_factor: float)
 
 
 def _culling_pays(gaussians: Gaussians, size: tuple[int, int], support_factor: float) -> bool:
-    """Whether the tiled backend is the faster one, forward and backward, by the number of weights each evaluates.
+    """Whether the tiled backend is faster, forward and backward, judged by the number of weights that both evaluate.
 
-    Measured on CPU cores with C 16 and 32: a tiled weight costs about 2.2 dense ones, because of gathering and
-    scattering, and sorting Gaussians into tiles costs as much as 100,000 dense weights. So a sparse map is tiled; a
-    small one, or one that every Gaussian covers, is not.
+    Measured on CPU cores with C 16 and 32: because of gathering and scattering a tiled weight costs as much as about
+    2.2 dense weights, and sorting Gaussians into tiles as much as 100,000 dense weights. So the tiled backend is used
+    for sparse maps, but not for small maps or maps that every Gaussian covers.
     """
     sorting, dense = 100_000, gaussians.rho.numel() * size[0] * size[1]
     if dense <= sorting:

@@ -1,10 +1,10 @@
-"""The renderer compiled by numba, Gaussian by Gaussian, each over the pixels of its own support box only.
+"""The renderer compiled by numba, Gaussian by Gaussian, each only over the pixels of its own support box.
 
-What makes it fast: nothing outside a box is touched; along a row the weight is a Gaussian of x alone, whose next value
-is the last one times a ratio, and the ratio's next value is the last one times a constant, so that a pixel costs two
-products instead of an exponential; channels lie together, so that a pixel is a few vector instructions; the gradient is
-closed form. Work is split over images and, where threads need it, over runs of rows (forward) or of Gaussians
-(backward); who does which run changes no sum, so repeated runs are equal to the bit.
+It is fast because nothing outside a box is touched; along a row the weight is a Gaussian of x alone, whose next value
+is the last value times a ratio, and the next ratio is the last ratio times a constant, so that a pixel costs two
+products instead of an exponential; channels are contiguous, so that a pixel takes a few vector instructions; the
+gradient is in closed form. Work is divided among images and, if there are more threads, among runs of rows (forward) or
+of Gaussians (backward); the division changes no sum, so repeated runs are equal to the bit.
 """
 
 from functools import cache
@@ -20,12 +20,12 @@ from gpstoken.splat.reference import pixel_positions
 from gpstoken.splat.rows import compiled, row_height, row_shape, row_weights, support_spans
 from gpstoken.threads import in_runs
 
-# Channels are filled up with zeros to a multiple of this, so that vector code has no remainder.
+# Channels are padded with zeros to a multiple of this, so that vector code has no remainder.
 LANES = 8
-# Rows that are worked on at a time, with channels last, in memory that stays in the cache.
+# Number of rows that are processed at a time, with channels last, in memory that stays in the cache.
 BAND = 16
-# Products of weights and channels from which on more threads than one are worth it: about a millisecond of work. A
-# thread that sleeps takes its time to wake up, most of all where OpenMP's own threads spin (OMP_WAIT_POLICY).
+# Number of products of weights and channels above which more than one thread is used: about a millisecond of work. A
+# sleeping thread wakes up slowly, most of all where OpenMP's own threads spin (OMP_WAIT_POLICY).
 WORTH_THREADS = 2_000_000
 
 
@@ -61,8 +61,8 @@ def _differentiate(planes, spans, mu, sigma, rho, features, start, stop, to_mu, 
 
     In v = dy / sigma_y, r = sqrt(1 - rho^2) and t = (dx / sigma_x - rho v) / r the exponent is -(t^2 + v^2) / 2. All
     gradients of the geometry follow from five moments of q = w (gradient . f) in t and v, which keep their digits as
-    |rho| goes to 1; in dx and dy they would not. Along a row only w {1, t, t^2} gradient is summed; its product with f
-    is taken once a row.
+    |rho| approaches 1, unlike moments in dx and dy. Along a row only w {1, t, t^2} gradient is summed; its product with
+    f is computed once per row.
     """
     _, height, count = planes.shape
     channels, exact = features.shape[1], features.itemsize == 8
@@ -136,7 +136,7 @@ def _positions(height: int, width: int, dtype: torch.dtype) -> tuple[np.ndarray,
 
 
 def _shares(spans: np.ndarray, length: int, channels: int) -> tuple[int, int]:
-    """How many threads to take, and into how many pieces to cut each image, so that each thread has as many."""
+    """The number of threads, and of pieces per image, so that every thread gets the same number of pieces."""
     width, height = spans[..., 1] - spans[..., 0], spans[..., 3] - spans[..., 2]
     threads = torch.get_num_threads() if int((width * height).sum()) * channels > WORTH_THREADS else 1
     return threads, max(1, min(length, threads // gcd(len(spans), threads)))

@@ -1,4 +1,4 @@
-"""What makes a pair of compiled kernels an operator of torch: shapes, gradient, autocast and a count of its work."""
+"""Registers a pair of compiled kernels as a torch operator: shapes, gradient, autocast and FLOPs."""
 
 import logging
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from gpstoken.gaussians import Gaussians
 from gpstoken.splat import reference
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
-DEVICES: dict[str, str] = {}  # of the operators that are registered, by name
+DEVICES: dict[str, str] = {}  # device types of the registered operators, by name
 
 
 def register(
@@ -21,20 +21,20 @@ def register(
 ) -> None:
     """Registers gpstoken::splat_NAME and gpstoken::splat_NAME_backward.
 
-    The pair compiles without a graph break, and under autocast its tensors become float32. Second derivatives are those
-    of the equation, by the reference. FLOPs are those of the
-    equation, every Gaussian at every pixel: how many a kernel skips depends on values, not on shapes.
+    The pair compiles without a graph break, and under autocast its tensors become float32. Second derivatives are
+    computed by the reference. FLOPs are those of the equation, with every Gaussian at every pixel: how many a kernel
+    skips depends on values, not on shapes.
 
     Args:
-        name: of the backend.
-        device: type of the devices that the kernels run on.
+        name: name of the backend.
+        device: device type on which the kernels run.
         forward: (mu [B, N, 2], sigma [B, N, 2], rho [B, N], features [B, N, C], height, width, support factor) to the
             feature map [B, C, height, width], contiguous.
         backward: (gradient [B, C, height, width], mu, sigma, rho, features, support factor) to the gradients of mu,
             sigma, rho and features, contiguous.
     """
     DEVICES[name] = device
-    # Where Triton is missing, the import warns that Triton's kernels cannot be counted, which nobody here asked for.
+    # If Triton is missing, the import warns that Triton's kernels cannot be counted, which does not matter here.
     logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
     from torch.utils.flop_counter import register_flop_formula
 
@@ -65,7 +65,7 @@ def register(
         ctx.support_factor = inputs[-1]
 
     def differentiate(context: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
-        # A backward pass that runs inside autocast must not round the gradient of the geometry.
+        # A backward pass within autocast must not round the gradient of the geometry.
         with torch.autocast(gradient.device.type, enabled=False):
             return *render_backward(gradient, *context.saved_tensors, context.support_factor), None, None, None
 
@@ -104,7 +104,7 @@ def operator(name: str, features: Tensor) -> Callable[[Gaussians, Tensor, tuple[
     """The registered renderer, with the arguments of `gpstoken.splat.reference.splat`.
 
     Raises:
-        ValueError: if it is not for the device of the features.
+        ValueError: if it does not support the device of the features.
     """
     if features.device.type != DEVICES[name]:
         raise ValueError(f"splat: backend {name!r} needs tensors on {DEVICES[name]!r}, got {features.device}")
@@ -119,9 +119,9 @@ def operator(name: str, features: Tensor) -> Callable[[Gaussians, Tensor, tuple[
 
 
 def _transformed(*tensors: Tensor) -> bool:
-    """Whether torch.func (jvp, grad, vmap, ...) is at work, or a tensor has a forward-mode tangent.
+    """Whether a transform of torch.func (jvp, grad, vmap, ...) is active, or a tensor has a forward-mode tangent.
 
-    torch has no such derivatives of custom operators: some it refuses, and forward mode it takes to be zero.
+    torch has no such derivatives of custom operators: for some it raises an error, and in forward mode it assumes zero.
     """
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return True

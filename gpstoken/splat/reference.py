@@ -1,6 +1,6 @@
-"""The renderer as the paper writes it: every Gaussian at every pixel, in plain differentiable torch.
+"""The renderer as in the paper: every Gaussian at every pixel, in plain differentiable torch.
 
-Slow and exact: it runs in float64, passes `torch.autograd.gradcheck`, and is the oracle of the other backends.
+It is slow and exact: it supports float64, passes `torch.autograd.gradcheck`, and is the oracle of the other backends.
 """
 
 import torch
@@ -32,7 +32,7 @@ def pixel_positions(count: int, *, dtype: torch.dtype, device: torch.device) -> 
 def inside_support(offset: Tensor, sigma: Tensor, support_factor: float) -> Tensor:
     """Whether offsets along one axis lie inside the support, |offset| <= support_factor * sigma, edge included.
 
-    Asked as "not outside", so that a NaN counts as inside and shows in the map instead of dropping its token silently.
+    The test is "not outside", so that a NaN counts as inside and shows in the map instead of silently dropping a token.
     """
     return ~(offset.detach().abs() > support_factor * sigma.detach())
 
@@ -58,20 +58,20 @@ def gaussian_weight(
     """
     u, v = dx / sigma_x, dy / sigma_y
     # (u^2 - 2 rho u v + v^2) / (1 - rho^2) = u^2 + (v - rho u)^2 / (1 - rho^2): a sum of squares keeps its digits as
-    # |rho| goes to 1, and so does (1 - rho)(1 + rho). Scaling u and v, not their difference, is less work: on a grid of
-    # points they are rows and columns, their difference is the whole grid.
+    # |rho| approaches 1, and so does (1 - rho)(1 + rho). Scaling u and v instead of their difference is less work: on a
+    # grid of points they are rows and columns, while their difference is the whole grid.
     scale = ((1 - rho) * (1 + rho) * 2).rsqrt()
     exponent = -(u * u) / 2 - (scale * v - scale * rho * u).square()
     inside = inside_support(dx, sigma_x, support_factor) & inside_support(dy, sigma_y, support_factor)
-    # Masked before exp, not after: far pixels would give subnormal weights, which are slow on a CPU.
+    # Masked before exp, not after, because far pixels would give subnormal weights, which are slow on a CPU.
     return torch.where(inside, exponent, -torch.inf).exp()
 
 
 class FullPrecisionProduct(torch.autograd.Function):
-    """Batched matrix product whose gradient, too, stays out of autocast.
+    """Batched matrix product whose gradient is not affected by autocast.
 
-    A training step that calls backward inside autocast, as Lightning's manual optimisation does, would otherwise take
-    the gradient of the weights, and so of the geometry, from products in bfloat16.
+    A training step that calls backward within autocast, as Lightning's manual optimisation does, would otherwise
+    compute the gradient of the weights, and so of the geometry, from products in bfloat16.
     """
 
     generate_vmap_rule = True
@@ -83,7 +83,7 @@ class FullPrecisionProduct(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        """Keeps both factors."""
+        """Saves both factors."""
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
@@ -96,7 +96,7 @@ class FullPrecisionProduct(torch.autograd.Function):
 
 
 class ForwardProduct(FullPrecisionProduct):
-    """The same with a forward-mode derivative, which torch.compile cannot trace."""
+    """`FullPrecisionProduct` with a forward-mode derivative, which torch.compile cannot trace."""
 
     @staticmethod
     def jvp(ctx: torch.autograd.function.FunctionCtx, left_tangent: Tensor, right_tangent: Tensor) -> Tensor:

@@ -1,23 +1,23 @@
-"""Rows of a Gaussian's support box, compiled by numba: which pixels they have, and the weights along them."""
+"""Rows of a Gaussian's support box, compiled by numba: their pixels, and the weights along them."""
 
 import numpy as np
 from numba import float64
 
 from gpstoken.compiling import compiling
 
-# "reassoc" lets a sum over channels be taken in lanes; nothing here may assume that there is no NaN.
+# "reassoc" allows vectorised sums over channels; the flags must not let the compiler assume that there is no NaN.
 compiled = compiling(error_model="numpy", fastmath={"contract", "reassoc"})
 
-# A row whose ends are both nearer to its peak than the root of this, in deviations, is walked from its first pixel on:
-# beside the peak's, no weight is below exp(-150), and no ratio of two neighbours above exp(600).
+# A row whose ends are both closer to its peak than the root of this, in standard deviations, is computed from its first
+# pixel on: relative to the peak, no weight is below exp(-150), and no ratio of two neighbours above exp(600).
 NEAR = 300.0
 
 
 @compiled
 def _span(position, centre, limit):
-    """First pixel inside |position - centre| <= limit, and the one after the last; a NaN has all pixels inside.
+    """First pixel inside |position - centre| <= limit, and the one after the last; for a NaN all pixels are inside.
 
-    It asks the question of the reference, in the same precision; positions ascend, so bisection finds the answer.
+    The test is that of the reference, in the same precision; positions ascend, so bisection finds the pixels.
     """
     first, beyond = 0, len(position)
     while first < beyond:
@@ -38,7 +38,7 @@ def _span(position, centre, limit):
 
 @compiled
 def row_height(row, height, mu_y, sigma_y):
-    """v, how far a row of pixels lies below a Gaussian's centre, in sigma_y and float64; NaN where sigma_y is 0."""
+    """v, the distance of a row of pixels below a Gaussian's centre, in sigma_y and float64; NaN if sigma_y is 0."""
     if sigma_y == 0:
         return np.nan
     return ((2.0 * row / (height - 1) - 1.0 if height > 1 else 0.0) - mu_y) / float64(sigma_y)
@@ -46,7 +46,7 @@ def row_height(row, height, mu_y, sigma_y):
 
 @compiled
 def row_shape(sigma_x, rho, count):
-    """What all rows of a Gaussian share: 1 / (r sigma_x), r = sqrt(1 - rho^2), and the ratio of ratios along a row."""
+    """The values shared by all rows of a Gaussian: 1 / (r sigma_x), r = sqrt(1 - rho^2), and the ratio of ratios."""
     scale = 1 / (sigma_x * np.sqrt((1 - rho) * (1 + rho)))
     advance = (2.0 / (count - 1) if count > 1 else 0.0) * scale
     return scale, np.exp(-advance * advance)
@@ -54,13 +54,14 @@ def row_shape(sigma_x, rho, count):
 
 @compiled
 def row_weights(weight, mu_x, sigma_x, rho, scale, bend, v, first, last, count, exact):
-    """weight[first:last] of the pixels of a row at height v (`row_height`), in float64; scale, bend: `row_shape`.
+    """Fills in weight[first:last] for a row at height v (`row_height`), in float64; scale and bend are of `row_shape`.
 
     With r = sqrt(1 - rho^2), a row is exp(-v^2 / 2) times a Gaussian of deviation r sigma_x about mu_x + rho v sigma_x.
-    The recurrence runs along the row or, where it is long against that deviation, from the pixel nearest to the peak
-    outwards, so that it can only underflow to the zero that is due. It is wrong by up to half the square of its length
-    in roundings of 2^-53, far below a float32. For float64 (`exact`), and where the row is no Gaussian as sigma_x is
-    infinite or r is 0, every pixel has its own exponential. Where sigma_x is 0, the only pixel of a row is 0 / 0.
+    The recurrence runs along the row or, if the row is long compared with that deviation, from the pixel nearest to the
+    peak outwards, so that it can only underflow to weights that are zero anyway. Its error is up to half the square of
+    its length in roundings of 2^-53, far below a float32. For float64 (`exact`), and where the row is not a Gaussian
+    because sigma_x is infinite or r is 0, every pixel has its own exponential. Where sigma_x is 0, the only pixel of a
+    row is 0 / 0.
     """
     if sigma_x == 0:
         weight[first:last] = np.nan

@@ -1,7 +1,7 @@
 """The renderer with culling: for each tile of 8 x 8 pixels, only the Gaussians whose support touches it.
 
-On tokens of photographs only three or four Gaussians touch a pixel, whatever their number, so nearly all of the dense
-sum is zeros. Plain torch and autograd throughout, differentiable in mu, sigma, rho and the features.
+For tokens of photographs only three or four Gaussians touch a pixel, whatever their number, so nearly all terms of the
+dense sum are zero. It is plain torch with autograd, differentiable in mu, sigma, rho and the features.
 """
 
 import torch
@@ -14,11 +14,11 @@ TILE = 8
 
 
 def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support_factor: float) -> Tensor:
-    """The map of `gpstoken.splat.reference.splat` (same arguments, same result), summed over touching Gaussians only.
+    """The same map as `gpstoken.splat.reference.splat` (same arguments), summed over touching Gaussians only.
 
-    A pair is a tile of an image and a Gaussian that touches it. Pairs lie ordered by the number of pairs of their tile,
-    so all tiles of one length form a dense block: one batched product each, no padding, and no limit on the Gaussians
-    of a tile.
+    A pair is a tile of an image and a Gaussian that touches it. Pairs are sorted by the number of pairs of their tile,
+    so all tiles with the same number form a dense block: one batched product per block, without padding and without a
+    limit on the Gaussians per tile.
     """
     (height, width), (batch, num_tokens, channels) = size, features.shape
     x, y = (_tile_positions(count, features) for count in (width, height))
@@ -31,7 +31,7 @@ def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support
     tile = order[rank]
     token = token + tile // (rows * columns) * num_tokens
 
-    # index_select and not plain indexing: on several CPU threads the latter adds gradients atomically, in any order.
+    # index_select instead of plain indexing, which adds gradients atomically and in any order on several CPU threads.
     geometry = torch.cat([gaussians.mu, gaussians.sigma, gaussians.rho[..., None]], dim=-1).reshape(-1, 5)
     mu_x, mu_y, sigma_x, sigma_y, rho = geometry.index_select(0, token)[:, :, None, None].unbind(1)  # [P, 1, 1] each
     dx = x[tile % columns][:, None] - mu_x
@@ -52,7 +52,7 @@ def splat(gaussians: Gaussians, features: Tensor, size: tuple[int, int], support
 
 
 def count_pairs(gaussians: Gaussians, size: tuple[int, int], support_factor: float) -> int:
-    """The number of pairs of a tile and a Gaussian that touches it, over the whole batch: what `splat` costs."""
+    """The number of pairs of a tile and a Gaussian that touches it, over the whole batch: the cost of `splat`."""
     x, y = (_tile_positions(count, gaussians.mu) for count in (size[1], size[0]))
     touching_x, touching_y = (_touching(gaussians, axis, line, support_factor) for axis, line in enumerate((x, y)))
     return int((touching_x.sum(1) * touching_y.sum(1)).sum())
@@ -68,7 +68,7 @@ def _tile_positions(count: int, like: Tensor) -> Tensor:
 def _touching(gaussians: Gaussians, axis: int, positions: Tensor, support_factor: float) -> Tensor:
     """Whether any pixel [tiles, 8] of a tile lies in the support along axis 0 (x) or 1 (y): bool[B, tiles, N].
 
-    It asks every pixel the very question that its weight will ask, so rounding cannot lose a pixel on the edge.
+    The test of every pixel is exactly that of its weight, so rounding cannot lose a pixel on the edge.
     """
     mu, sigma = (value[:, None, None, :, axis] for value in (gaussians.mu, gaussians.sigma))
     return inside_support(positions[:, :, None] - mu, sigma, support_factor).any(2)

@@ -1,6 +1,6 @@
-"""The renderer as Triton kernels for GPUs: forward a program per tile of pixels, backward a program per Gaussian.
+"""The renderer as Triton kernels for GPUs: one program per tile of pixels (forward) or per Gaussian (backward).
 
-Every sum is taken by one program in one order, without atomics, so repeated runs are equal to the bit. With
+Every sum is computed by one program in a fixed order, without atomics, so repeated runs are equal to the bit. With
 TRITON_INTERPRET=1, set before the first import, the kernels run on CPU tensors, slowly, for tests.
 """
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from gpstoken.splat.operators import Gradients, register
 from gpstoken.splat.reference import pixel_positions
 
-TILE = 8  # side of the square of pixels that a program owns (forward) or takes at once (backward)
-CHUNK = 64  # Gaussians that are asked at once whether they touch the tile
-BLOCK = 16  # touching Gaussians that are weighed and added at once
+TILE = 8  # side of the square of pixels that a program computes (forward) or reads at a time (backward)
+CHUNK = 64  # Gaussians that are tested at a time for touching the tile
+BLOCK = 16  # touching Gaussians that are weighted and added at a time
 WARPS = 4  # no register spills up to C 64; see tests/test_triton_compiles.py
 
 
 @triton.jit
 def _weights(dx, dy, sigma_x, sigma_y, rho, support):
-    """Eq. 2 as the reference evaluates it: a sum of squares, cut off "where not outside" so that a NaN shows."""
+    """Eq. 2 as in the reference: a sum of squares, cut off by a "not outside" test, so that a NaN shows in the map."""
     u = dx / sigma_x
     v = dy / sigma_y
     scale = tl.rsqrt((1 - rho) * (1 + rho) * 2)
@@ -35,7 +35,7 @@ def _paint(
     num_tokens, channels, height, width, support,
     LANES: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One tile of one map: chunk by chunk, the touching Gaussians are packed into blocks, weighed and added."""
+    """One tile of one map: chunk by chunk, the touching Gaussians are packed into blocks, weighted and added."""
     image = tl.program_id(1).to(tl.int64)
     columns = tl.cdiv(width, TILE)
     row, column = tl.program_id(0) // columns, tl.program_id(0) % columns
@@ -53,7 +53,7 @@ def _paint(
     boxes += image * chunks * 4
     total = tl.zeros((TILE * TILE, LANES), tl.float32)
     for chunk in range(chunks):
-        # A box around all supports of the chunk: on merged tiles, most chunks lie elsewhere.
+        # A box around all supports of the chunk: with merged tiles, most chunks lie elsewhere.
         away = (x_right < tl.load(boxes + 4 * chunk)) | (x_left > tl.load(boxes + 4 * chunk + 1))
         away |= (y_bottom < tl.load(boxes + 4 * chunk + 2)) | (y_top > tl.load(boxes + 4 * chunk + 3))
         if not away:
@@ -69,15 +69,15 @@ def _paint(
             for start in range(0, tl.sum(touching), BLOCK):
                 slot = start + tl.arange(0, BLOCK)
                 chosen = (rank[None, :] == slot[:, None]) & (touching[None, :] == 1)
-                found = tl.sum(chosen.to(tl.int32), 1) == 1
+                filled = tl.sum(chosen.to(tl.int32), 1) == 1
                 picked = tl.sum(tl.where(chosen, token[None, :], 0), 1)
                 centre_x, centre_y = tl.load(mu + 2 * picked), tl.load(mu + 2 * picked + 1)
                 wide, high = tl.load(sigma + 2 * picked), tl.load(sigma + 2 * picked + 1)
                 dx, dy = at_x[:, None] - centre_x[None, :], at_y[:, None] - centre_y[None, :]
                 weight = _weights(dx, dy, wide[None, :], high[None, :], tl.load(rho + picked)[None, :], support)
-                weight = tl.where(found[None, :], weight, 0.0)
+                weight = tl.where(filled[None, :], weight, 0.0)
                 address = features + picked[:, None] * channels + lane[None, :]
-                feature = tl.load(address, found[:, None] & (lane < channels)[None, :], 0.0)
+                feature = tl.load(address, filled[:, None] & (lane < channels)[None, :], 0.0)
                 total = tl.dot(weight, feature, total, input_precision="ieee")
     target = feature_map + image * channels * height * width
     target += lane[None, :].to(tl.int64) * height * width + (pixel_y * width + pixel_x)[:, None]
@@ -86,7 +86,7 @@ def _paint(
 
 @triton.jit
 def _range(centre, limit, count):
-    """First and last pixel that a support box may hold, one too many on either side; all of them for a NaN."""
+    """First and last pixel that a support box may contain, with one extra on either side; all pixels for a NaN."""
     low = (centre - limit + 1) * 0.5 * (count - 1) - 1
     high = (centre + limit + 1) * 0.5 * (count - 1) + 1
     low = tl.where(low > 0, tl.where(low > count, count, low), 0.0)
@@ -104,7 +104,7 @@ def _differentiate(
 
     In u = dx / sigma_x, r = sqrt(1 - rho^2) and z = (dy / sigma_y - rho u) / r the exponent is -(u^2 + z^2) / 2. All
     gradients of the geometry follow from five moments of q = w (gradient . f) in u and z, which keep their digits as
-    |rho| goes to 1; in dx and dy they would not.
+    |rho| approaches 1, unlike moments in dx and dy.
     """
     image = tl.program_id(1).to(tl.int64)
     token = image * num_tokens + tl.program_id(0)
@@ -150,19 +150,19 @@ def _differentiate(
 
 
 def _boxes(mu: Tensor, sigma: Tensor, support_factor: float) -> Tensor:
-    """[B, chunks, 4]: the ends (x0, x1, y0, y1) of the supports of each CHUNK of Gaussians; everything for a NaN."""
+    """[B, chunks, 4]: the ends (x0, x1, y0, y1) of the supports of each CHUNK of Gaussians; unbounded for a NaN."""
     limit = support_factor * sigma
     low, high = (mu - limit).nan_to_num(-torch.inf), (mu + limit).nan_to_num(torch.inf)
     missing = -mu.shape[1] % CHUNK
     low = torch.nn.functional.pad(low, (0, 0, 0, missing), value=torch.inf)
     high = torch.nn.functional.pad(high, (0, 0, 0, missing), value=-torch.inf)
-    # One rounding of slack: the kernel's own test subtracts the other way round.
+    # Slack for one rounding, because the kernel's own test subtracts in the other order.
     low, high = low.unflatten(1, (-1, CHUNK)).amin(2) - 1e-5, high.unflatten(1, (-1, CHUNK)).amax(2) + 1e-5
     return torch.stack([low[..., 0], high[..., 0], low[..., 1], high[..., 1]], dim=-1).contiguous()
 
 
 def _lanes(channels: int) -> int:
-    return max(16, triton.next_power_of_2(channels))  # 16: the least that tl.dot takes
+    return max(16, triton.next_power_of_2(channels))  # tl.dot needs at least 16
 
 
 def _checked(*tensors: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Lightning modules and callbacks; the only part of the package that knows Lightning, with `gpstoken.cli`."""
+"""Lightning modules and callbacks; only this package and `gpstoken.commands` use Lightning."""
 
 from gpstoken.training.averaging import AveragedWeights
 from gpstoken.training.files import LastCheckpoint, MetricsFile

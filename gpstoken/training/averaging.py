@@ -12,14 +12,14 @@ from gpstoken.limits import at_least, between, limits
 
 
 class AveragedWeights(WeightAveraging):
-    """EMA of the autoencoder: a plain copy at first, then a decay that warms up to `decay`.
+    """EMA of the autoencoder: a plain copy at first, then an average whose decay warms up to `decay`.
 
     At autoencoder update n the decay is min(decay, 1 - (1 + max(n - copy_until, 0)) ** (-2/3)). A checkpoint's
     `state_dict` is then the average and `current_model_state` the raw weights; validation uses the average.
 
-    The statistics of a tokenizer's batch norms are averaged with the same decay: those of the raw weights are of other
-    activations, and would have the average decode with means and variances that are not its own. Counts of batches are
-    copied, and so are the statistics of the discriminator, whose average nobody uses.
+    The statistics of a tokenizer's batch norms are averaged with the same decay: those of the raw weights belong to
+    other activations, so the averaged decoder would normalise with the wrong means and variances. Counts of batches are
+    copied, and so are the statistics of the discriminator, whose average is not used.
     """
 
     @limits(decay=between(0, 1), every=at_least(1), copy_until=at_least(0))
@@ -38,20 +38,20 @@ class AveragedWeights(WeightAveraging):
             self._decay = min(decay, 1 - (1 + max(elapsed, 0)) ** (-2 / 3))
             get_ema_multi_avg_fn(self._decay)(averaged, current, num_averaged)
 
-        # With use_buffers torch would average the counts of batches too, which are integers, and the discriminator's.
+        # With use_buffers torch would also average the integer counts of batches, and the discriminator's buffers.
         super().__init__(use_buffers=False, multi_avg_fn=average)
         self.every, self._decay = every, 0.0
         self._module: LightningModule | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remembers whose updates to count, then lets Lightning make the copy."""
+        """Stores the module whose updates are counted, then lets Lightning make the copy."""
         self._module = pl_module
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Averages after an update that counts; torch copies the buffers, of which some are then averaged."""
+        """Averages after an autoencoder update; torch copies the buffers, and some of them are averaged afterwards."""
         assert self._average_model is not None
         buffers = {
             name: buffer

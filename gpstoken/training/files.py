@@ -1,4 +1,4 @@
-"""What a run leaves in its folder (`default_root_dir`): last.ckpt and metrics.csv, both safe against a kill."""
+"""The files that a run writes into its folder (`default_root_dir`): last.ckpt and metrics.csv, safe against a kill."""
 
 import csv
 import sys
@@ -20,22 +20,22 @@ from gpstoken.training.slurm import requeue
 from gpstoken.training.stopping import Stopped, StopSignals
 
 CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE = "config.yaml", "metrics.csv", "last.ckpt", "origin.json"
-# All that a run may hold; the last two are what loggers of Lightning add.
+# All files that a run may contain; the last two are written by Lightning's loggers.
 RUN_FILES = {CONFIG_FILE, METRICS_FILE, CHECKPOINT_FILE, ORIGIN_FILE, "pictures", "snapshots"}
 RUN_FILES |= {"lightning_logs", "checkpoints"}
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a finished run of `gpstoken fit`, with nothing of somebody else's in it."""
+    """Whether a folder is a finished run of `gpstoken fit` and holds nothing else."""
     names = {path.name for path in folder.iterdir()}
     return {CONFIG_FILE, CHECKPOINT_FILE} <= names <= RUN_FILES
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, flushes it to the disk and renames it: the last one is always whole."""
+    """Writes checkpoints atomically: to a temporary file, flushed to disk and renamed, so none is ever incomplete."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes it, in a folder that it makes where there is none; an error leaves the one before."""
+        """Writes the checkpoint, creating its folder if needed; on an error the older checkpoint stays."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_plain(path, checkpoint)
 
@@ -43,8 +43,8 @@ class WholeFiles(TorchCheckpointIO):
 class LastCheckpoint(Checkpoint):
     """Writes last.ckpt every few steps, at the end of training, and when SIGTERM, SIGUSR1 or Ctrl-C asks to stop.
 
-    Where a validation follows the step it is written after that: Lightning takes the validation of a step it resumes
-    from for done.
+    If a validation follows the step, the checkpoint is written after it, because Lightning does not repeat the
+    validation of the step from which it resumes.
     """
 
     @limits(every_n_steps=at_least(1))
@@ -56,25 +56,25 @@ class LastCheckpoint(Checkpoint):
         self._signals = StopSignals()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Lightning's own way would write to the folder of temporary files first, and copy from there."""
+        """Replaces Lightning's checkpoint writer, which writes to the folder for temporary files first and copies."""
         trainer.strategy.checkpoint_io = WholeFiles()
-        # SLURM's, now: where nobody listens Lightning does, and saves in the middle of a step under another name.
+        # SLURM's signal is handled from now on: otherwise Lightning saves in the middle of a step under another name.
         self._signals.number = 0
         self._signals.install(SIGUSR1)
         if early_signals.noted():
             self._signals.number = SIGUSR1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The step that training starts from is saved already."""
+        """Notes the step from which training starts, which is already saved."""
         self._step = self._saved_at = trainer.global_step
         self._signals.install(SIGTERM, SIGINT)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves if it is time, or if a signal has come."""
+        """Saves if it is time, or if a signal has arrived."""
         step, signal = trainer.global_step, self._signals.received(trainer)
-        if step == self._step:  # half of an accumulation is never saved
+        if step == self._step:  # within an accumulation nothing is saved
             return
         self._step = step
         if signal or step % self.every_n_steps == 0 or step == trainer.max_steps:
@@ -84,18 +84,18 @@ class LastCheckpoint(Checkpoint):
                 self._save(trainer, signal)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves what has waited for the validation."""
+        """Saves the checkpoint that waited for the validation."""
         if self._after_validation:
             self._after_validation = False
             self._save(trainer, self._signals.number)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds how many samples a step had: results of unlike budgets must not be compared."""
+        """Adds the number of samples per step, because results of different budgets must not be compared."""
         samples = trainer.datamodule.batch_size * pl_module.accumulate * trainer.world_size
         checkpoint["training"] = {"batch_size": samples}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the last step of a training that no number of steps has ended, but epochs or time."""
+        """Saves the last step of a training that was ended by epochs or time instead of a number of steps."""
         if trainer.global_step != self._saved_at:
             self._save(trainer, 0)
 
@@ -103,9 +103,9 @@ class LastCheckpoint(Checkpoint):
         path = Path(trainer.default_root_dir) / CHECKPOINT_FILE
         trainer.save_checkpoint(path, weights_only=False)
         self._saved_at = step = trainer.global_step
-        if signal and step != trainer.max_steps:  # else there is nothing to go on with
+        if signal and step != trainer.max_steps:  # else the training is finished
             if trainer.is_global_zero:
-                print(f"gpstoken: stopped after step {step}; the same command goes on from {path}", file=sys.stderr)
+                print(f"gpstoken: stopped after step {step}; the same command resumes from {path}", file=sys.stderr)
                 if signal == SIGUSR1:
                     requeue()
             raise Stopped(signal)
@@ -114,8 +114,8 @@ class LastCheckpoint(Checkpoint):
 class MetricsFile(Callback):
     """Appends (step, name, value) of everything logged to metrics.csv.
 
-    After a kill the rows that the checkpoint has not seen are dropped, so that the curve of a resumed run is that of an
-    uninterrupted one. Numbers are written with all their digits.
+    After a kill the rows of steps after the checkpoint are dropped, so that the curve of a resumed run is that of an
+    uninterrupted run. Numbers are written with all their digits.
     """
 
     @limits(every_n_steps=at_least(1))
@@ -126,15 +126,15 @@ class MetricsFile(Callback):
         self._restored: dict[str, float] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds the last values: at the discriminator's turn those of the autoencoder are of an earlier step."""
+        """Adds the last values: at the discriminator's turn the autoencoder's values are from an earlier step."""
         checkpoint["last_metrics"] = self._values(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Takes over the last values of the run that goes on."""
+        """Restores the last values of the resumed run."""
         self._restored = checkpoint.get("last_metrics", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the rows up to the step that training starts from."""
+        """Keeps the rows up to the step from which training starts."""
         path = Path(trainer.default_root_dir) / METRICS_FILE
         self._written_at = trainer.global_step
         if not trainer.is_global_zero:
@@ -158,7 +158,7 @@ class MetricsFile(Callback):
             self._append(trainer, validation=True)
 
     def _values(self, trainer: Trainer) -> dict[str, float]:
-        """Means over the processes; here alone, because a mean at every step would have all wait for each other."""
+        """Means over the processes, computed only here, because a mean at every step would make processes wait."""
         logged = {name: value.item() for name, value in sorted(trainer.callback_metrics.items())}
         values = torch.tensor(list(logged.values()), dtype=torch.float64)
         if trainer.world_size > 1:

@@ -1,4 +1,4 @@
-"""How a generator is trained: its own loss on cached tokens, with an average of the weights."""
+"""Training of a generator: its own loss on cached tokens, with an average of the weights."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ class GeneratorModule(LightningModule):
     """Trains a generator, or one stage of it, on the batches of `datamodules.TokenCache`.
 
     Batches are {"label": long[B], "index": long[B]} with the packed tokens by name, such as "geometry", "layout":
-    float[B, N, 5] and "features": float[B, N, C], "latent": float[B, C, h, w] of a grid, or "codes": long[B, ...].
+    float[B, N, 5] and "features": float[B, N, C], "latent": float[B, C, h, w] for a grid, or "codes": long[B, ...].
 
-    The average is a part of the module, not a callback's copy, so that it is sharded and saved as the generator is.
+    The averaged weights are part of the module instead of a callback, so that they are sharded and saved like the
+    generator.
     """
 
     @limits(**GENERATOR_MODULE)
@@ -35,14 +36,14 @@ class GeneratorModule(LightningModule):
         decay: float = 0.9999,
         compile: bool = False,
     ) -> None:
-        """Makes the module; what the generator must know of the tokens comes with their cache when training starts.
+        """Makes the module; the generator reads the description of the tokens from their cache when training starts.
 
         Args:
-            generator: of any family.
-            learning_rate: AdamW's, constant (SiT 1e-4).
-            betas: AdamW's.
-            weight_decay: AdamW's (SiT 0).
-            decay: of the averaged weights (SiT 0.9999).
+            generator: a generator of any family.
+            learning_rate: learning rate of AdamW, constant (SiT 1e-4).
+            betas: betas of AdamW.
+            weight_decay: weight decay of AdamW (SiT 0).
+            decay: decay of the averaged weights (SiT 0.9999).
             compile: compile the network with torch.compile.
         """
         super().__init__()
@@ -54,14 +55,14 @@ class GeneratorModule(LightningModule):
 
     @property
     def accumulate(self) -> int:
-        """Batches whose gradients make one step."""
+        """Number of batches whose gradients make one step."""
         return self.trainer.accumulate_grad_batches
 
     def setup(self, stage: str) -> None:
-        """Tells the generator of the tokens, and notes whose they are.
+        """Prepares the generator for the tokens of the cache, and records their tokenizer.
 
         Raises:
-            ValueError: if the cache is of another kind of tokens than the generator.
+            ValueError: if the cache holds another kind of tokens than the generator models.
         """
         record = self.trainer.datamodule.record
         for generator in (self.generator, self.averaged.module):
@@ -72,18 +73,18 @@ class GeneratorModule(LightningModule):
             self.generator.network.compile()
 
     def configure_model(self) -> None:
-        """Shares both networks among the processes where the strategy is to shard."""
+        """Shards both networks among the processes if the strategy requires it."""
         if self.device_mesh is not None:
             for generator in (self.generator, self.averaged.module):
                 shard(generator, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW at a constant rate."""
+        """AdamW with a constant learning rate."""
         trained = (parameter for parameter in self.generator.parameters() if parameter.requires_grad)
         return torch.optim.AdamW(trained, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """The generator's loss of one batch."""
+        """The generator's loss on one batch."""
         chance = self._chance("train", int(batch["index"][0]))
         loss = self.generator.loss(batch, chance).mean()
         if not torch.isfinite(loss):
@@ -94,43 +95,43 @@ class GeneratorModule(LightningModule):
         return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """Averages the weights after every step; in no later hook, for callbacks that save come before the module's."""
+        """Averages the weights after every step; later hooks of the module run after the callbacks that save."""
         super().optimizer_step(*arguments, **options)
         self.averaged.update_parameters(self.generator)
 
     def on_validation_epoch_start(self) -> None:
-        """A process may have one batch more than another, which must not wait for it."""
+        """Gathers the averaged weights, so that no process waits for another that has one batch more."""
         keep_whole(self.averaged.module, True)
 
     def on_validation_epoch_end(self) -> None:
-        """Shares the average again."""
+        """Shards the averaged weights again."""
         keep_whole(self.averaged.module, False)
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """The same loss of the averaged weights on held-out images, with the same noise every time."""
+        """The same loss with the averaged weights on held-out images, with the same noise every time."""
         chance = self._chance("validation", int(batch["index"][0]))
         loss = self.averaged.module.loss(batch, chance).mean()
         count = len(batch["index"])
         self.log("validation/loss", loss, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what `load_generator` needs beside the weights."""
+        """Adds the description that `load_generator` needs in addition to the weights."""
         checkpoint["generator"] = self.described
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses to go on with the tokens of another tokenizer.
+        """Checks that training resumes with the tokens of the same tokenizer.
 
         Raises:
-            ValueError: if the checkpoint was trained on those, or is of no generator.
+            ValueError: if the checkpoint was trained on tokens of another tokenizer, or is not a generator's.
         """
         described = check_stage(Path(self.trainer.ckpt_path or "checkpoint"), checkpoint)
-        theirs, ours = (each["tokenizer"]["sha256"] for each in (described, self.described))
+        theirs, ours = (entry["tokenizer"]["sha256"] for entry in (described, self.described))
         if theirs != ours:
-            raise ValueError(f"resume: trained on the tokens of tokenizer {theirs[:12]}, the cache is of {ours[:12]}")
+            raise ValueError(f"resume: trained on tokens of tokenizer {theirs[:12]}, but the cache is of {ours[:12]}")
 
     def _chance(self, purpose: str, first_index: int) -> torch.Generator:
-        """Noise of a batch: of seed, epoch and the batch's first sample alone, so that a resumed run has it too."""
+        """Random numbers of a batch, from seed, epoch, first sample and rank only, the same in a resumed run."""
         epoch = self.current_epoch if purpose == "train" else 0
         words = (self.trainer.datamodule.seed, purpose == "train", epoch, first_index, self.global_rank)
-        seed = int(np.random.SeedSequence(words).generate_state(1, np.uint32)[0])  # torch's CPU generator has 32 bits
+        seed = int(np.random.SeedSequence(words).generate_state(1, np.uint32)[0])  # torch's CPU generator uses 32 bits
         return torch.Generator(self.device).manual_seed(seed)

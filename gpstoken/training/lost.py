@@ -1,4 +1,4 @@
-"""The end of a work by several processes of which one is lost: one line that names it, and the others stop."""
+"""Handles the loss of one of several processes: one line names it, and the others stop."""
 
 import os
 import signal
@@ -14,10 +14,10 @@ import torch.distributed as distributed
 from lightning import Trainer
 from lightning.pytorch.strategies.launchers import subprocess_script
 
-PERIOD = 0.2  # seconds between two looks at the other processes
-GRACE = 5.0  # seconds for a process to end by itself, with a line of its own, after another has
-_over = threading.Event()  # nothing is watched any more
-_begun = threading.Event()  # somebody watches already
+PERIOD = 0.2  # seconds between two checks of the other processes
+GRACE = 5.0  # seconds for a process to end by itself, with its own message, after another has ended
+_over = threading.Event()  # watching has ended
+_begun = threading.Event()  # watching has begun
 
 
 class Lost(SystemExit):
@@ -25,16 +25,16 @@ class Lost(SystemExit):
 
 
 def watch_processes(trainer: Trainer, work: str, advice: str) -> None:
-    """Has every process of a work by several watch the others, in a thread of its own; a command does so once.
+    """Makes every process of a distributed run watch the others in a separate thread, once per command.
 
     The first process of a host watches those that it starts. They watch their parent: the first process, the agent of
-    torchrun or that of SLURM. Nobody can rely on the collective operations alone: those of gloo fail at once when a
-    process is lost, but those of NCCL wait for half an hour.
+    torchrun or that of SLURM. Collective operations do not suffice: gloo's fail at once when a process is lost, but
+    NCCL's wait for half an hour.
 
     Args:
-        trainer: before its work.
-        work: "training" or "evaluation", for the line.
-        advice: how to go on, for the line.
+        trainer: the trainer, before it runs.
+        work: "training" or "evaluation", for the message.
+        advice: how to resume, for the message.
     """
     if trainer.world_size == 1 or _begun.is_set():
         return
@@ -47,13 +47,13 @@ def watch_processes(trainer: Trainer, work: str, advice: str) -> None:
 
 @contextmanager
 def lost_connections(work: str) -> Iterator[None]:
-    """Waits for the thread's line where a collective operation fails; without one, says so itself.
+    """Waits for the thread's message when a collective operation fails; if there is none, prints its own.
 
     Args:
-        work: "training" or "evaluation", for the line.
+        work: "training" or "evaluation", for the message.
 
     Raises:
-        Lost: instead of the error of the operation.
+        Lost: instead of the operation's error.
     """
     _over.clear()
     _begun.clear()
@@ -74,7 +74,7 @@ def _watch_children(started: list[subprocess.Popen], work: str, advice: str) -> 
     while not _over.wait(PERIOD):
         for number, process in enumerate(started, start=1):
             code = process.poll()
-            # An exit code is of an error that was said, or of a signal that all have saved for: this process ends too.
+            # An exit code means a printed error, or a signal for which all have saved: this process ends, too.
             if code and not (code > 0 and _over.wait(GRACE)):
                 for other in started:
                     other.kill()
@@ -85,8 +85,8 @@ def _watch_parent(parent: int, local_rank: int, work: str, advice: str) -> None:
     while os.getppid() == parent:
         if _over.wait(PERIOD):
             return
-    if not _over.wait(GRACE):  # else it has ended a moment earlier, its work done
-        # One line is enough, that of the first process whose parent is lost.
+    if not _over.wait(GRACE):  # else the parent has finished a moment earlier
+        # One message is enough, from the first process whose parent is lost.
         who = "process 0" if local_rank else "the launcher"
         _end(f"{who} of the {work} has ended; {advice}" if local_rank <= 1 else None)
 
@@ -102,7 +102,7 @@ def _how(code: int) -> str:
 def _end(line: str | None) -> None:
     if line is not None:
         _say(line)
-    os._exit(1)  # the main thread may wait for the lost process, and would not notice
+    os._exit(1)  # the main thread may be waiting for the lost process
 
 
 def _say(message: str) -> None:

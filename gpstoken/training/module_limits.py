@@ -1,4 +1,4 @@
-"""What the arguments of the two Lightning modules may be."""
+"""The limits of the arguments of the two Lightning modules."""
 
 from gpstoken.limits import (
     Limit,

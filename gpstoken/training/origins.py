@@ -1,4 +1,4 @@
-"""What a finished run says of itself: where it comes from, and what it was trained on."""
+"""Reads the records of a finished run: its provenance and its training data."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from gpstoken.training.files import CONFIG_FILE, ORIGIN_FILE
 
 
 def read_origin(run: Path) -> dict[str, Any]:
-    """What a run says of where it comes from: "commit", of published weights "weights" too; empty without a file.
+    """Provenance of a run: "commit", and "weights" if these are published ones; empty without a file.
 
     Raises:
         ValueError: for a damaged file.
@@ -22,18 +22,18 @@ def read_data_of(run: Path) -> dict[str, Any]:
     """{"image_size", "batch_size"} of the data that a run was trained on.
 
     Raises:
-        ValueError: for a file that is missing, damaged or of something else.
+        ValueError: for a file that is missing, damaged or not a run's configuration.
     """
     path = run / CONFIG_FILE
     try:
         arguments = read_yaml(path)["data"]["init_args"]
-        found = {name: arguments[name] for name in ("image_size", "batch_size")}
-        for name, value in found.items():
+        sizes = {name: arguments[name] for name in ("image_size", "batch_size")}
+        for name, value in sizes.items():
             at_least(1).check(name, value)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; `gpstoken fit -c ROW.yaml --output {run}` makes it") from error
+        raise ValueError(f"{path}: no such file; `gpstoken fit -c ROW.yaml --output {run}` writes it") from error
     except (ValueError, KeyError, TypeError) as error:
         named = isinstance(error, ValueError)
         reason = str(error).removeprefix(f"{path}: ") if named else "no data.init_args.image_size and .batch_size"
         raise ValueError(f"{path}: not the configuration of a run ({reason}); train it again") from error
-    return found
+    return sizes

@@ -16,12 +16,12 @@ class ReconstructionPictures(Occasions):
 
     @limits(images=at_least(1), times=at_least(1))
     def __init__(self, images: int = 6, times: int = 10) -> None:
-        """Makes the callback; `images` a sheet, `times` over the training."""
+        """Makes the callback; `images` per sheet, `times` during the training."""
         super().__init__(times)
         self.images = images
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """Draws, on the first process."""
+        """Draws the pictures, on the first process."""
         if not trainer.is_global_zero:
             return
         loader = trainer.datamodule.val_dataloader()
@@ -37,7 +37,7 @@ class ReconstructionPictures(Occasions):
 
 @torch.no_grad()
 def sheet(tokenizer: Tokenizer, image: Tensor):
-    """A contact sheet, one image a row: input, (initial and refined Gaussians,) reconstruction."""
+    """A contact sheet, one image per row: input, (initial and refined Gaussians,) reconstruction."""
     was_training = tokenizer.training
     tokenizer.eval()
     tokens = tokenizer.encode(image)

@@ -1,10 +1,10 @@
-"""One training by several processes: what they share at every step, and how networks that alternate are kept equal.
+"""Training with several processes: the values that they share at every step, for networks that alternate.
 
-Each process takes its own samples of a batch. What is made common to all of them, so that a training by several is that
-of one process with a batch as large as theirs together: the gradients of the network whose turn it is, once a step; the
-two gradients at the last layer whose norms make the adaptive weight; mean and variance of every batch norm, its
-gradients included; the weights at the start; and what is written to metrics.csv. All of it is a mean over processes,
-because every loss is a mean over samples and all processes have equally many.
+Each process has its own samples of a batch. To make the training equal to that of one process with the joint batch, the
+processes share the gradients of the network whose turn it is, once per step; the two gradients at the last layer whose
+norms determine the adaptive weight; mean and variance of every batch norm, including their gradients; the weights at
+the start; and the values written to metrics.csv. All of these are means over processes, because every loss is a mean
+over samples and all processes have the same number of samples.
 """
 
 from collections.abc import Iterable
@@ -17,28 +17,28 @@ from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 
-BUCKET = 2**24  # numbers that travel together; 64 MiB of float32 beside the gradients
+BUCKET = 2**24  # numbers per message; 64 MiB of float32 in addition to the gradients
 
 
 def process_count() -> int:
-    """Number of processes that train together, 1 where nothing is distributed."""
+    """Number of processes that train together; 1 without distributed training."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def mean_over_processes(tensor: Tensor) -> Tensor:
-    """Mean of a tensor over all processes, without a gradient; every process must ask, in the same order.
+    """Mean of a tensor over all processes, without a gradient; every process must call it, in the same order.
 
-    One process gets its own tensor back.
+    A single process gets its own tensor back.
     """
     if process_count() == 1:
         return tensor
     total = tensor.detach().clone()
-    distributed.all_reduce(total)  # a sum: gloo knows no mean
+    distributed.all_reduce(total)  # a sum, because gloo has no mean
     return total / process_count()
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replaces every gradient by its mean over processes, in buckets; one process keeps its own."""
+    """Replaces every gradient by its mean over processes, in buckets; a single process keeps its gradients."""
     if process_count() == 1:
         return
     filled, buckets = 0, []
@@ -48,15 +48,15 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for _, bucket in groupby(buckets, key=lambda pair: (pair[0], pair[1].dtype)):
         gradients = [gradient for _, gradient in bucket]
         means = mean_over_processes(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, mean in zip(gradients, means.split([each.numel() for each in gradients]), strict=True):
+        for gradient, mean in zip(gradients, means.split([values.numel() for values in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
 
 class _Mean(torch.autograd.Function):
     """`mean_over_processes` with a gradient.
 
-    With L = mean_p L_p over processes p and m = mean_p m_p, the gradient that process p must add to its share, so that
-    the mean of all shares is that of L, is mean_q dL_q/dm: the same operation again.
+    With L = mean_p L_p over processes p and m = mean_p m_p, each process must add mean_q dL_q/dm to its share of the
+    gradient, so that the mean of all shares is the gradient of L: the same operation again.
     """
 
     @staticmethod
@@ -69,7 +69,7 @@ class _Mean(torch.autograd.Function):
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose training statistics are those of all processes' samples; `torch.nn.SyncBatchNorm` needs CUDA."""
+    """Batch norm with training statistics over all processes' samples; `torch.nn.SyncBatchNorm` needs CUDA."""
 
     @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
@@ -95,24 +95,24 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_batch_norms(module: nn.Module) -> None:
-    """Makes every `BatchNorm2d` in a module a `SharedBatchNorm2d`, in place: parameters and buffers stay."""
-    for each in module.modules():
-        if type(each) is nn.BatchNorm2d:
-            each.__class__ = SharedBatchNorm2d
+    """Turns every `BatchNorm2d` of a module into a `SharedBatchNorm2d`, in place: parameters and buffers stay."""
+    for submodule in module.modules():
+        if type(submodule) is nn.BatchNorm2d:
+            submodule.__class__ = SharedBatchNorm2d
 
 
 def train_alternating_networks(trainer: Trainer, module: nn.Module) -> None:
     """Prepares a trainer for networks that take turns and average their gradients themselves.
 
-    DistributedDataParallel expects a gradient for every parameter at every backward pass, which networks that alternate
-    never have. So the module is left as it is; only its weights are made those of the first process.
+    DistributedDataParallel expects a gradient for every parameter in every backward pass, which alternating networks
+    never have. So the module is not wrapped; only its weights are copied from the first process.
 
     Args:
-        trainer: before it sets up its strategy, as in `LightningModule.setup`.
-        module: what is trained.
+        trainer: the trainer, before it sets up its strategy, as in `LightningModule.setup`.
+        module: the module to train.
 
     Raises:
-        ValueError: if the strategy distributes in another way.
+        ValueError: if the strategy is neither a single device nor DDP.
     """
     strategy = trainer.strategy
     if isinstance(strategy, DDPStrategy):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 
 class StepProgress(ProgressBar):
-    """Replaces Lightning's bar an epoch, which for short epochs says nothing about the end."""
+    """Replaces Lightning's bar per epoch, which does not show the remaining time of the training."""
 
     def __init__(self) -> None:
         """Makes the bar."""
@@ -22,16 +22,16 @@ class StepProgress(ProgressBar):
         self._enabled = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens the bar at the step that training starts from."""
+        """Opens the bar at the step from which training starts."""
         images = pl_module.accumulate * trainer.datamodule.batch_size * trainer.world_size
-        steps = trainer.estimated_stepping_batches  # infinite where time ends the training
+        steps = trainer.estimated_stepping_batches  # infinite if the training is ended by time
         self._bar = tqdm(
             total=None if math.isinf(steps) else int(steps) * images,
             initial=trainer.global_step * images,
             unit=" images",
             desc="fit",
             disable=not getattr(self, "_enabled", True),
-            # a log file needs a line now and then, not two a second
+            # A log file gets a line every 20 seconds, not two per second.
             mininterval=0.5 if sys.stderr.isatty() else 20.0,
         )
 
@@ -49,6 +49,6 @@ class StepProgress(ProgressBar):
         self._bar.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Closes the bar, so that what is said of the error has a line of its own."""
+        """Closes the bar, so that the error message starts on a new line."""
         if self._bar is not None:
             self._bar.close()

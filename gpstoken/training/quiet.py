@@ -1,10 +1,10 @@
-"""Lightning's advertisements, which would stand in every log."""
+"""Removes Lightning's advertisements from the logs."""
 
 import logging
 
 
 def quiet() -> None:
-    """Leaves out Lightning's tips to install its maker's other products; all else that it logs stays."""
+    """Drops Lightning's tips to install other products of its maker; all other messages stay."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logger = logging.getLogger(name)
         if _no_advertisement not in logger.filters:

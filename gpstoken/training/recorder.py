@@ -1,4 +1,4 @@
-"""Records what a test loop measures, image by image, and the features that distribution metrics are made of."""
+"""Records the metrics of a test loop, image by image, and the features for distribution metrics."""
 
 from typing import Any
 
@@ -12,32 +12,32 @@ from gpstoken.files.parts import Parts
 from gpstoken.metrics import to_uint8
 
 SIDES = ("image", "reconstruction")
-IMAGES_A_FILE = 256  # at most 8 MB of Inception features of both sides
+IMAGES_A_FILE = 256  # at most 8 MB of Inception features for both sides
 
 
 class Recorder(Callback):
     """Writes the columns of every tested image to `parts`, and its features by every network.
 
-    The last batch of a set is filled up by its last image, which is recorded once.
+    The last batch of a set is filled up with its last image, which is recorded only once.
 
     Columns: "index"; the metrics that `test_step` returns; "codes" of the tokens, where they are indices of a codebook;
     "<network>.<layer>.<side>" of features.
 
     Args:
-        parts: where to.
+        parts: the files to write.
         networks: feature networks by name, uint8[B, 3, H, W] to {layer: float32[B, d]}.
-        sides: "image" and "reconstruction", or the latter alone where the images' features are known.
+        sides: "image" and "reconstruction", or only "reconstruction" if the images' features are known.
         codes: whether the tokens are indices of a codebook.
     """
 
     def __init__(self, parts: Parts, networks: dict[str, nn.Module], sides: tuple[str, ...], codes: bool) -> None:
-        """See the class."""
+        """See the class's docstring."""
         self.parts, self.networks, self.sides, self.codes = parts, networks, sides, codes
-        self.company = False  # whether the images are another process's, and this one only keeps it company
+        self.company = False  # whether this process only repeats another process's images, to keep in step with it
         self._pending: list[dict[str, np.ndarray]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Brings the networks to the device; they stay out of the module and so out of its checkpoints."""
+        """Moves the networks to the device; they are not part of the module, and so not of its checkpoints."""
         for network in self.networks.values():
             network.to(pl_module.device)
 
@@ -45,7 +45,7 @@ class Recorder(Callback):
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Adds a batch; `outputs` is what `TokenizerModule.test_step` returns."""
+        """Adds a batch; `outputs` is the result of `TokenizerModule.test_step`."""
         columns: dict[str, Tensor] = {"index": batch["index"], **outputs["columns"]}
         if self.codes:
             columns["codes"] = outputs["tokens"].flatten(1)
@@ -53,20 +53,20 @@ class Recorder(Callback):
             pixels = to_uint8(outputs[side])
             for name, network in self.networks.items():
                 for layer, features in network(pixels).items():
-                    if layer != "logits":  # of classes; only generated images are scored by them
+                    if layer != "logits":  # class logits, by which only generated images are scored
                         columns[f"{name}.{layer}.{side}"] = features
         images = len(set(batch["index"].tolist()))
         self._pending.append({name: values[:images].cpu().numpy() for name, values in columns.items()})
-        if sum(len(each["index"]) for each in self._pending) >= IMAGES_A_FILE:
+        if sum(len(part["index"]) for part in self._pending) >= IMAGES_A_FILE:
             self._write()
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes what is left."""
+        """Writes the remaining images."""
         self._write()
 
     def _write(self) -> None:
         if self._pending and not self.company:
             self.parts.write(
-                {name: np.concatenate([each[name] for each in self._pending]) for name in self._pending[0]}
+                {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
             )
             self._pending = []

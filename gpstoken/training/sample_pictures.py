@@ -1,4 +1,4 @@
-"""Pictures of samples during the training of a generator's stage."""
+"""Pictures of generated samples during the training of a generator's stage."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -20,10 +20,10 @@ from gpstoken.training.sharding import whole_generator
 
 
 class SamplePictures(Occasions):
-    """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training, a class a row.
+    """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training, one class per row.
 
-    Layouts are drawn as they are generated, before calibration; a texture stage gets layouts of real images, so that
-    its pictures show the progress of this stage alone.
+    Layouts are drawn as generated, before calibration; a texture stage gets layouts of real images, so that its
+    pictures show only the progress of this stage.
     """
 
     @limits(tokenizer=optional(text()), times=at_least(1), samples=at_least(1), steps=at_least(2))
@@ -31,19 +31,19 @@ class SamplePictures(Occasions):
         """Makes the callback.
 
         Args:
-            tokenizer: checkpoint of the tokenizer; None: where the token cache was made from.
-            times: over the training.
-            samples: pictures a class, of at most ten classes.
-            steps: of the ODE sampler.
+            tokenizer: checkpoint of the tokenizer; None: the tokenizer of the token cache.
+            times: number of pictures during the training.
+            samples: samples per class, for at most ten classes.
+            steps: steps of the ODE sampler.
         """
         super().__init__(times)
         self.path, self.samples, self.steps = tokenizer, samples, steps
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Reads the tokenizer.
+        """Loads the tokenizer.
 
         Raises:
-            ValueError: if it is not the one whose tokens are trained on.
+            ValueError: if it is not the tokenizer of the training tokens.
         """
         if stage != "fit":
             return
@@ -51,10 +51,10 @@ class SamplePictures(Occasions):
         path = self.path or record["path"]
         self.tokenizer = load_tokenizer(path)
         if tokenizer_hash(self.tokenizer) != record["sha256"]:
-            raise ValueError(f"{path}: not the tokenizer that the token cache was made with")
+            raise ValueError(f"{path}: not the tokenizer of the token cache")
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """Draws, on the first process."""
+        """Draws the picture, on the first process."""
         generator = whole_generator(pl_module.averaged.module)
         if trainer.is_global_zero:
             path = self.file(trainer, "pictures", step, "png")
@@ -83,23 +83,23 @@ class SamplePictures(Occasions):
 
 
 def _samples_of(cache: Any, labels: Tensor, parts: tuple[str, ...]) -> dict[str, Tensor]:
-    """Parts of the packed tokens of real images of the classes, the first of each in the training set.
+    """Packed tokens of real images, by name: the first training images of each class.
 
     Raises:
         ValueError: for a class without a training image.
     """
     samples, wanted = cache.dataset("train"), labels.tolist()
-    found: dict[int, list[dict[str, Tensor]]] = {label: [] for label in wanted}
+    by_class: dict[int, list[dict[str, Tensor]]] = {label: [] for label in wanted}
     for index in range(len(samples)):
         sample = samples[index]
-        if (label := int(sample["label"])) in found and len(found[label]) < wanted.count(label):
-            found[label].append(sample)
-        if sum(map(len, found.values())) == len(wanted):
+        if (label := int(sample["label"])) in by_class and len(by_class[label]) < wanted.count(label):
+            by_class[label].append(sample)
+        if sum(map(len, by_class.values())) == len(wanted):
             break
-    for label, of_class in found.items():
+    for label, of_class in by_class.items():
         if not of_class:
             raise ValueError(f"token cache: no training image of class {label} to take {parts[0]} from")
-    # A class with fewer images than pictures begins anew.
-    turns = {label: cycle(of_class) for label, of_class in found.items()}
+    # A class with fewer images than pictures repeats its images.
+    turns = {label: cycle(of_class) for label, of_class in by_class.items()}
     chosen = [next(turns[label]) for label in wanted]
     return {name: torch.stack([sample[name] for sample in chosen]) for name in parts}

@@ -1,7 +1,7 @@
-"""A generator too large for one device: every process keeps a share of the weights, the averages and Adam's moments.
+"""Sharding for generators too large for one device: weights, averages and Adam's moments are split among processes.
 
-`--trainer.strategy sharded` is FSDP (PyTorch's `fully_shard`) over all processes. What it writes is what a training
-that shares nothing writes: one last.ckpt with everything whole, from which as many processes go on, sharded or not.
+`--trainer.strategy sharded` is FSDP (PyTorch's `fully_shard`) over all processes. Its last.ckpt is the same as without
+sharding, with all tensors complete, so any number of processes can resume from it, sharded or not.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ NAME = "sharded"
 
 
 class Sharded(ModelParallelStrategy):
-    """Shares a module's networks among all processes and writes whole checkpoints.
+    """Shards a module's networks among all processes and writes complete checkpoints.
 
-    Lightning's own numbers the moments of a network with frozen weights otherwise than one process does.
+    Lightning's own strategy numbers the moments of a network with frozen weights differently from a single process.
     """
 
     def __init__(self) -> None:
-        """Takes no argument: the processes are those of the Trainer."""
+        """Takes no argument, because the processes are those of the Trainer."""
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def _setup_distributed(self) -> None:
@@ -37,19 +37,19 @@ class Sharded(ModelParallelStrategy):
         self._data_parallel_size = self.world_size
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The weights, whole, on the first process; every process must ask."""
+        """The complete weights on the first process; every process must call it."""
         assert self.model is not None
         return _whole(self.model.state_dict())
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """The moments, whole, on the first process; every process must ask."""
+        """The complete moments on the first process; every process must call it."""
         state = optimizer.state_dict()
         return state | {"state": {number: _whole(moments) for number, moments in state["state"].items()}}
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Takes this process's share of the weights and moments out of a whole checkpoint, and returns the rest."""
+        """Loads this process's share of weights and moments from a complete checkpoint, and returns the checkpoint."""
         assert self.model is not None
-        # Mapped, not read: the processes of a host share the pages.
+        # Memory-mapped, so that the processes of a host share the pages.
         checkpoint = torch.load(checkpoint_path, map_location="cpu", mmap=True, weights_only=True)
         self.model.load_state_dict(_shares(checkpoint["state_dict"], self.model.state_dict()))
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
@@ -66,7 +66,7 @@ StrategyRegistry.register(NAME, Sharded, description="FSDP over all processes, w
 
 
 def shard(generator: Generator, mesh: DeviceMesh) -> None:
-    """Has every process keep its share of a generator's network, block by block, in place."""
+    """Shards a generator's network among the processes, block by block, in place."""
     if isinstance(generator.network, FSDPModule):
         return
     for part in (*generator.blocks(), generator.network):
@@ -74,7 +74,7 @@ def shard(generator: Generator, mesh: DeviceMesh) -> None:
 
 
 def keep_whole(network: nn.Module, whole: bool) -> None:
-    """Makes a shared network whole on every process, for forward passes of unlike number, or shares it again."""
+    """Gathers a sharded network on every process, for different numbers of forward passes, or shards it again."""
     for part in network.modules():
         if isinstance(part, FSDPModule):
             part.set_reshard_after_forward(not whole, recurse=False)
@@ -82,9 +82,9 @@ def keep_whole(network: nn.Module, whole: bool) -> None:
 
 
 def whole_generator(generator: Generator) -> Generator | None:
-    """A shared generator with all its weights on the first process, None on the others; every process must ask.
+    """A sharded generator with all weights on the first process, None on the others; every process must call it.
 
-    One that is not shared is given back as it is.
+    A generator that is not sharded is returned itself.
     """
     if not isinstance(generator.network, FSDPModule):
         return generator
@@ -98,21 +98,21 @@ def whole_generator(generator: Generator) -> Generator | None:
 
 
 def _whole(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """All of every shared tensor, one after the other, on the first process's CPU; on the others nothing."""
-    first, found = distributed.get_rank() == 0, {}
+    """All tensors, gathered one after the other, on the first process's CPU; an empty dict on the others."""
+    first, gathered = distributed.get_rank() == 0, {}
     for name, tensor in tensors.items():
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if first:
-            found[name] = whole.detach().cpu() if isinstance(whole, Tensor) else whole
-    return found
+            gathered[name] = whole.detach().cpu() if isinstance(whole, Tensor) else whole
+    return gathered
 
 
 def _shares(whole: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """This process's share of every tensor that is shared as the one of the same name in `like`, where shapes agree."""
-    found = dict(whole)
+    """This process's shares: every tensor is sharded like the one of the same name in `like`, if the shapes agree."""
+    shares = dict(whole)
     for name, tensor in whole.items():
         place = like.get(name)
         if isinstance(place, DTensor) and isinstance(tensor, Tensor) and tensor.shape == place.shape:
             moved = tensor.to(place.device)
-            found[name] = distribute_tensor(moved, place.device_mesh, place.placements, src_data_rank=None)
-    return found
+            shares[name] = distribute_tensor(moved, place.device_mesh, place.placements, src_data_rank=None)
+    return shares

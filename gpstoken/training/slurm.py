@@ -1,4 +1,4 @@
-"""What SLURM says to a training and is told by it: how many processes there are, and that a job starts once more."""
+"""SLURM: checks the number of processes of a job, and requeues the job."""
 
 import os
 import subprocess
@@ -11,16 +11,19 @@ from lightning.pytorch.utilities import rank_zero_only
 
 
 def check_tasks(trainer: Any) -> None:
-    """Refuses another number of processes than srun has started: each of them would wait, or train alone.
+    """Checks that srun has started the expected number of processes: otherwise each would wait, or train alone.
 
     Args:
         trainer: the Trainer's arguments, a namespace.
 
     Raises:
-        ValueError: that names the option, what is expected and what was given; in the first process.
-        SystemExit: in the others, for one line is enough.
+        ValueError: naming the option, what is expected and what was given, in the first process.
+        SystemExit: in the other processes, because one message is enough.
     """
-    interactive = SLURMEnvironment.job_name() in ("bash", "interactive")  # Lightning starts the processes itself then
+    interactive = SLURMEnvironment.job_name() in (
+        "bash",
+        "interactive",
+    )  # here Lightning starts the processes
     if "SLURM_NTASKS" not in os.environ or interactive or TorchElasticEnvironment.detect():
         return
     tasks, hosts = (int(os.environ.get(name, "1")) for name in ("SLURM_NTASKS", "SLURM_NNODES"))
@@ -37,7 +40,7 @@ def check_tasks(trainer: Any) -> None:
 
 
 def requeue() -> None:
-    """Has SLURM start this job once more, where it is one of SLURM's; the same command then goes on."""
+    """Requeues this job if it is a SLURM job; the same command then resumes."""
     job = os.environ.get("SLURM_JOB_ID")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
@@ -45,17 +48,17 @@ def requeue() -> None:
         return
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
-        said = f"SLURM starts job {job} once more"
+        message = f"SLURM restarts job {job}"
     except (OSError, subprocess.CalledProcessError) as error:
         reason = " ".join((getattr(error, "stderr", None) or str(error)).split())
-        said = f"SLURM does not start job {job} once more ({reason}); submit the same command again"
-    print(f"gpstoken: {said}", file=sys.stderr, flush=True)
+        message = f"SLURM does not restart job {job} ({reason}); submit the same command again"
+    print(f"gpstoken: {message}", file=sys.stderr, flush=True)
 
 
 def _count(devices: Any, accelerator: str) -> int:
-    """How many devices of a host Lightning will take."""
+    """The number of devices per host that Lightning will use."""
     if isinstance(devices, str) and "," in devices:
-        return len([each for each in devices.split(",") if each.strip()])
+        return len([device for device in devices.split(",") if device.strip()])
     if isinstance(devices, list):
         return len(devices)
     if devices in ("auto", -1, "-1"):

@@ -1,4 +1,4 @@
-"""The averaged weights of a generator's stage at some points of its training, for the curve of quality over steps."""
+"""Snapshots of a generator stage's averaged weights during training, for the curve of quality over steps."""
 
 from lightning import LightningModule, Trainer
 
@@ -12,16 +12,16 @@ from gpstoken.training.sharding import whole_generator
 class Snapshots(Occasions):
     """Writes snapshots/step_NNNNNNN.ckpt into the run's folder, the last one at the end of training.
 
-    They hold the averaged weights alone, a fifth of last.ckpt, and `load_generator` reads them.
+    A snapshot holds only the averaged weights, a fifth of last.ckpt; `load_generator` reads it.
     """
 
     @limits(times=at_least(1))
     def __init__(self, times: int = 4) -> None:
-        """Makes the callback; `times` over the training."""
+        """Makes the callback; `times` is the number of snapshots during the training."""
         super().__init__(times)
 
     def act(self, trainer: Trainer, pl_module: LightningModule, step: int) -> None:
-        """Writes, on the first process."""
+        """Writes the snapshot, on the first process."""
         generator = whole_generator(pl_module.averaged.module)
         if not trainer.is_global_zero:
             return

@@ -1,4 +1,4 @@
-"""How a tokenizer is trained: L2 + LPIPS, and from a given step on a PatchGAN by alternating steps."""
+"""Training of a tokenizer: L2 + LPIPS, and from a given step on a PatchGAN in alternating steps."""
 
 from typing import Any
 
@@ -27,11 +27,11 @@ from gpstoken.training.processes import average_gradients, mean_over_processes, 
 class TokenizerModule(LightningModule):
     """Trains any `Tokenizer` by the released recipe of GPSToken.
 
-    A step is one optimizer step. Until `adversarial_start` each trains the autoencoder; from then on even steps train
-    the autoencoder and odd steps the discriminator. Batches are {"image": float[B, 3, H, W] in [-1, 1],
+    A step is one optimizer step. Until `adversarial_start` all steps train the autoencoder; from then on even steps
+    train the autoencoder and odd steps the discriminator. Batches are {"image": float[B, 3, H, W] in [-1, 1],
     "label": long[B], "index": long[B]}.
 
-    Several processes train as one with their batches put together, see `gpstoken.training.processes`.
+    Several processes train like one process with their joint batch, see `gpstoken.training.processes`.
     """
 
     @limits(**TOKENIZER_MODULE)
@@ -56,27 +56,27 @@ class TokenizerModule(LightningModule):
         """Makes the module; networks are read from their files when training starts.
 
         Args:
-            tokenizer: what is trained.
-            learning_rate: Adam's, constant, for both networks (release 5e-5).
-            betas: Adam's.
+            tokenizer: the tokenizer to train.
+            learning_rate: learning rate of Adam, constant, for both networks (release 5e-5).
+            betas: betas of Adam.
             perceptual_network: trunk of the LPIPS loss, "vgg16" (release) or "alexnet" (a tenth of the time).
             perceptual_weights: file of that trunk, see `gpstoken.perceptual.load_lpips`.
             perceptual_weight: weight of LPIPS; 0 needs no file.
-            adversarial_start: first step with a discriminator; None is never.
+            adversarial_start: first step with a discriminator; None: no discriminator.
             adversarial_weight: factor on the adaptive weight.
             discriminator_channels: width of the discriminator's first layer.
-            discriminator_levels: its strided levels.
+            discriminator_levels: number of its strided levels.
             inception_weights: file of the FID Inception, for `inception_weight` > 0.
             inception_weight: weight of the release's Inception-feature loss; off by default because a model trained
                 with it optimises a part of its own rFID (see `gpstoken.losses.inception_loss`).
-            accumulate: batches whose gradients make one step.
+            accumulate: number of batches whose gradients make one step.
             compile: compile the networks with torch.compile.
-            evaluation_networks: {"alexnet" or "vgg16": file} of the LPIPS columns of `test`.
+            evaluation_networks: {"alexnet" or "vgg16": file} for the LPIPS columns of `test`.
         """
         super().__init__()
         if inception_weight and inception_weights is None:
             raise ValueError(
-                "inception_weights: expected the file of the FID Inception, since inception_weight is above 0"
+                "inception_weights: expected the file of the FID Inception, because inception_weight is above 0"
             )
         self.automatic_optimization = False
         self.tokenizer = tokenizer
@@ -90,17 +90,17 @@ class TokenizerModule(LightningModule):
         self.discriminator = (
             None if adversarial_start is None else PatchDiscriminator(discriminator_channels, discriminator_levels)
         )
-        # Frozen networks stay out of the module tree: as submodules they would add 56 MiB to every checkpoint, and
-        # `.train()` would turn their dropout on.
+        # Frozen networks are kept out of the module tree: as submodules they would add 56 MiB to every checkpoint, and
+        # `.train()` would enable their dropout.
         self._frozen: dict[str, torch.nn.Module] = {}
         self.autoencoder_stepped = False
-        # What `gpstoken evaluate` sets: arguments of `encode` beside the image, and the region to measure apart.
+        # Set by `gpstoken evaluate`: further arguments of `encode`, and the region to measure separately.
         self.encoding: dict[str, Any] = {}
         self.focus: Tensor | None = None
 
     @property
     def autoencoder_updates(self) -> int:
-        """Number of autoencoder updates so far; the optimizer steps that were not the discriminator's."""
+        """Number of autoencoder updates so far: all optimizer steps but the discriminator's."""
         steps = self.global_step
         start = steps if self.adversarial_start is None else min(self.adversarial_start, steps)
         return start + (steps + 1) // 2 - (start + 1) // 2
@@ -109,11 +109,11 @@ class TokenizerModule(LightningModule):
         """Reads the frozen networks that the stage needs.
 
         Raises:
-            FileNotFoundError: if a file is missing; says how to get it.
-            ValueError: for a strategy that alternating networks cannot be trained with.
+            FileNotFoundError: if a file is missing; the message says how to get it.
+            ValueError: for a strategy that cannot train alternating networks.
         """
         if stage == "fit":
-            if self._trainer is not None:  # there is none where a loss alone is wanted
+            if self._trainer is not None:  # a loss can be computed without a trainer
                 train_alternating_networks(self.trainer, self)
             if self.perceptual_weight:
                 self._frozen["perceptual"] = load_lpips(self.perceptual_network, self.perceptual_weights)
@@ -127,23 +127,23 @@ class TokenizerModule(LightningModule):
                 self._frozen[f"lpips_{network}"] = load_lpips(network, path)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for the autoencoder, and for the discriminator where there is one."""
+        """Adam for the autoencoder, and for the discriminator if there is one."""
         networks = [self.tokenizer] if self.discriminator is None else [self.tokenizer, self.discriminator]
         trained = [[p for p in network.parameters() if p.requires_grad] for network in networks]
         return [torch.optim.Adam(parameters, lr=self.learning_rate, betas=self.betas) for parameters in trained]
 
     def on_train_start(self) -> None:
-        """Refuses an accumulation that would straddle epochs, and brings frozen networks to the device."""
+        """Checks that accumulation does not cross epochs, and moves the frozen networks to the device."""
         batches = self.trainer.num_training_batches
         if batches % self.accumulate:
             raise ValueError(f"accumulate: {self.accumulate} does not divide the {batches} batches of an epoch")
         for network in self._frozen.values():
             network.to(self.device)
-        if self.trainer.world_size > 1:  # else all processes would draw the same noise for their latents
+        if self.trainer.world_size > 1:  # so that each process draws its own noise for latents
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """One batch: adds its gradients, and steps the network whose turn it is when enough are added up."""
+        """Adds the gradients of one batch, and after `accumulate` batches updates the network whose turn it is."""
         step = self.global_step
         if not torch.isfinite(batch["image"]).all():
             raise FloatingPointError(f"image is not finite at step {step}; batch indices {batch['index'].tolist()}")
@@ -166,18 +166,18 @@ class TokenizerModule(LightningModule):
         if (batch_index + 1) % self.accumulate == 0:
             average_gradients(p for group in optimizer.param_groups for p in group["params"])
             optimizer.step()
-            # The autoencoder's turn leaves gradients in the discriminator too: both start the next step empty.
-            for each in optimizers if isinstance(optimizers, list) else [optimizers]:
-                each.zero_grad()
+            # The autoencoder's turn leaves gradients in the discriminator, too, so both are reset.
+            for used in optimizers if isinstance(optimizers, list) else [optimizers]:
+                used.zero_grad()
             self.autoencoder_stepped = not turn
         prefix = "discriminator" if turn else "train"
         self.log_dict({f"{prefix}/loss": loss, **{f"{prefix}/{name}": value for name, value in terms.items()}})
 
     def autoencoder_terms(self, image: Tensor, adversarial: bool) -> dict[str, Tensor]:
-        """Loss of the autoencoder on float[B, 3, H, W], "loss" and its parts.
+        """Loss of the autoencoder on float[B, 3, H, W]: "loss" and its terms.
 
         mean[(x - y)^2 + w LPIPS(x, y)] + w_inception L_inception + the terms of the tokenizer's latent + adaptive
-        weight * (-mean D(y)); the adaptive weight is that of the mean alone, as in latent diffusion.
+        weight * (-mean D(y)); only the mean determines the adaptive weight, as in latent diffusion.
         """
         reconstruction = self.tokenizer(image)
         if reconstruction.shape != image.shape:
@@ -218,7 +218,7 @@ class TokenizerModule(LightningModule):
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(batch["image"]), sync_dist=True)
 
     def on_test_start(self) -> None:
-        """Brings the frozen networks to the device."""
+        """Moves the frozen networks to the device."""
         for network in self._frozen.values():
             network.to(self.device)
 
@@ -226,7 +226,7 @@ class TokenizerModule(LightningModule):
         """All metrics of each image, averaged in the log.
 
         Returns:
-            {"image", "reconstruction": float[B, 3, H, W], "tokens": of `encode`, "columns": {metric: float[B]}}.
+            {"image", "reconstruction": float[B, 3, H, W], "tokens": result of `encode`, "columns": {metric: float[B]}}.
         """
         image = batch["image"]
         tokens = self.tokenizer.encode(image, **self.encoding)
@@ -246,5 +246,5 @@ class TokenizerModule(LightningModule):
         return self.tokenizer(batch["image"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what `GPSToken.from_checkpoint` rebuilds the tokenizer from: its class and arguments, as plain data."""
+        """Adds class and arguments as plain data, from which `GPSToken.from_checkpoint` rebuilds the tokenizer."""
         checkpoint["tokenizer"] = {"class_path": class_path_of(self.tokenizer), "init_args": self.tokenizer.config}

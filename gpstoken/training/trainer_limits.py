@@ -1,4 +1,4 @@
-"""Options of Lightning's Trainer that cannot work here, refused before anything is built, by the name that mends it."""
+"""Checks the options of Lightning's Trainer before anything is built; errors name the option to change."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ GPUS = ("gpu", "cuda")
 
 
 def check_trainer(trainer: Any, model: Any) -> None:
-    """Refuses what Lightning would refuse later, in its words, or take for something else.
+    """Rejects options that Lightning would reject later, in its own words, or misinterpret.
 
     Args:
         trainer: the Trainer's arguments, a namespace.
-        model: {"class_path", "init_args"} of the module that is trained.
+        model: {"class_path", "init_args"} of the module to train.
 
     Raises:
-        ValueError: that names the option, its value and what is allowed.
+        ValueError: naming the option, its value and what is allowed.
     """
     for name, limit in LIMITS.items():
         value = getattr(trainer, name, None)
@@ -44,24 +44,24 @@ def check_trainer(trainer: Any, model: Any) -> None:
         raise ValueError(f"--trainer.devices: expected a whole number of at least 1, -1 for all or auto, got {devices}")
     strategy, tokenizer = trainer.strategy, model is not None and model.class_path.endswith(".TokenizerModule")
     if isinstance(strategy, str) and (strategy.startswith("fsdp") or (tokenizer and strategy == SHARDED)):
-        allowed = "auto or ddp for a tokenizer" if tokenizer else f"{SHARDED} to share a network among processes"
+        allowed = "auto or ddp for a tokenizer" if tokenizer else f"{SHARDED} to shard a network among processes"
         raise ValueError(f"--trainer.strategy: expected {allowed}, got {strategy}")
     if model is not None:
         check_tasks(trainer)
     if accelerator in GPUS and not torch.cuda.is_available():
-        raise ValueError(f"--trainer.accelerator: expected cpu, since torch finds no GPU here, got {accelerator}")
+        raise ValueError(f"--trainer.accelerator: expected cpu, because torch finds no GPU, got {accelerator}")
     if accelerator == "cpu" and str(trainer.precision) in ("16-mixed", "16", "16-true"):
         raise ValueError(f"--trainer.precision: expected 32-true or bf16-mixed on a CPU, got {trainer.precision}")
     if tokenizer:
-        # Its steps are its own ("manual optimization"), which Lightning neither accumulates nor clips.
+        # It uses manual optimization, for which Lightning neither accumulates nor clips gradients.
         batches = trainer.accumulate_grad_batches
         if batches not in (None, 1):
             raise ValueError(
-                f"--trainer.accumulate_grad_batches: expected 1, since a tokenizer's module adds up gradients itself; "
+                f"--trainer.accumulate_grad_batches: expected 1, because a tokenizer's module has its own option; "
                 f"use --model.init_args.accumulate {batches}"
             )
         if trainer.gradient_clip_val is not None:
             raise ValueError(
-                f"--trainer.gradient_clip_val: expected null, since a tokenizer's gradients are not clipped, "
+                f"--trainer.gradient_clip_val: expected null, because a tokenizer's gradients are not clipped, "
                 f"got {trainer.gradient_clip_val}"
             )

@@ -71,8 +71,8 @@ def test_config_rebuilds_it(tiny, image):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoder_layers": [1, 1]}, "block_out_channels: has 3 levels"),
-        ({"attention_levels": 4}, "block_out_channels: has 3 levels"),
+        ({"encoder_layers": [1, 1]}, "block_out_channels: 3 levels"),
+        ({"attention_levels": 4}, "block_out_channels: 3 levels"),
         ({"latent_channels": 3}, "latent_channels: 3 does not divide the last width, 8"),
         ({"block_out_channels": [4, 6, 16]}, "block_out_channels: 16 does not divide four times its neighbour, 6"),
         ({"attention_head_dim": 3}, "attention_head_dim=3 does not divide 8"),

@@ -144,7 +144,7 @@ def test_folder_of_another_architecture(tmp_path):
         # Not a tensor tells these two apart.
         ({"decoder_act_fns": ["silu"] * 3}, r"another architecture, has .*SiLU\(\) where the row has .*ReLU\(\)\Z"),
         ({"encoder_layers_per_block": [0, 2, 1]}, "another architecture, has "),
-        ({"_class_name": "AutoencoderKL"}, r"is of a AutoencoderKL, expected AutoencoderDC\Z"),
+        ({"_class_name": "AutoencoderKL"}, r"is for AutoencoderKL, expected AutoencoderDC\Z"),
         ({"decoder_act_fns": ["nonsense"] * 3}, "nonsense"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | changes))

@@ -149,7 +149,7 @@ def test_a_study_is_an_evaluation_an_arm(declare):
         ("fit ours --scale smal", "--scale smal: no experiments/smal/scale.yaml; did you mean small?"),
         ("profile half --scale small", "half: no such row here"),
         ("study size --scale small", "size: no such study; did you mean sizes?"),
-        ("fit ours --scale small --seeds 0 1 --output runs/x", "--output: of one seed"),
+        ("fit ours --scale small --seeds 0 1 --output runs/x", "--output: works for one seed only"),
     ],
 )
 def test_bad_names_are_one_line(declare, arguments, said, capsys):
@@ -163,7 +163,7 @@ def test_bad_names_are_one_line(declare, arguments, said, capsys):
     ("rows", "why"),
     [
         ({"tokenizers": {"ours": {"famly": "us"}}}, "ours: no field famly; did you mean family?"),
-        ({"tokenizers": {"ours": {}}, "ablations": {"ours": {"like": "ours"}}}, "ours stands twice"),
+        ({"tokenizers": {"ours": {}}, "ablations": {"ours": {"like": "ours"}}}, "ours is declared twice"),
         ({"tokenizers": {"ours": {"like": "theirs"}}}, "there is no row theirs"),
     ],
 )

@@ -244,12 +244,12 @@ def test_other_formats_are_counted(tmp_path, folder, capfd):
     for split in SPLITS:  # said once
         data.photos(split)
     (line,) = capfd.readouterr().err.splitlines()
-    reason = "pictures of formats that are not read; convert them to use them"
+    reason = "these picture formats are not read; convert the files to use them"
     assert line == f"Folder {tmp_path}: 10 .heic, 10 .jfif, 10 .jxl: {reason}"
     for i in range(10):
         (tmp_path / f"{i}.png").unlink()
     with pytest.raises(
-        ValueError, match=r"found a folder without pictures; 10 \.heic, 10 \.jfif, 10 \.jxl: pictures of"
+        ValueError, match=r"found a folder without pictures; 10 \.heic, 10 \.jfif, 10 \.jxl: these picture"
     ):
         folder(tmp_path).photos("train")
 
@@ -280,4 +280,4 @@ def test_a_folder_that_may_not_be_read_is_said(tmp_path, folder, capfd, monkeypa
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert found(folder(tmp_path)) == ["0.png", "1.png", "2.png"]
-    assert "left out 1 folder that may not be read: closed" in capfd.readouterr().err
+    assert "left out 1 folder without permission to read: closed" in capfd.readouterr().err

@@ -30,7 +30,7 @@ _spec.loader.exec_module(layouts)
         ),
         (
             {"test_images": np.array([None, "pickled"], dtype=object), "test_labels": np.zeros((2, 1), np.uint8)},
-            "it holds Python objects, and only numbers are read",
+            "it holds Python objects, but only numbers are read",
         ),
     ],
 )

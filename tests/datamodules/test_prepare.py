@@ -125,7 +125,7 @@ def test_a_failure_is_one_line_and_leaves_nothing(archives, tmp_path, capsys):
 def test_another_folder_is_not_overwritten(archives, tmp_path, capsys):
     (tmp_path / "holiday.jpg").write_bytes(b"")
     assert prepare.main(["-o", str(tmp_path)]) == 2
-    assert "not what this command writes alone" in capsys.readouterr().err
+    assert "not only files of this command" in capsys.readouterr().err
     assert (tmp_path / "holiday.jpg").exists()
 
 

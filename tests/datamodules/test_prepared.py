@@ -208,7 +208,7 @@ def test_unreadable_pictures_are_reported_once_and_left_out(tmp_path, files, cap
     prepared = prepare(photos_of(files), tmp_path / "sets", "Some-test", "adm", 16, skip=True)
     lines = [line for line in capsys.readouterr().err.splitlines() if "skipped: " in line]
     assert [line[line.index("skipped: ") :] for line in lines] == [
-        f"skipped: {files[0]}: cannot be read as a picture: empty, or of no known format",
+        f"skipped: {files[0]}: cannot be read as a picture: empty, or not a known format",
         f"skipped: {files[21]}: cannot be read as a picture: No such file or directory",
     ]
     assert prepared.skipped == ["photo 0", "photo 10"]

@@ -162,12 +162,12 @@ def test_files_that_are_no_picture_are_named_in_one_line(tmp_path):
     Image.new("F", (2, 2)).save(tmp_path / "float.tif")
     Image.new("I", (2, 2)).save(tmp_path / "integer.tif")
     reasons = {
-        "text.jpg": "empty, or of no known format",
-        "empty.png": "empty, or of no known format",
+        "text.jpg": "empty, or not a known format",
+        "empty.png": "empty, or not a known format",
         "folder.png": "Is a directory",
         "absent.png": "No such file or directory",
-        "float.tif": "mode F (32 bits a pixel) has no known range; save it with 8 or 16 bits",
-        "integer.tif": "mode I (32 bits a pixel) has no known range; save it with 8 or 16 bits",
+        "float.tif": "mode F (32 bits per pixel) has no known range; save it with 8 or 16 bits",
+        "integer.tif": "mode I (32 bits per pixel) has no known range; save it with 8 or 16 bits",
     }
     for name, reason in reasons.items():
         with pytest.raises(ValueError) as error:

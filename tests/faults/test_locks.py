@@ -22,7 +22,7 @@ def test_the_second_is_told_who_holds_it_and_a_kill_frees_it(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(ValueError, match=rf"run: gpstoken fit \(process {holder.pid} on .*\) is at work there"):
+        with pytest.raises(ValueError, match=rf"run: gpstoken fit \(process {holder.pid} on .*\) is writing there"):
             locked(tmp_path / "run", "gpstoken cache").__enter__()
         with locked(tmp_path / "other", "gpstoken fit"):
             pass

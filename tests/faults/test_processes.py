@@ -94,11 +94,11 @@ def test_a_lost_process_ends_the_training_with_one_line_and_the_same_command_res
             (line,) = [line for line in log.splitlines() if line.startswith("gpstoken: ")]
             how = "was killed by SIGKILL" if victim else "has ended"
             (scratch,) = (folder / "scratch").glob("*/")
-            advice = f"the same command goes on from the last checkpoint in {scratch}"
+            advice = f"the same command resumes from the last checkpoint in {scratch}"
             assert line == f"gpstoken: process {victim} of the training {how}; {advice}"
             assert "Traceback" not in log and not (folder / "run").exists()
         together(command(output, REPOSITORY, folder / "scratch"), folder)
-        assert ("going on from" in (folder / "rank_0.txt").read_text()) == (victim != "nobody")
+        assert ("resuming from" in (folder / "rank_0.txt").read_text()) == (victim != "nobody")
         rows = read_metrics(folder / "run" / "metrics.csv")
         finished[victim] = torch.load(folder / "run" / "last.ckpt", weights_only=True)["state_dict"], rows
     weights, rows = finished.pop("nobody")

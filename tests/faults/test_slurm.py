@@ -77,17 +77,17 @@ def test_a_job_that_is_stopped_saves_its_step_and_goes_on_to_the_weights_of_any_
         os.kill(task.pid, number)
     assert [ended(task) for task in tasks] == [128 + number] * 2, lines(tmp_path)
     said = [line for line in lines(tmp_path) if "this step is ended" not in line]
-    assert said[0].startswith("gpstoken: stopped after step ") and "the same command goes on from" in said[0]
+    assert said[0].startswith("gpstoken: stopped after step ") and "the same command resumes from" in said[0]
     (scratch,) = (tmp_path / "scratch").glob("*/")
     assert not list(scratch.glob("hpc_ckpt*"))
     called = tmp_path / "scontrol.txt"
     if number == signal.SIGUSR1:
         word, job = called.read_text().split()
-        assert word == "requeue" and said[1:] == [f"gpstoken: SLURM starts job {job} once more"]
+        assert word == "requeue" and said[1:] == [f"gpstoken: SLURM restarts job {job}"]
     else:  # of a preemption, after which SLURM starts the job again by itself, or of a cancelled job
         assert not called.exists() and not said[1:]
     assert [ended(task) for task in srun(arguments, tmp_path)] == [0, 0], lines(tmp_path)
-    assert "going on from" in (tmp_path / "task_0.txt").read_text()
+    assert "resuming from" in (tmp_path / "task_0.txt").read_text()
     expected, run = (
         torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (plain[1], tmp_path / "run")
     )

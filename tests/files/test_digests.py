@@ -53,7 +53,7 @@ def test_no_flipped_bit_of_a_checkpoint_gives_another_one(tmp_path, capsys):
         # the digest's own key was hit, and that is said.
         refused += found is None
         if found is not None and digest(found) != expected:
-            assert "holds no digest" in capsys.readouterr().err, place
+            assert "has no digest" in capsys.readouterr().err, place
     assert refused > FLIPS / 3
 
 
@@ -64,7 +64,7 @@ def test_no_flipped_bit_of_a_token_file_gives_other_tokens(tmp_path, capsys):
     for place, found in flips(path, Tokens.load):
         if found is not None:
             same = torch.equal(found.to_tensor(), tokens().to_tensor()) and found.size == (64, 64)
-            assert same or "holds no digest" in capsys.readouterr().err, place
+            assert same or "has no digest" in capsys.readouterr().err, place
 
 
 def test_a_file_without_a_digest_is_read_and_said_once(tmp_path, capsys):
@@ -72,7 +72,7 @@ def test_a_file_without_a_digest_is_read_and_said_once(tmp_path, capsys):
     torch.save(checkpoint(), path)
     for _ in range(2):
         assert digest(read_plain(path)) == digest(checkpoint())
-    said = f"gpstoken: {path}: holds no digest of its content, so that damage to it cannot be noticed\n"
+    said = f"gpstoken: {path}: has no digest of its content, so damage cannot be detected\n"
     assert capsys.readouterr().err == said
 
 
@@ -96,8 +96,8 @@ def test_the_digest_is_of_names_types_shapes_and_bytes():
         (b"<html>404", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS; run `git lfs pull`"),
         (b"PK\x03\x04 and no more", "cut short or damaged"),
-        (b"\x00\x01\x02", "of no known format"),
-        (b"\x80\x02cos\nsystem\nq\x00X\x02\x00\x00\x00idq\x01\x85q\x02Rq\x03.", "it names os.system, and only tensors"),
+        (b"\x00\x01\x02", "not a known format"),
+        (b"\x80\x02cos\nsystem\nq\x00X\x02\x00\x00\x00idq\x01\x85q\x02Rq\x03.", "it names os.system, but only tensors"),
     ],
 )
 def test_what_a_file_is_that_is_no_checkpoint(tmp_path, content, said):
@@ -117,10 +117,10 @@ def test_a_name_in_a_checkpoint_is_told_and_not_run(tmp_path):
 
     path = tmp_path / "x.ckpt"
     torch.save({"state_dict": Hostile()}, path)
-    with pytest.raises(ValueError, match=r"it names posix\.mkdir, and only tensors and plain data are read"):
+    with pytest.raises(ValueError, match=r"it names posix\.mkdir, but only tensors and plain data are read"):
         read_plain(path)
     assert not (tmp_path / "made").exists()
-    with pytest.raises(ValueError, match="a folder; name the file in it"):
+    with pytest.raises(ValueError, match="a folder; give the file in it"):
         read_plain(tmp_path)
 
 

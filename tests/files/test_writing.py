@@ -64,7 +64,7 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_written(tmp_pa
     folder.mkdir()
     for name, text in content.items():
         (folder / name).write_text(text)
-    with pytest.raises(ValueError, match=f"{folder}: holds {next(iter(content))}, not what this command writes alone"):
+    with pytest.raises(ValueError, match=f"{folder}: holds {next(iter(content))}, not only files of this command"):
         check_replaceable(folder, ours)
     with pytest.raises(ValueError, match="choose another folder"), replacing_folder(folder, ours):
         pytest.fail("the body must not run")

@@ -66,7 +66,7 @@ def test_the_loss_trains_in_half_precision_too():
     ("change", "message"),
     [
         ({"t": torch.tensor(0.5)}, r"t must be \[3\], a time for each sample, got \[\]"),
-        ({"noise": torch.ones(3, 1)}, "must have one shape"),
+        ({"noise": torch.ones(3, 1)}, "must have the same shape"),
         ({"network": lambda x, t: x[:, :1]}, r"gave \[3, 1\] for states \[3, 2\]"),
         ({"prediction": "x1"}, "prediction must be one of"),
         ({"path": "curved"}, "path must be one of"),

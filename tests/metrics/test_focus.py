@@ -16,7 +16,9 @@ def test_even_sides_have_their_centre_between_pixels():
 
 @pytest.mark.parametrize("radius", [0.01, 0.8])
 def test_nothing_on_one_side(radius):
-    with pytest.raises(ValueError, match=f"focus: radius {radius} leaves nothing on one side of it in 4x4 pixels"):
+    with pytest.raises(
+        ValueError, match=f"focus: radius {radius} leaves no pixel inside or none outside in 4x4 pixels"
+    ):
         disc((4, 4), radius)
 
 

@@ -146,7 +146,7 @@ def test_three_images_have_no_neighbours_and_no_inception_score(sides, tmp_path)
 
 def test_one_image_is_no_distribution(sides, tmp_path):
     np.save(tmp_path / "one.npy", images(1, 1))
-    with pytest.raises(ValueError, match=r"one\.npy: one image alone"):
+    with pytest.raises(ValueError, match=r"one\.npy: a single image"):
         measure(tmp_path / "one.npy", sides[1], Levels())
 
 

@@ -69,7 +69,7 @@ def test_bad_features():
     with pytest.raises(ValueError, match="feature 1 of vector 4 is nan"):
         moments.add(torch.tensor([[1.0, 2.0], [1.0, torch.nan]]))
     assert moments.count == 3
-    with pytest.raises(ValueError, match="2 and 3 do not merge"):
+    with pytest.raises(ValueError, match="2 and 3 cannot be merged"):
         moments.merge(Moments(3))
     with pytest.raises(ValueError, match="two vectors or more, got 1"):
         moments_of([torch.ones(1, 2)], d=2).covariance  # noqa: B018

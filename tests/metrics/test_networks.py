@@ -141,7 +141,7 @@ def test_foreign_files_and_names(tmp_path, efficientnet):
     with pytest.raises(ValueError, match="not of vgg16"):
         load_features("vgg16", tmp_path / "short.safetensors")
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"list\.pth: holds something else than named tensors"):
+    with pytest.raises(ValueError, match=r"list\.pth: holds something other than named tensors"):
         load_features("efficientnet_lite0", tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"expected uint8\[B, 3, H, W\], got torch\.float32\[1, 3, 8, 8\]"):
         efficientnet(torch.zeros(1, 3, 8, 8))

@@ -140,10 +140,10 @@ def broken(case, folder):
 
 SAID = {
     "size": "000005.png: 5x7 pixels, but 000000.png has 5x6",
-    "picture": "000005.png: cannot be read as a picture: empty, or of no known format",
+    "picture": "000005.png: cannot be read as a picture: empty, or not a known format",
     "cut picture": "000005.png: cannot be read as a picture: image file is truncated",
-    "32 bits": r"000005.tif: cannot be read as a picture: mode I \(32 bits a pixel\) has no known range",
-    "empty folder": "none: no pictures in it",
+    "32 bits": r"000005.tif: cannot be read as a picture: mode I \(32 bits per pixel\) has no known range",
+    "empty folder": "none: no pictures in the folder",
     "flipped byte": "broken.npz: Bad CRC-32",
     "cut npz": "broken.npz: File is not a zip file",
     "other key": "broken.npz: no images: expected the key arr_0, found mu",
@@ -153,7 +153,7 @@ SAID = {
     "no images": r"got uint8\[0, 6, 5, 3\]",
     "fortran": "broken.npz: arr_0 is in Fortran order",
     "objects": "broken.npz: .* got pickled objects",
-    "short member": "broken.npz: arr_0 has 539 bytes, its header says 540",
+    "short member": "broken.npz: arr_0 has 539 bytes, but its header says 540",
     "pickle npz": "broken.npz: File is not a zip file",
     "npy objects": "broken.npy: ",
     "pickle npy": "broken.npy: ",

@@ -244,7 +244,7 @@ def test_without_inception_another_network_steps_in_and_says_so(no_networks, fol
     samples, reference = folders
     assert run(samples, "--reference", reference) == 0
     captured = capsys.readouterr()
-    assert "features of efficientnet_lite0, whose distances are no FID" in captured.err
+    assert "features of efficientnet_lite0, whose distances are not FID" in captured.err
     names = [line.split()[0] for line in captured.out.splitlines()]
     assert "fd_efficientnet_lite0" in names and not any("fid" in name for name in names)
 
@@ -266,7 +266,7 @@ def test_without_any_network_one_line_says_how_to_get_one(no_networks, folders, 
             ("{samples}", "--reference", "{samples}", "-o", "pyproject.toml/r.json"),
             "pyproject.toml/r.json: cannot be written",
         ),
-        (("{samples}", "--reference", "{samples}", "-o", "tests"), "tests: is a folder, expected the name of a file"),
+        (("{samples}", "--reference", "{samples}", "-o", "tests"), "tests: is a folder, expected a file"),
         (("{samples}", "--reference", "{samples}", "--device", "abacus"), "--device abacus: "),
     ],
 )

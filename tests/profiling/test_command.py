@@ -164,16 +164,16 @@ def wrong(here, part):
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ({"tokenizer": {"class_path": "os.path"}}, "names os.path, which is no class of this package"),
+        ({"tokenizer": {"class_path": "os.path"}}, "names os.path, which is not a class of this package"),
         ({"tokenizer": {"class_path": "gpstoken.nowhere.Coder"}}, "names gpstoken.nowhere.Coder, which cannot be"),
-        ({"tokenizer": {"class_path": "gpstoken.Tokens"}}, "names gpstoken.Tokens, which is no Tokenizer"),
-        ({"tokenizer": {"class_path": "gpstoken.sit.SiT"}}, "names gpstoken.sit.SiT, which is no Tokenizer"),
-        ({"generator": {"class_path": "gpstoken.sit.SiT"}}, "names gpstoken.sit.SiT, which is no Generator"),
+        ({"tokenizer": {"class_path": "gpstoken.Tokens"}}, "names gpstoken.Tokens, which is not a Tokenizer"),
+        ({"tokenizer": {"class_path": "gpstoken.sit.SiT"}}, "names gpstoken.sit.SiT, which is not a Tokenizer"),
+        ({"generator": {"class_path": "gpstoken.sit.SiT"}}, "names gpstoken.sit.SiT, which is not a Generator"),
         ({"generator": {"class_path": "gpstoken.generators.flow.Flow", "init_args": {}}}, "'network'"),
         ({"tokenizer": {"class_path": "gpstoken.GPSToken", "init_args": {"tokens": 1}}}, "keyword argument 'tokens'"),
         ({"tokenizer": {"class_path": "gpstoken.GPSToken", "init_args": {"norm": "odd"}}}, "got 'odd'"),
-        ({"tokenizer": "../elsewhere.yaml"}, "no row: expected model.init_args.tokenizer or .generator"),
-        ({"stage": "grid"}, "no row: expected model.init_args.tokenizer or .generator"),
+        ({"tokenizer": "../elsewhere.yaml"}, "not a row: expected model.init_args.tokenizer or .generator"),
+        ({"stage": "grid"}, "not a row: expected model.init_args.tokenizer or .generator"),
     ],
 )
 def test_a_row_that_cannot_be_built_is_one_line(here, capsys, part, message):
@@ -188,7 +188,7 @@ def test_a_row_that_cannot_be_built_is_one_line(here, capsys, part, message):
     ("name", "options", "message"),
     [
         ("none", (), "none.yaml: no such row"),
-        ("coder", ("--row", "other"), "coder.json: the result of row other is to be named other.json"),
+        ("coder", ("--row", "other"), "coder.json: the result of row other must be named other.json"),
         ("coder", ("--repeats", "0"), "--repeats: expected at least 1, got 0"),
         ("coder", ("--device", "nowhere"), "--device nowhere: "),
         ("coder", ("--image-size", "0"), "--image-size: expected"),

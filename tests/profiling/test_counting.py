@@ -151,6 +151,6 @@ def test_parameters_belong_to_the_direction_that_alone_reads_them(made):
 
 def test_a_network_that_decides_by_its_numbers_is_refused():
     network = without_weights(lambda: nn.Linear(2, 2), ())
-    with pytest.raises(ValueError, match="not countable: the network decides by its own numbers"):
+    with pytest.raises(ValueError, match="not countable: the network's operations depend on its values"):
         count(lambda: bool(network(torch.zeros(1, 2)).sum() > 0))
     assert torch.backends.mha.get_fastpath_enabled()

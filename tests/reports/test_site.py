@@ -294,7 +294,7 @@ def test_what_cannot_be_built_is_told_in_a_line(tmp_path, capsys):
     assert build(tmp_path) == 1
     errors = capsys.readouterr().err.splitlines()
     starts = (
-        f"{folder}/mine: holds thesis.txt, not what this command writes alone; ",
+        f"{folder}/mine: holds thesis.txt, not only files of this command; ",
         f"{folder}/results/laptop/tokenizers/wide.json: ",
     )
     starts += (f"{folder}/tables/small.json: no 'title'", f"{tmp_path}/tables: no table")

@@ -249,7 +249,7 @@ def test_killed_and_gone_on_with_gives_the_bytes_of_the_unbroken_call(arguments,
     monkeypatch.setattr(GPSToken, "pack", lambda *both: images.append(len(both[1])) or pack(*both))
     cache.main(arguments(killed))
     assert sum(images) == 12 + 3  # all but the eight samples of the first shard
-    assert "going on after 8 of 20 samples of train" in capsys.readouterr().out
+    assert "resuming after 8 of 20 samples of train" in capsys.readouterr().out
     assert content(killed) == content(unbroken)
     assert (killed / "train" / "shard-00000.safetensors").stat().st_mtime_ns == written
     assert list(killed.parent.iterdir()) == [killed]
@@ -266,7 +266,7 @@ def test_workers_batches_and_a_moved_checkpoint(arguments, tmp_path, capsys):
     moved = shutil.copy(tmp_path / "last.ckpt", tmp_path / "moved.ckpt")
     capsys.readouterr()
     cache.main(arguments(tmp_path / "cache", checkpoint=moved))
-    assert "there already" in capsys.readouterr().out
+    assert "already exists" in capsys.readouterr().out
     assert content(tmp_path / "cache") == before
 
 
@@ -285,7 +285,7 @@ def test_shards_of_another_cache_are_never_taken(arguments, save, make_module, t
     shutil.copytree(output, parts)
     (parts / "val" / "shard-00000.safetensors").write_bytes(b"cut sh")
     cache.main(arguments(output, checkpoint=path))
-    assert "this one replaces it" in capsys.readouterr().out
+    assert "replacing a cache" in capsys.readouterr().out
     assert content(output) == content(tmp_path / "clean")
     assert all(content(output)[name] != first[name] for name in first)
     assert list(output.parent.iterdir()) == [output]
@@ -311,7 +311,7 @@ def test_a_damaged_cache_is_made_anew_and_a_folder_of_something_else_is_not(argu
     cache.main(arguments(output))
     assert content(output) == first
     (output / "cache.json").unlink()
-    with pytest.raises(ValueError, match="cache: holds train, val, not what this command writes alone"):
+    with pytest.raises(ValueError, match="cache: holds train, val, not only files of this command"):
         cache.main(arguments(output))
     with pytest.raises(ValueError, match=r"last\.ckpt: is a file, expected a new folder"):
         cache.main(arguments(tmp_path / "last.ckpt"))
@@ -372,7 +372,7 @@ def test_codes_are_whole_numbers_without_statistics(arguments, grid, tmp_path):
     [
         (["--views", "0"], "--views: expected at least 1, got 0"),
         (["--shard-size", "7"], "--shard-size: expected an even number with mirror images, got 7"),
-        (["--splits", "val"], "--splits: expected train among them"),
+        (["--splits", "val"], "--splits: must include train"),
         (["--nonsense", "2"], "unrecognized arguments: --nonsense"),
         (["--data.init_args.nonsense", "2"], "nonsense"),
     ],

@@ -130,7 +130,7 @@ def test_a_killed_evaluation_goes_on(tiny_runs, whole, evaluate, tmp_path, monke
     monkeypatch.setattr(recorder.Parts, "write", spy)
     result, rows = evaluate(tiny_runs, output)
     assert recorded == [*range(16, 40), *range(40)]  # the rest of the first seed, all of the second
-    assert "going on after 16 of 40 images" in capfd.readouterr().out
+    assert "resuming after 16 of 40 images" in capfd.readouterr().out
     assert rows == whole[1]
     equal(result, whole[0])
 
@@ -187,12 +187,12 @@ def test_a_lost_process_ends_the_evaluation_with_one_line_and_the_same_command_g
     log = (tmp_path / "log.txt").read_text()
     (line,) = [line for line in log.splitlines() if line.startswith("gpstoken: ")]
     how = "was killed by SIGKILL" if victim else "has ended"
-    advice = f"the same command goes on after the images in {folder}"
+    advice = f"the same command resumes after the images in {folder}"
     assert line == f"gpstoken: process {victim} of the evaluation {how}; {advice}"
     assert "Traceback" not in log and not output.exists()
     again = forks.program([str(Path(sys.executable).with_name("gpstoken")), *options], REPOSITORY, environment)
     assert forks.forked(again, tmp_path / "log.txt") == 0, (tmp_path / "log.txt").read_text()[-2000:]
-    assert "going on after" in (tmp_path / "log.txt").read_text()
+    assert "resuming after" in (tmp_path / "log.txt").read_text()
     result, rows = read(output)
     equal(result, whole[0], slice(1))
     assert rows == whole[1][: len(rows)] and len(rows) == 40
@@ -257,7 +257,7 @@ def test_a_result_is_named_by_options_and_by_no_path(tiny_runs, run_cli, tmp_pat
     assert record["evaluated"]["row"] == "narrow"
     capsys.readouterr()
     assert run_cli([*command, "--row", "other"]) == 2
-    expected = f"gpstoken: {output}: the result of row other is to be named other.json"
+    expected = f"gpstoken: {output}: the result of row other must be named other.json"
     assert capsys.readouterr().err.splitlines() == [expected]
     assert run_cli([*command, "--row", "faces_row", "--group", " "]) == 2
     assert capsys.readouterr().err.startswith("gpstoken: --group: ")

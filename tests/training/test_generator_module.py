@@ -94,7 +94,7 @@ def test_a_killed_fit_goes_on_to_the_same_bytes(arguments, run_cli, tmp_path, re
     assert ended(process) == -signal.SIGKILL
     assert not (tmp_path / "resumed").exists()
     assert forked(work, log) == 0, log.read_text()
-    assert "going on from" in log.read_text()
+    assert "resuming from" in log.read_text()
     first, second = (tmp_path / name for name in ("unbroken", "resumed"))
     assert (first / "metrics.csv").read_bytes() == (second / "metrics.csv").read_bytes()
     states = [torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (first, second)]
@@ -112,18 +112,18 @@ def test_the_tokens_of_another_tokenizer_are_refused(arguments, run_cli, tmp_pat
     (other / "cache.json").write_text(text.replace(sha256, "0" * 64))
     # by the callback that draws samples with the tokenizer
     assert run_cli(arguments("layout", other)) == 2
-    assert "not the tokenizer that the token cache was made with" in capsys.readouterr().err
+    assert "not the tokenizer of the token cache" in capsys.readouterr().err
     # and by the module that goes on from a checkpoint
     command = [*arguments("layout", other, callbacks=[]), "--ckpt_path", str(run / "last.ckpt")]
     assert run_cli(command) == 2
-    message = f"gpstoken: resume: trained on the tokens of tokenizer {sha256[:12]}, the cache is of {'0' * 12}"
+    message = f"gpstoken: resume: trained on tokens of tokenizer {sha256[:12]}, but the cache is of {'0' * 12}"
     assert capsys.readouterr().err.strip().endswith(message)
     # which must be one of a generator
     checkpoint = torch.load(run / "last.ckpt", weights_only=True)
     del checkpoint["generator"]["tokenizer"], checkpoint[DIGEST]
     torch.save(checkpoint, tmp_path / "forged.ckpt")
     assert run_cli([*arguments("layout", callbacks=[]), "--ckpt_path", str(tmp_path / "forged.ckpt")]) == 2
-    message = "forged.ckpt: no generator checkpoint, or a damaged one (no 'tokenizer' in it)"
+    message = "forged.ckpt: not a generator checkpoint, or a damaged one (it has no 'tokenizer')"
     assert capsys.readouterr().err.strip().endswith(message)
 
 
@@ -153,7 +153,7 @@ def test_a_generator_has_the_classes_of_its_cache(arguments, run_cli, tmp_path, 
             ["--model.init_args.generator.init_args.network.init_args.num_classes", str(count)],
         )
         assert run_cli([*arguments("one_stage", max_steps=1, callbacks=SAVER), *flag, "--output", str(run)]) == 0
-        said = "the generator has 5 classes, those of "
+        said = "the generator has the 5 classes of "
         assert (said in capsys.readouterr().err) == (count == 1000)
         generator = load_generator(run / "last.ckpt").generator
         assert generator.num_classes == 5 and parse_classes("all", generator.num_classes) == [0, 1, 2, 3, 4]
@@ -203,7 +203,7 @@ def test_bf16_compile_and_clipping_are_flags(arguments, run_cli, tmp_path, monke
 
 
 def test_a_measurement_that_is_killed_is_one_line():
-    with pytest.raises(ValueError, match="the process that measures was killed; was there enough memory"):
+    with pytest.raises(ValueError, match="the measuring process was killed; was there enough memory"):
         alone(os._exit, 9)
 
 

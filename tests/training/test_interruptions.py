@@ -68,7 +68,7 @@ def test_a_signal_saves_the_step_under_way_and_the_same_command_ends_as_if_there
     code, output = signalled(arguments, tmp_path, number)
     assert code == 128 + number, output[-2000:]
     (checkpoint,) = scratch.glob("*/last.ckpt")
-    assert f"gpstoken: stopped after step 3; the same command goes on from {checkpoint}" in output.splitlines()
+    assert f"gpstoken: stopped after step 3; the same command resumes from {checkpoint}" in output.splitlines()
     assert "Traceback" not in output
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 3
     assert not run.exists()
@@ -108,20 +108,21 @@ def test_what_to_go_on_from(tiny_arguments, run_cli, tmp_path, capsys):
     assert run_cli([*arguments, *output, "--ckpt_path", "last"]) == 2
     assert f"--ckpt_path last: there is no {run}/last.ckpt; leave --ckpt_path out" in last_line(capsys)
     assert run_cli([*arguments, *output, "--ckpt_path", "best"]) == 2
-    assert "--ckpt_path best: a run keeps its last checkpoint alone; use last, or a path" in last_line(capsys)
+    assert "--ckpt_path best: a run keeps only its last checkpoint; use last, or a path" in last_line(capsys)
     assert run_cli([*arguments, *output, "--ckpt_path", str(tmp_path / "absent.ckpt")]) == 2
-    assert f"there is no {tmp_path}/absent.ckpt; name another" in last_line(capsys)
+    assert f"there is no {tmp_path}/absent.ckpt; give another path" in last_line(capsys)
     assert run_cli([*arguments, *output]) == 0
     longer = [*arguments, *output, "--trainer.max_steps", "4"]
     for start in ("last", str(run / "last.ckpt")):
         assert run_cli([*longer, "--ckpt_path", start]) == 0
-        assert f"going on from {run}/last.ckpt" in capsys.readouterr().out
+        assert f"resuming from {run}/last.ckpt" in capsys.readouterr().out
         assert torch.load(run / "last.ckpt", weights_only=True)["global_step"] == 4
         assert run_cli([*arguments, *output]) == 0
     wider = [*arguments, "--model.init_args.tokenizer.init_args.width", "32", "--ckpt_path", str(run / "last.ckpt")]
     assert run_cli(wider) == 2
     assert re.search(
-        r"last.ckpt: tensor 'tokenizer.refine.\S+' has shape \(.*\), expected \(.*\); name another", last_line(capsys)
+        r"last.ckpt: tensor 'tokenizer.refine.\S+' has shape \(.*\), expected \(.*\); give another path",
+        last_line(capsys),
     )
 
 
@@ -131,7 +132,7 @@ def test_a_damaged_checkpoint_of_a_killed_run_is_one_line_that_says_what_to_do(a
     checkpoint.write_bytes(checkpoint.read_bytes()[:-500])
     assert run_cli(arguments) == 2
     line = last_line(capsys)
-    assert str(checkpoint) in line and line.endswith(f"delete {checkpoint} to start anew")
+    assert str(checkpoint) in line and line.endswith(f"delete {checkpoint} to start again")
     checkpoint.unlink()
     assert run_cli(arguments) == 0
 
@@ -165,7 +166,7 @@ def test_two_equal_fits_at_once(arguments, run_cli, tmp_path, capsys):
         patch.setattr(RunCLI, "before_fit", first)
         assert run_cli(arguments) == 0
     assert held == [2]
-    assert re.search(rf"gpstoken fit \(process {os.getpid()} on .*\) is at work there; wait for it", last_line(capsys))
+    assert re.search(rf"gpstoken fit \(process {os.getpid()} on .*\) is writing there; wait for it", last_line(capsys))
     assert {path.name for path in (tmp_path / "runs" / "row").iterdir()} >= {"config.yaml", "last.ckpt", "metrics.csv"}
     assert not (tmp_path / "other").exists() and not list((tmp_path / "scratch").iterdir())
     with locked(tmp_path / "runs" / "row", "test"):  # nobody holds it any more

@@ -68,7 +68,7 @@ def test_it_samples_by_its_own_options(made, run_cli, tmp_path, capsys):
     assert manifest["network_calls"] == {"generator": 3}
     capsys.readouterr()
     assert run_cli([*sample, "--guidance", "2", "-o", str(tmp_path / "other")]) == 2
-    expected = "gpstoken: --guidance: MaskedGenerator has no such option, it has --steps, --temperature"
+    expected = "gpstoken: --guidance: MaskedGenerator has no such option, only --steps, --temperature"
     assert capsys.readouterr().err.splitlines()[-1] == expected
 
 

@@ -84,7 +84,7 @@ def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tm
     )
     assert run_cli([*evaluate, "--focus-radius", "0.3", "--focus-strength", "5"]) == 2
     assert capsys.readouterr().err == (
-        "gpstoken: --focus-strength: the tokens of VQAutoencoder cannot be drawn to a place; leave it out\n"
+        "gpstoken: --focus-strength: VQAutoencoder cannot draw tokens to a region; leave the option out\n"
     )
 
 
@@ -92,7 +92,7 @@ def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tm
     ("row", "options", "message"),
     [
         ("none.yaml", [], "none.yaml: no such row; experiments/tokenizers/ has them"),
-        ("experiments/tokenizers/gpstoken_m128.yaml", [], "weights of a GPSToken are not read here"),
+        ("experiments/tokenizers/gpstoken_m128.yaml", [], "cannot read weights of GPSToken"),
         (ROW, [], "published.ckpt: tensor 'encoder.conv_in.weight' has shape (4, 3, 3, 3), expected (128, 3, 3, 3)"),
     ],
 )
@@ -100,5 +100,5 @@ def test_what_cannot_be_taken(published, capsys, row, options, message):
     code, run, _ = published(*options, row=row)
     error = capsys.readouterr().err
     *said, line = error.splitlines()
-    assert code == 2 and message in line and all("holds no digest" in other for other in said)
+    assert code == 2 and message in line and all("has no digest" in other for other in said)
     assert not run.exists()

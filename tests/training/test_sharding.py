@@ -76,7 +76,7 @@ def test_a_sharded_training_has_the_weights_of_one_process_and_goes_on(
 def test_the_older_fsdp_is_refused(stage_arguments, run_cli, capsys):
     assert run_cli([*stage_arguments("texture"), "--trainer.strategy", "fsdp"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == "gpstoken: --trainer.strategy: expected sharded to share a network among processes, got fsdp"
+    assert line == "gpstoken: --trainer.strategy: expected sharded to shard a network among processes, got fsdp"
 
 
 def test_a_share_of_the_states_is_a_share_of_the_memory():

@@ -147,9 +147,9 @@ def test_two_kills_of_the_command(tmp_path, tiny_arguments, run_cli, repository)
         assert ended(process) == -signal.SIGKILL
         assert step <= last_step(scratch) < 40
         assert not killed.exists()
-        assert ("going on from" in log.read_text()) == (step == 13)
+        assert ("resuming from" in log.read_text()) == (step == 13)
     assert forked(work, log) == 0, log.read_text()
-    assert "going on from" in log.read_text()
+    assert "resuming from" in log.read_text()
     assert_same_run(killed, unbroken)
     names = [sorted(str(path.relative_to(each)) for path in each.rglob("*")) for each in (killed, unbroken)]
     assert names[0] == names[1]
@@ -173,7 +173,7 @@ def test_killed_before_the_finished_run_is_moved(tmp_path, tiny_arguments, run_c
     weights = (scratch / "last.ckpt").read_bytes()
     metrics, started = (scratch / "metrics.csv").read_bytes(), read_origin(scratch)["started"]
     assert run_cli(arguments) == 0
-    assert f"going on from {scratch}" in capsys.readouterr().out
+    assert f"resuming from {scratch}" in capsys.readouterr().out
     assert not scratch.exists()
     assert (tmp_path / "output" / "last.ckpt").read_bytes() == weights
     assert (tmp_path / "output" / "metrics.csv").read_bytes() == metrics
