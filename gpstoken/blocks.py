@@ -11,7 +11,7 @@ EPSILON = 1e-6
 
 
 class TiledGroupNorm(nn.GroupNorm):
-    """Group norm with statistics per tile, interpolated between tiles (paper?, release: decoder norms).
+    """Group norm with statistics per tile, interpolated between tiles (release: decoder norms).
 
     An image decoded from merged tiles keeps the statistics that each tile had alone: mean and standard deviation are
     computed per tile and group, then resized to full size bicubically. `form` selects the divisor: "released" (std +
