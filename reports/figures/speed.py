@@ -78,12 +78,13 @@ def panels(
     fid = {row["method"]: float(row["fid"]) for row in read_published("generation_imagenet256.csv") if row["fid"]}
     # The paper tells the calls of one sampler of its generator; the others are taken to make as many.
     calls = records.get("texture", {}).get("counts", {}).get("calls")
+    # GMACs of all network calls of one sample.
     networks = {row: record["counts"] for row, record in records.items() if "network" in record["counts"]}
-    gmacs = {row: part["network"]["gmacs"] * (part["calls"] or calls or 0) for row, part in networks.items()}
+    operations = {row: part["network"]["gmacs"] * (part["calls"] or calls or 0) for row, part in networks.items()}
     sampled = [
-        Point(papers_row_of(row), sum(gmacs[name] for name in networks_of(row)) / 1000, fid[papers_row_of(row)])
+        Point(papers_row_of(row), sum(operations[name] for name in networks_of(row)) / 1000, fid[papers_row_of(row)])
         for row in generators()
-        if papers_row_of(row) in fid and all(gmacs.get(name) for name in networks_of(row))
+        if papers_row_of(row) in fid and all(operations.get(name) for name in networks_of(row))
     ]
     scale = next((result.record["scale"] for result in results.values()), "")
     assumed = "counted by us" + (f"; {calls} calls a\nnetwork where the paper tells none" if calls else "")
