@@ -14,7 +14,7 @@ from gpstoken.metrics import inception_score, load_features, neighbour_images
 from gpstoken.metrics.generation import FeatureSet, Statistics, compare
 from gpstoken.metrics.labelled import read_images, read_sets
 from reports.declared import every_table
-from reports.figures.generation import samples_page
+from reports.figures.pictures import samples_page
 from reports.tables.generation_table import generation_table
 from reports.tables.render import markdown
 

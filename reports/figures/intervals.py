@@ -1,105 +1,208 @@
-"""Figures of means and of paired differences, with their 95 % intervals."""
+"""Figures of means with their 95 % intervals; the paper's numbers, of other networks and pictures, in panels beside.
 
-from typing import Any
+A figure is of a table as tables.yaml declares it, its measured `results`, the paper's `published` rows (which look like
+ours of the same method, or grey) and the `styles` of ours; None comes back where too little has been measured.
+"""
 
-from matplotlib.axes import Axes
+from math import log2, prod
+from operator import itemgetter
+from typing import Any, NamedTuple
+
 from matplotlib.figure import Figure
 
-from gpstoken.metrics import Estimate, summarise
-from reports.figures.style import INK, PAPER, Look, headline, page
+from gpstoken.metrics import Estimate
+from reports.figures import style
+from reports.figures.style import METRICS, Looks, Published, Results, dot, estimate, headline, interval, page, title
 from reports.tables.claims import judge
 from reports.tables.columns import COLUMNS
 from reports.tables.results import Result
 
-UNITS = {"psnr": " (dB)", "psnr_inside": " (dB)", "psnr_outside": " (dB)"}
+COUNTED = "gpstoken_m128"  # the row of the studies of token counts
+FEW = 3  # photographs up to which an interval would say nothing
 
 
-def arms(declared: dict[str, Any], results: dict[str, Result], styles: dict[str, Look]) -> Figure | None:
-    """Means of the rows, and the paired differences that the claims are about, in the table's metrics `figure`.
+class Rate(NamedTuple):
+    """What the code of one image holds: tokens, `channels` numbers a token, of which an index of a codebook is one.
 
-    Args:
-        declared: the table.
-        results: its measured rows; None comes back without any that has the metrics.
-        styles: how each row looks.
+    `bits` are those of an index; None where tokens are real numbers.
     """
-    metrics = declared["figure"]
-    results = {row: result for row, result in results.items() if set(metrics) <= result.values.keys()}
+
+    tokens: int
+    channels: int | None
+    bits: float | None
+
+    @property
+    def numbers(self) -> int | None:
+        """Of one image; None where it is not recorded."""
+        return None if self.channels is None else self.tokens * self.channels
+
+
+def rate_of(result: Result) -> Rate:
+    """The rate of the evaluated images; in files without `code` a token of GPSToken is 5 + C numbers."""
+    tokens, code = result.evaluated["num_tokens"], result.evaluated.get("code")
+    if code is None:
+        features = result.record["tokenizer"]["init_args"].get("feature_channels")
+        return Rate(tokens, None if features is None else 5 + features, None)
+    if code["codebook_size"]:
+        return Rate(tokens, 1, log2(code["codebook_size"]))
+    return Rate(tokens, code["channels"], None)
+
+
+def rate_distortion(
+    declared: dict[str, Any], results: Results, counts: Results, published: Published, styles: Looks
+) -> Figure | None:
+    """PSNR and LPIPS of ours over numbers and over tokens an image; the paper's over tokens in panels of their own.
+
+    `declared` are the rows: their `name`, and `paper` for the paper's row of the same method. `counts` are results of
+    one trained row at several token counts, drawn as a line.
+    """
     if not results:
         return None
-    pairs: dict[tuple[str, str], dict[str, Any]] = {}  # one line a pair: two claims may be about the same
-    for claim in declared.get("claims", []):
-        if {claim.get("from"), claim.get("to")} <= results.keys():
-            pairs.setdefault((claim["from"], claim["to"]), claim)
-    figure = page(1.6 + 0.32 * (len(results) + 1.4 * len(pairs)))
-    axes = figure.subplots(2, 2, height_ratios=[len(results), max(1.4 * len(pairs), 1)], sharey="row")
-    for column, metric in enumerate(metrics):
-        above, below = axes[:, column]
-        more = COLUMNS[metric].more_is_better
-        for place, (row, result) in enumerate(results.items()):
-            value = summarise(result.values[metric], result.sources)
-            interval(above, value, place, styles[row].colour, marker=styles[row].marker)
-            above.plot(value.per_seed, [place] * value.seeds, "|", color="black", markersize=9, alpha=0.6)
-        above.set_title(f"{title(metric)}, {'more' if more else 'less'} is better")
-        above.set_yticks(range(len(results)), [declared["ours"][row]["name"] for row in results])
-        above.set_ylim(len(results) - 0.5, -0.5)
-        for place, ((first, second), claim) in enumerate(pairs.items()):
-            sizes_differ = declared.get("sizes_differ", False)
-            interval(
-                below, judge(results[first], results[second], metric, 0.0, sizes_differ).difference, place, "black"
-            )
-            for bound in _bounds(declared, claim, metric):
-                below.plot([bound] * 2, [place - 0.35, place + 0.35], ":", color=PAPER)
-        below.axvline(0, color="grey", linewidth=0.8)
-        below.set_xlabel(f"paired difference ({'right' if more else 'left'} of 0: better)")
-        names = [f"{declared['ours'][b]['name']}\nminus {declared['ours'][a]['name']}" for a, b in pairs]
-        below.set_yticks(range(len(pairs)), names)
-        below.locator_params(axis="x", nbins=4)
-        below.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
-    bounded = any(_bounds(declared, claim, metrics[0]) for claim in pairs.values())
-    bound = "; dotted: what counts as no loss or no difference" if bounded else ""
-    headline(figure, f"{caption(declared, results)}; ticks are seeds{bound}")
+    papers = {entry["paper"]: styles[row] for row, entry in declared.items() if entry.get("paper")}
+    papers = style.grey_looks((row["method"] for row in published), papers)
+    figure = page(5.2 + 0.17 * ((len(papers) + 5) // 5))
+    panels = figure.subplots(2, 3, sharex="col", width_ratios=[1, 1, 1.15])
+    for (*ours, theirs), (metric, papers_metric) in zip(panels, METRICS.items(), strict=True):
+        for axes, unit in zip(ours, ("numbers", "tokens"), strict=True):
+            points = [(rate, value.mean) for rate, value in _rated(counts, metric, unit).values()]
+            if len(points) > 1:
+                x, y = zip(*sorted(points, key=itemgetter(0)), strict=True)
+                look = styles[COUNTED]._replace(dash=":", marker=".")
+                style.curve(axes, x, y, look, linewidth=1.2, label="GPSToken-M128, other counts", zorder=1)
+            for row, (rate, value) in _rated(results, metric, unit).items():
+                look = {"elinewidth": 1} | ({"markerfacecolor": "white"} if rate_of(results[row]).bits else {})
+                interval(axes, value, rate, styles[row], upright=True, label=declared[row]["name"], **look)
+            axes.set_ylabel(f"{title(metric)}, ours")
+        for row in published:
+            if row.get(papers_metric):
+                tokens, method = prod(int(side) for side in row["tokens"].split("x")), row["method"]
+                dot(theirs, tokens, float(row[papers_metric]), papers[method], label=method)
+        theirs.set_ylabel(f"{title(papers_metric)}, paper")
+    labels = ("numbers an image (ours)", "tokens an image (ours)", "tokens (paper)")
+    for axes, label in zip(panels[1], labels, strict=True):
+        axes.set_xlabel(label)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(x=0.12)
+    scale, numbers = _measured(results)
+    text = "Paper: ImageNet 256 px. Hollow: a token is an index of a codebook, counted as one number."
+    headline(figure, f"Rate, distortion. Ours: {scale} scale, {numbers}. {text}")
+    style.legend_below(figure, 5)
     return figure
 
 
-def tokens(
-    declared: dict[str, Any], results: dict[str, Result], published: list[dict[str, str]], metric: str = "psnr"
-) -> Figure | None:
-    """Quality over two or more token counts: our means, paired gains over the count before, the paper's one picture."""
+def _rated(results: Results, metric: str, unit: str) -> dict[str, tuple[int, Estimate]]:
+    """Numbers or tokens (`unit`) an image, and the mean, of every row that has both."""
+    rates = {row: getattr(rate_of(result), unit) for row, result in results.items() if metric in result.values}
+    return {row: (rate, estimate(results[row], metric)) for row, rate in rates.items() if rate is not None}
+
+
+def domains(declared: dict[str, Any], results: Results, published: Published, styles: Looks) -> Figure | None:
+    """Means of every row on every data set, and the paper's numbers; `styles` are by the name that a row has here."""
+    if not results:
+        return None
+    sets, labels = declared["datasets"], {row: declared["ours"][row] for row in results}
+    methods = list(dict.fromkeys([label["name"] for label in labels.values()] + [row["method"] for row in published]))
+    # Side by side within the place of a data set, so that intervals do not hide each other.
+    shift = {method: 0.6 * ((place + 0.5) / len(methods) - 0.5) for place, method in enumerate(methods)}
+    styles = style.grey_looks(methods, styles)
+    photographs = {labels[row]["dataset"]: result.record["data"]["photographs"] for row, result in results.items()}
+    our_sets = [f"{kind}\n(n = {photographs.get(kind, 0)})" for kind in sets]
+    papers_sets = [entry["paper"].replace("_", "-") for entry in sets.values()]
+    figure = page(5.0)
+    for (ours, theirs), (metric, papers_metric) in zip(figure.subplots(2, 2), METRICS.items(), strict=True):
+        for row, result in results.items():
+            name, value = labels[row]["name"], estimate(result, metric)
+            place = list(sets).index(labels[row]["dataset"]) + shift[name]
+            if result.record["data"]["photographs"] > FEW:
+                interval(ours, value, place, styles[name], upright=True, label=name)
+            else:
+                dot(ours, place, value.mean, styles[name], markersize=5, markerfacecolor="white")
+        for row in published:
+            for place, entry in enumerate(sets.values()):
+                if entry["paper"] == row["dataset"]:
+                    x, method = place + shift[row["method"]], row["method"]
+                    dot(theirs, x, float(row[papers_metric]), styles[method], label=method)
+        ours.set_ylabel(f"{title(metric)}, ours")
+        theirs.set_ylabel(f"{title(papers_metric)}, paper")
+        for axes, names in ((ours, our_sets), (theirs, papers_sets)):
+            axes.set(xticks=range(len(sets)), xticklabels=names, xlim=(-0.5, len(sets) - 0.5))
+    ours = f"Ours: {_measured(results)[0]} scale, mean and 95 % interval; n: photographs, of faces people."
+    hollow = f"Hollow, without interval: {FEW} or fewer, a demonstration only."
+    headline(figure, f"{declared['title']}. {ours} {hollow}")
+    style.legend_below(figure, 4)
+    return figure
+
+
+def tokens(declared: dict[str, Any], results: Results, published: Published) -> Figure | None:
+    """PSNR over two or more token counts: our means, paired gains over the count before, the paper's one picture."""
     if len(results) < 2:
         return None
     counts = {row: result.evaluated["num_tokens"] for row, result in results.items()}
+    papers = {int(row["tokens"]): float(row["psnr"]) for row in published}
     figure = page(2.9)
-    ours, gains, papers = figure.subplots(1, 3)
+    left, middle, right = figure.subplots(1, 3)
     for row, result in results.items():
-        interval(ours, summarise(result.values[metric], result.sources), counts[row], INK, upright=True)
-    ours.set_title(f"ours: {title(metric)}")
-    pairs = [claim for claim in declared.get("claims", []) if {claim["from"], claim["to"]} <= results.keys()]
-    for claim in pairs:
-        difference = judge(results[claim["from"]], results[claim["to"]], metric).difference
-        interval(gains, difference, counts[claim["to"]], "black", upright=True)
-    gains.axhline(0, color="grey", linewidth=0.8)
-    gains.set_title(f"ours: {title(metric)} over the count\nbefore, image by image")
-    theirs = {int(row["tokens"]): float(row[metric]) for row in published}
-    papers.plot(theirs.keys(), theirs.values(), "s", color=PAPER, markersize=5)
-    papers.set_title(f"paper, one picture: {title(metric)}")
-    for axes, ticks in ((ours, counts.values()), (gains, counts.values()), (papers, theirs)):
+        interval(left, estimate(result, "psnr"), counts[row], style.OURS, upright=True)
+    left.set_title(f"ours: {title('psnr')}")
+    for first, second in _claims_about(declared, results):
+        verdict = judge(results[first], results[second], "psnr")
+        interval(middle, verdict.difference, counts[second], style.DIFFERENCE, upright=True)
+    middle.axhline(0, color="grey", linewidth=0.8)
+    middle.set_title(f"ours: {title('psnr')} over the count\nbefore, image by image")
+    dot(right, list(papers), list(papers.values()), style.PAPER, markersize=5)
+    right.set_title(f"paper, one picture: {title('psnr')}")
+    for axes, ticks in ((left, counts.values()), (middle, counts.values()), (right, papers)):
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(ticks), [str(tick) for tick in ticks])
-        axes.set_xlim(min(ticks) / 1.5, max(ticks) * 1.5)
-        axes.set_xlabel("tokens")
-    headline(figure, caption(declared, results))
+        axes.set(xlim=(min(ticks) / 1.5, max(ticks) * 1.5), xlabel="tokens")
+    scale, numbers = _measured(results)
+    headline(figure, f"{declared['title']} at {scale} scale: {numbers}")
     return figure
 
 
-def interval(
-    axes: Axes, value: Estimate, place: float, colour: str, upright: bool = False, marker: str = "o", **more: Any
-) -> None:
-    """A dot with its 95 % interval along x, or upright along y; `place` is the other coordinate."""
-    style = {"fmt": marker, "color": colour, "capsize": 3, "markersize": 5, **more}
-    if upright:
-        axes.errorbar(place, value.mean, yerr=value.half_width, **style)
-    else:
-        axes.errorbar(value.mean, place, xerr=value.half_width, **style)
+def arms(declared: dict[str, Any], results: Results, styles: Looks) -> Figure | None:
+    """Means of the rows that have the table's metrics `figure`, and the paired differences that claims are about."""
+    metrics, sizes_differ = declared["figure"], declared.get("sizes_differ", False)
+    results = {row: result for row, result in results.items() if set(metrics) <= result.values.keys()}
+    if not results:
+        return None
+    names = {row: declared["ours"][row]["name"] for row in results}
+    pairs = _claims_about(declared, results)
+    differences = [f"{names[second]}\nminus {names[first]}" for first, second in pairs]
+    figure = page(1.6 + 0.32 * (len(results) + 1.4 * len(pairs)))
+    panels = figure.subplots(2, 2, height_ratios=[len(results), max(1.4 * len(pairs), 1)], sharey="row")
+    for (above, below), metric in zip(panels.T, metrics, strict=True):
+        better, side = ("more", "right") if COLUMNS[metric].more_is_better else ("less", "left")
+        for place, (row, result) in enumerate(results.items()):
+            value = estimate(result, metric)
+            interval(above, value, place, styles[row])
+            above.plot(value.per_seed, [place] * value.seeds, "|", color="black", markersize=9, alpha=0.6)
+        above.set(yticks=range(len(results)), yticklabels=names.values(), ylim=(len(results) - 0.5, -0.5))
+        above.set_title(f"{title(metric)}, {better} is better")
+        for place, ((first, second), claim) in enumerate(pairs.items()):
+            verdict = judge(results[first], results[second], metric, sizes_differ=sizes_differ)
+            interval(below, verdict.difference, place, style.DIFFERENCE)
+            for bound in _bounds(declared, claim, metric):
+                below.plot([bound] * 2, [place - 0.35, place + 0.35], ":", color=style.PAPER.colour)
+        below.axvline(0, color="grey", linewidth=0.8)
+        below.set(yticks=range(len(pairs)), yticklabels=differences, ylim=(max(len(pairs), 1) - 0.5, -0.5))
+        below.set_xlabel(f"paired difference ({side} of 0: better)")
+        below.locator_params(axis="x", nbins=4)
+    bounded = any(_bounds(declared, claim, metrics[0]) for claim in pairs.values())
+    bound = "; dotted: what counts as no loss or no difference" if bounded else ""
+    scale, numbers = _measured(results)
+    headline(figure, f"{declared['title']} at {scale} scale: {numbers}; ticks are seeds{bound}")
+    return figure
+
+
+def _claims_about(declared: dict[str, Any], results: Results) -> dict[tuple[str, str], dict[str, Any]]:
+    """The claims about two measured rows; of several about the same two, the first."""
+    pairs: dict[tuple[str, str], dict[str, Any]] = {}
+    for claim in declared.get("claims", []):
+        if {claim.get("from"), claim.get("to")} <= results.keys():
+            pairs.setdefault((claim["from"], claim["to"]), claim)
+    return pairs
 
 
 def _bounds(declared: dict[str, Any], claim: dict[str, Any], metric: str) -> list[float]:
@@ -109,15 +212,8 @@ def _bounds(declared: dict[str, Any], claim: dict[str, Any], metric: str) -> lis
     return [side * claim.get("margins", declared.get("margins"))[metric] for side in sides]
 
 
-def title(metric: str) -> str:
-    """The metric with its unit."""
-    return f"{COLUMNS[metric].heading}{UNITS.get(metric, '')}"
-
-
-def caption(declared: dict[str, Any], results: dict[str, Result]) -> str:
-    """What is shown, at which scale, and of how many images."""
+def _measured(results: Results) -> tuple[str, str]:
+    """The scale of measured rows, and what their numbers are."""
     record = next(iter(results.values())).record
-    return (
-        f"{declared['title']} at {record['scale']} scale: mean and 95 % interval, {record['data']['images']} images of "
-        f"{record['data']['photographs']} photographs"
-    )
+    images, photographs = record["data"]["images"], record["data"]["photographs"]
+    return record["scale"], f"mean and 95 % interval, {images} images of {photographs} photographs"

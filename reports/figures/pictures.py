@@ -1,111 +1,133 @@
-"""Figures of pictures: Gaussians and reconstructions, over token counts, without and with a focus map."""
+"""Figures of pictures: held-out photographs as a tokenizer, described by `whose`, sees them, and generated samples."""
 
 import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse
 from torch import Tensor
 
-from gpstoken import Gaussians, GPSToken
+from gpstoken import Gaussians, GPSToken, Tokens
 from gpstoken.drawing import to_picture
+from gpstoken.images import load_image
 from gpstoken.metrics import reconstruction_metrics, to_uint8
 from gpstoken.metrics.focus import disc, region_psnr
-from reports.figures.photographs import Photograph, credits
-from reports.figures.style import WIDTH
+from reports.declared import name_of
+from reports.figures.style import STYLE, WIDTH, page
+from reports.tables.generation_notes import sampling_words
+from reports.tables.generation_results import Record
 
-COLUMNS = ("input", "initial Gaussians", "refined Gaussians", "reconstruction")
+MOST_CLASSES, MOST_SAMPLES = 10, 8
+MAGNIFIED = 128  # pixels; smaller images are enlarged to about this side, pixel by pixel
+GAP, CAPTION, LABELS, TITLE = 4, 30, 128, 44  # pixels between pictures, under them, left of all and above all
 
 
-@torch.no_grad()
+class Photograph(NamedTuple):
+    """One photograph: its file, and what it is credited as."""
+
+    path: Path
+    credit: str
+
+    def image(self, size: int) -> Tensor:
+        """Its centre as float[1, 3, size, size] in [-1, 1]."""
+        return load_image(self.path, size)
+
+
+def held_out(root: Path, count: int) -> list[Photograph]:
+    """The first `count` natural test photographs, one of each sitting; CC licences, whose makers are named, lead.
+
+    None come back where there is no index.csv in `root`, the folder that `python -m datamodules.prepare` writes.
+    """
+    index = root / "index.csv"
+    if not index.is_file():
+        return []
+    table = pd.read_csv(index, dtype=str, keep_default_na=False).sort_values(["licence", "path"])
+    table = table.query("domain == 'natural' and split == 'test'").drop_duplicates("group_id").head(count)
+    # PACKAGE__NAME is how datamodules names what it takes out of packages.
+    sources = table["source_id"].str.replace(r"(.+)__(.*)", r"\2 of \1", regex=True)
+    credits = sources + " (" + table["licence"] + ")"
+    return [Photograph(root / path, credit) for path, credit in zip(table["path"], credits, strict=True)]
+
+
 def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure | None:
     """Input, initial and refined Gaussians, reconstruction: photographs as one tile, the first as 4x4 tiles as well.
 
-    Args:
-        tokenizer: the tokenizer.
-        photographs: a line each; None comes back without any.
-        whose: what the tokenizer is, in words.
+    A photograph has a line; None comes back without any, here and below.
     """
     if not photographs:
         return None
     side = tokenizer.image_size
     lines = [(photograph, side) for photograph in photographs] + [(photographs[0], 4 * side)]
-    figure, axes = _sheet(len(lines), len(COLUMNS), photographs, whose)
-    for line, (photograph, size) in zip(axes, lines, strict=True):
+    titles = ("input", "initial Gaussians", "refined Gaussians", "reconstruction")
+    figure, panels = _sheet(len(lines), titles, photographs, whose)
+    for (before, initial, refined, after), (photograph, size) in zip(panels, lines, strict=True):
         image = photograph.image(size)
-        tokens = tokenizer.encode(image)
-        show(line[0], image)
-        show(line[1], image, tokenizer.layout(image))
-        show(line[2], image, tokens.gaussians)
-        show(line[3], tokenizer.decode(tokens))
-        line[0].set_ylabel(f"{size} px, {tokens.features.shape[1]} tokens")
-    for place, title in zip(axes[0], COLUMNS, strict=True):
-        place.set_title(title)
+        show(before, image)
+        show(initial, image, tokenizer.layout(image))
+        tokens, _ = _reconstruct(tokenizer, image, refined, after)
+        before.set_ylabel(f"{size} px, {tokens.features.shape[1]} tokens")
     return figure
 
 
-@torch.no_grad()
 def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure | None:
     """The first photograph from a quarter of the trained token count to twice it: Gaussians, and PSNR under each."""
     if not photographs:
         return None
-    photograph = photographs[0]
-    image = photograph.image(tokenizer.image_size)
+    image = photographs[0].image(tokenizer.image_size)
     counts = [max(1, round(tokenizer.num_tokens * factor)) for factor in (0.25, 0.5, 1, 2)]
-    figure, axes = _sheet(2, 1 + len(counts), [photograph], whose, captions=1)
-    axes[1, 0].axis("off")
-    axes[1, 0].text(0.5, 0.5, "above: Gaussians\n\nhere: reconstruction\n\nbelow: its PSNR", ha="center", va="center")
-    axes[1, 0].set_box_aspect(1)
-    show(axes[0, 0], image)
-    axes[0, 0].set_title("input")
-    for column, count in zip(axes.T[1:], counts, strict=True):
-        tokens = tokenizer.encode(image, count)
-        after = tokenizer.decode(tokens)
-        show(column[0], image, tokens.gaussians)
-        show(column[1], after)
-        column[0].set_title(f"{count} tokens" + (" (trained)" if count == tokenizer.num_tokens else ""))
-        column[1].set_xlabel(f"{psnr(after, image):.2f} dB")
+    titles = [f"{count} tokens" + (" (trained)" if count == tokenizer.num_tokens else "") for count in counts]
+    figure, panels = _sheet(2, ["input", *titles], photographs[:1], whose, captions=1)
+    (first, legend), *columns = panels.T
+    legend.axis("off")
+    legend.text(0.5, 0.5, "above: Gaussians\n\nhere: reconstruction\n\nbelow: its PSNR", ha="center", va="center")
+    legend.set_box_aspect(1)
+    show(first, image)
+    for (above, below), count in zip(columns, counts, strict=True):
+        _, after = _reconstruct(tokenizer, image, above, below, num_tokens=count)
+        below.set_xlabel(f"{psnr(after, image):.2f} dB")
     return figure
 
 
-@torch.no_grad()
 def focus_picture(
     tokenizer: GPSToken, photographs: list[Photograph], whose: str, radius: float, strength: float
 ) -> Figure | None:
     """Photographs without and with a focus map on a central disc: Gaussians, reconstruction, PSNR inside and outside.
 
-    Args:
-        tokenizer: the tokenizer.
-        photographs: a line each.
-        whose: what the tokenizer is, in words.
-        radius: of the disc, in sides.
-        strength: of the map.
+    `radius` of the disc is in sides of the picture, `strength` is that of the map.
     """
     if not photographs:
         return None
     side = tokenizer.image_size
     inside = disc((side, side), radius)
-    figure, axes = _sheet(len(photographs), 5, photographs, whose, captions=2 * len(photographs))
-    for line, photograph in zip(axes, photographs, strict=True):
+    titles = ("input and disc", "no map", "reconstruction", f"map of strength {strength:g}", "reconstruction")
+    figure, panels = _sheet(len(photographs), titles, photographs, whose, captions=2 * len(photographs))
+    for line, photograph in zip(panels, photographs, strict=True):
         image = photograph.image(side)
         show(line[0], image)
-        for place, bias in ((1, None), (3, inside * strength)):
-            tokens = tokenizer.encode(image, bias=bias)
-            after = tokenizer.decode(tokens)
-            show(line[place], image, tokens.gaussians)
-            show(line[place + 1], after)
-            part = region_psnr(to_uint8(after), to_uint8(image), inside)
-            line[place + 1].set_xlabel(f"inside {part['psnr_inside'].item():.2f} dB\n"
-                                       f"outside {part['psnr_outside'].item():.2f} dB")  # fmt: skip
-        for place in line:
-            place.add_patch(Circle(((side - 1) / 2,) * 2, radius * side, fill=False, edgecolor="white", linewidth=2))
-            place.add_patch(Circle(((side - 1) / 2,) * 2, radius * side, fill=False, edgecolor="black", linestyle="--"))
-    titles = ("input and disc", "no map", "reconstruction", f"map of strength {strength:g}", "reconstruction")
-    for place, title in zip(axes[0], titles, strict=True):
-        place.set_title(title)
+        for left, right, bias in ((*line[1:3], None), (*line[3:], inside * strength)):
+            _, after = _reconstruct(tokenizer, image, left, right, bias=bias)
+            within, without = region_psnr(to_uint8(after), to_uint8(image), inside).values()
+            right.set_xlabel(f"inside {within.item():.2f} dB\noutside {without.item():.2f} dB")
+        for axes in line:
+            for edge in ({"edgecolor": "white", "linewidth": 2}, {"edgecolor": "black", "linestyle": "--"}):
+                axes.add_patch(Circle(((side - 1) / 2,) * 2, radius * side, fill=False, **edge))
     return figure
+
+
+@torch.no_grad()
+def _reconstruct(tokenizer: GPSToken, image: Tensor, left: Axes, right: Axes, **how: Any) -> tuple[Tokens, Tensor]:
+    """Shows an image's Gaussians on the left and its reconstruction on the right; gives tokens and reconstruction."""
+    tokens = tokenizer.encode(image, **how)
+    reconstruction = tokenizer.decode(tokens)
+    show(left, image, tokens.gaussians)
+    show(right, reconstruction)
+    return tokens, reconstruction
 
 
 def psnr(reconstruction: Tensor, image: Tensor) -> float:
@@ -126,28 +148,89 @@ def show(axes: Axes, image: Tensor, gaussians: Gaussians | None = None) -> None:
     scale = torch.tensor([width - 1, height - 1]).double() / 2
     mu, sigma = ((gaussians.mu[0].double() + 1) * scale).numpy(), (gaussians.sigma[0].double() * scale).numpy()
     covariance = gaussians.rho[0].double().numpy() * sigma[:, 0] * sigma[:, 1]
-    line = 1.1 if len(mu) < 64 else 0.6
+    style = {"facecolor": (1, 0.84, 0.04, 0.15), "edgecolor": "#ffd60a", "linewidth": 1.1 if len(mu) < 64 else 0.6}
     for centre, (x, y), xy in zip(mu, sigma, covariance, strict=True):
         lengths, directions = np.linalg.eigh([[x * x, xy], [xy, y * y]])
         angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
         diameters = 2 * np.sqrt(lengths.clip(0))
-        axes.add_patch(
-            Ellipse(
-                centre, diameters[1], diameters[0], angle=angle, facecolor=(1, 0.84, 0.04, 0.15), edgecolor="#ffd60a",
-                linewidth=line,
-            )
-        )  # fmt: skip
+        axes.add_patch(Ellipse(centre, diameters[1], diameters[0], angle=angle, **style))
 
 
 def _sheet(
-    rows: int, columns: int, photographs: list[Photograph], whose: str, captions: int = 0
+    rows: int, titles: Sequence[str], photographs: list[Photograph], whose: str, captions: int = 0
 ) -> tuple[Figure, np.ndarray]:
     """A sheet of squares, as wide as a page; `captions` lines under them in all, credits of photographs at its foot."""
-    text = textwrap.fill(f"{whose}. {credits(photographs)}", 130)
-    lines = text.count("\n") + 1
-    side = (WIDTH - 0.2) / columns
-    height = rows * (side + 0.04) + 0.18 * captions + 0.4 + 0.14 * lines
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    credits = ", ".join(photograph.credit for photograph in photographs)
+    text = textwrap.fill(f"{whose}. Held-out photographs: {credits}", 130)
+    side = (WIDTH - 0.2) / len(titles)
+    figure = page(rows * (side + 0.04) + 0.18 * captions + 0.4 + 0.14 * (text.count("\n") + 1))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure.supxlabel(text, fontsize=7, x=0.01, ha="left")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    panels = figure.subplots(rows, len(titles), squeeze=False)
+    for axes, title in zip(panels[0], titles, strict=True):
+        axes.set_title(title)
+    return figure, panels
+
+
+def samples_page(path: Path, record: Record | None) -> Figure | None:
+    """A class a line: samples, and below each the real training image that is nearest, with the distance.
+
+    Nearest in pixels; where those were not compared, as of ImageNet at 256 pixels, by features. The file has `classes`
+    long[K], `samples` and `nearest` uint8[K, n, H, W, 3] and `distances` float[K, n], or both with `_by_features`
+    behind, as `gpstoken evaluate-generator` writes them. None comes back without it, or the result `record` beside it.
+
+    Raises:
+        ValueError: if the file is not of this form.
+    """
+    if record is None or not path.is_file():
+        return None
+    classes, samples, nearest, distances, in_pixels = _read_samples(path)
+    dpi, names = STYLE["savefig.dpi"], record["classifier"]["classes"]
+    zoom = max(1, MAGNIFIED // samples.shape[2])
+    high, wide = (zoom * side + GAP for side in samples.shape[2:4])
+    full = round(WIDTH * dpi)
+    lines = min(len(classes), MOST_CLASSES)
+    shown = min(samples.shape[1], MOST_SAMPLES, max(1, (full - LABELS + GAP) // wide))
+    pictures = np.stack([samples, nearest], axis=1)[:lines, :, :shown].repeat(zoom, axis=3).repeat(zoom, axis=4)
+    # From [class, samples or nearest, place, y, x, colour] to one sheet: gaps after pictures, captions below a class.
+    pictures = np.pad(pictures, [(0, 0)] * 3 + [(0, GAP), (0, GAP), (0, 0)], constant_values=255)
+    sheet = pictures.swapaxes(2, 3).reshape(lines, 2 * high, shown * wide, 3)
+    sheet = np.pad(sheet, [(0, 0), (0, CAPTION), (0, 0), (0, 0)], constant_values=255).reshape(-1, shown * wide, 3)
+    height, width = len(sheet), shown * wide - GAP
+    figure = Figure(figsize=(full / dpi, (height + TITLE) / dpi))
+    # A pixel of the sheet is a pixel of the PNG.
+    axes = figure.add_axes((LABELS / full, 0, width / full, height / (height + TITLE)))
+    axes.imshow(sheet[:, :width], interpolation="nearest")
+    labels = {}
+    for line in range(lines):
+        top = line * (2 * high + CAPTION)
+        labels[top + (high - GAP) / 2] = textwrap.fill(names[int(classes[line])], 13)
+        labels[top + high + (high - GAP) / 2] = textwrap.fill("nearest in training set", 13)
+        for place, distance in enumerate(distances[line, :shown]):
+            text = f"{distance:,.0f}" if in_pixels else f"{distance:.3f}"
+            axes.text((place + 0.5) * wide - GAP / 2, top + 2 * high, text, ha="center", va="top", fontsize=7)
+    axes.set_xticks([])
+    axes.set_yticks(list(labels), labels.values(), fontsize=7.5)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    some = f", {lines} of {len(names)} classes" if len(classes) < len(names) else ""
+    unit = "Euclidean, levels 0 to 255" if in_pixels else "1 - cosine of features"
+    text = f"{name_of(record['row'])}, {record['scale']} scale{some}: {sampling_words(record['sampling'])}."
+    text = textwrap.fill(f"{text} Number: distance ({unit})", 110)
+    figure.text(0.5, 1 - 4 / (height + TITLE), text, ha="center", va="top")
+    return figure
+
+
+def _read_samples(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Checked: classes, samples, nearest, distances, and whether these are in pixels."""
+    with np.load(path, allow_pickle=False) as file:
+        in_pixels = "nearest" in file or "nearest_by_features" not in file
+        by = "" if in_pixels else "_by_features"
+        names = ("classes", "samples", f"nearest{by}", f"distances{by}")
+        if missing := [name for name in names if name not in file]:
+            raise ValueError(f"{path}: no {missing[0]!r} in it; write it anew with `gpstoken evaluate-generator`")
+        classes, samples, nearest, distances = (file[name] for name in names)
+    if samples.ndim != 5 or samples.dtype != np.uint8 or nearest.shape != samples.shape:
+        shapes = f"{samples.shape} and {nearest.shape}"
+        raise ValueError(f"{path}: expected samples and nearest uint8[K, n, H, W, 3], got {shapes}")
+    return classes, samples, nearest, distances, in_pixels

@@ -3,17 +3,14 @@
 import json
 import textwrap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from gpstoken.metrics import summarise
 from reports.declared import generators, networks_of, papers_row_of
-from reports.figures.intervals import title
-from reports.figures.style import Look, grey_looks, headline, legend_below, page
-from reports.tables.results import Result
+from reports.figures.style import Looks, Published, Results, estimate, grey_looks, headline, legend_below, page, title
+from reports.tables.generation_results import Record
 from reports.tables.rows import read_published
 
 
@@ -35,7 +32,7 @@ class Panel(NamedTuple):
     logarithmic: bool = True
 
 
-def read_efficiency(folder: Path) -> dict[str, dict[str, Any]]:
+def read_efficiency(folder: Path) -> dict[str, Record]:
     """Every record of results/SCALE/efficiency by its row.
 
     Raises:
@@ -51,107 +48,84 @@ def read_efficiency(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def panels(
-    declared: dict[str, dict[str, str]],
-    results: dict[str, Result],
-    published: list[dict[str, str]],
-    records: dict[str, dict[str, Any]],
+    declared: dict[str, dict[str, str]], results: Results, published: Published, records: dict[str, Record]
 ) -> list[Panel]:
     """The paper's quality over the cost that we count and measure and over its own; ours at our own size.
 
-    Args:
-        declared: our rows as tables.yaml has them: `name`, and `paper` for the paper's row of the same method.
-        results: the measured ones.
-        published: the paper's rows of reconstruction.
-        records: efficiency of rows at their published size.
+    `declared` are our rows as tables.yaml has them, with `paper` for the paper's row of the same method, `results` the
+    measured ones, `published` the paper's rows of reconstruction, `records` efficiency of rows at their published size.
     """
-    quality = {row["method"]: float(row["psnr"]) for row in published}
+    psnr = {row["method"]: float(row["psnr"]) for row in published}
     counted, timed, devices, sizes = [], [], set(), set()
     for row, entry in declared.items():
         record, method = records.get(row), entry.get("paper")
-        if record is None or method not in quality:
+        if record is None or method not in psnr:
             continue
         sizes.add(record["image_size"])
         gmacs = sum(record["counts"][part]["gmacs"] for part in ("encoder", "decoder"))
-        counted.append(Point(method, gmacs, quality[method]))
+        counted.append(Point(method, gmacs, psnr[method]))
         if measured := record.get("measured"):
             devices.add(f"{measured['device']}, batch {measured['batch_size']}")
             batch, spread = measured["batch_size"], measured["latency_std_ms"] or 0.0  # none of a single round
-            timed.append(Point(method, measured["latency_ms"] / batch, quality[method], spread / batch))
+            timed.append(Point(method, measured["latency_ms"] / batch, psnr[method], spread / batch))
     unit, length = ("s", 1000) if timed and min(point.x for point in timed) > 1000 else ("ms", 1)
     timed = [point._replace(x=point.x / length, spread=point.spread / length) for point in timed]
-    size = "/".join(str(size) for size in sorted(sizes))
-    a100 = [row for row in read_published("efficiency_tokenizers_a100.csv") if row["method"] in quality]
-    theirs = [Point(row["method"], 1000 / float(row["throughput_per_s"]), quality[row["method"]]) for row in a100]
-    own = [
-        Point(declared[row].get("paper") or row, result.record["parameters"] / 1e6, _mean(result))
+    a100 = [row for row in read_published("efficiency_tokenizers_a100.csv") if row["method"] in psnr]
+    theirs = [Point(row["method"], 1000 / float(row["throughput_per_s"]), psnr[row["method"]]) for row in a100]
+    ours = [
+        Point(declared[row].get("paper") or row, result.record["parameters"] / 1e6, estimate(result, "psnr").mean)
         for row, result in results.items()
     ]
     fid = {row["method"]: float(row["fid"]) for row in read_published("generation_imagenet256.csv") if row["fid"]}
     # The paper tells the calls of one sampler of its generator; the others are taken to make as many.
     calls = records.get("texture", {}).get("counts", {}).get("calls")
+    # GMACs of all network calls of one sample.
+    networks = {row: record["counts"] for row, record in records.items() if "network" in record["counts"]}
+    operations = {row: part["network"]["gmacs"] * (part["calls"] or calls or 0) for row, part in networks.items()}
     sampled = [
-        Point(method, sum(_operations(records[name], calls) for name in networks) / 1000, fid[method])
-        for method, networks in ((papers_row_of(row), networks_of(row)) for row in generators())
-        if method in fid and all(name in records and (records[name]["counts"]["calls"] or calls) for name in networks)
+        Point(papers_row_of(row), sum(operations[name] for name in networks_of(row)) / 1000, fid[papers_row_of(row)])
+        for row in generators()
+        if papers_row_of(row) in fid and all(operations.get(name) for name in networks_of(row))
     ]
     scale = next((result.record["scale"] for result in results.values()), "")
     assumed = "counted by us" + (f"; {calls} calls a\nnetwork where the paper tells none" if calls else "")
     by_us = textwrap.fill(f"(measured by us: {'; '.join(sorted(devices))})", 32)
+    size, quality = "/".join(map(str, sorted(sizes))), "PSNR (dB), the paper's"
     drawn = [
-        Panel(f"GMACs an image of {size} px\n(counted by us)", "PSNR (dB), the paper's", counted),
-        Panel(f"{unit} an image of {size} px\n{by_us}", "PSNR (dB), the paper's", timed),
-        Panel("ms an image of 256 px\n(the paper's: A100, batch 8)", "PSNR (dB), the paper's", theirs),
+        Panel(f"GMACs an image of {size} px\n(counted by us)", quality, counted),
+        Panel(f"{unit} an image of {size} px\n{by_us}", quality, timed),
+        Panel("ms an image of 256 px\n(the paper's: A100, batch 8)", quality, theirs),
         Panel(f"TMACs a sample, all network calls\n({assumed})", "FID-50K, the paper's", sampled, False),
-        Panel(f"million parameters\n(ours, {scale} scale)", f"{title('psnr')}, ours, {scale} scale", own, False),
+        Panel(f"million parameters\n(ours, {scale} scale)", f"{title('psnr')}, ours, {scale} scale", ours, False),
     ]
     return [panel for panel in drawn if panel.points] if counted else []
 
 
-def speed_quality(drawn: list[Panel], styles: dict[str, Look]) -> Figure | None:
-    """A panel a pair of numbers; None where nothing has been counted.
-
-    Args:
-        drawn: as `panels` gives them.
-        styles: how methods look; others are grey.
-    """
+def speed_quality(drawn: list[Panel], styles: Looks) -> Figure | None:
+    """A panel a pair of numbers, as `panels` gives them; None without any. Methods without a style are grey."""
     if not drawn:
         return None
     methods = [point.method for panel in drawn for point in panel.points]
-    styles = styles | grey_looks(method for method in methods if method not in styles)
+    styles = grey_looks(methods, styles)
     lines = (len(drawn) + 2) // 3
     figure = page(0.7 + 2.3 * lines + 0.17 * (len(set(methods)) // 5))
     places = list(figure.subplots(lines, 3, squeeze=False).flat)
     for axes, panel in zip(places, drawn, strict=False):
-        for point in panel.points:
-            _dot(axes, point, styles[point.method])
+        for method, x, y, spread in panel.points:
+            colour, _, marker = styles[method]
+            axes.errorbar(x, y, xerr=spread or None, fmt=marker, color=colour, label=method, markersize=6, capsize=2)
         axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
         axes.margins(x=0.15, y=0.15)
         if panel.logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(NullLocator())
         else:
             axes.set_xlim(0, 1.25 * max(point.x for point in panel.points))
     for axes in places[len(drawn) :]:
         axes.set_visible(False)
-    headline(
-        figure,
-        "Quality against cost. The paper's quality is of ImageNet 256 px. Better: up and left; for FID down and left.",
-    )
+    better = "Better: up and left; for FID down and left."
+    headline(figure, f"Quality against cost. The paper's quality is of ImageNet 256 px. {better}")
     legend_below(figure, 5)
     return figure
-
-
-def _dot(axes: Axes, point: Point, look: Look) -> None:
-    axes.errorbar(point.x, point.y, xerr=point.spread or None, fmt=look.marker, color=look.colour, label=point.method,
-                  markersize=6, capsize=2)  # fmt: skip
-
-
-def _mean(result: Result) -> float:
-    return summarise(result.values["psnr"], result.sources).mean
-
-
-def _operations(record: dict[str, Any], calls: int | None) -> float:
-    """GMACs of all network calls of one sample; `calls` where the record tells none."""
-    return record["counts"]["network"]["gmacs"] * (record["counts"]["calls"] or calls)

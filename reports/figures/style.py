@@ -2,13 +2,17 @@
 
 import textwrap
 from collections.abc import Iterable
+from itertools import cycle, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpstoken.files.writing import replacing
+from gpstoken.metrics import Estimate, summarise
+from reports.tables.columns import COLUMNS
+from reports.tables.results import Result
 
 WIDTH = 7.4  # inches: a page of print between its margins
 # Text stays text in SVG and PDF, and ids do not change from run to run.
@@ -23,7 +27,7 @@ COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 DASHES = ["-", "--", "-.", ":"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 GREY, GREY_MARKERS = "#666666", ["<", ">", "p", "*", "d", "h", "1", "+", "x"]
-PAPER, INK = "#D55E00", "#0072B2"  # the paper's numbers and ours where rows are not told apart
+METRICS = {"psnr": "psnr", "lpips_alexnet": "lpips"}  # ours, and the paper's, whose LPIPS is of a network unknown
 
 
 class Look(NamedTuple):
@@ -34,19 +38,32 @@ class Look(NamedTuple):
     marker: str
 
 
-def looks(names: Iterable[str]) -> dict[str, Look]:
+Looks, Results, Published = dict[str, Look], dict[str, Result], list[dict[str, str]]
+# Our numbers and the paper's where rows are not told apart, and differences.
+OURS, PAPER, DIFFERENCE = Look("#0072B2", "-", "o"), Look("#D55E00", ":", "s"), Look("black", "-", "o")
+
+
+def looks(names: Iterable[str]) -> Looks:
     """A look for each name, in their order: the first ten have colours of their own, the first 140 looks."""
-    return {
-        name: Look(COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)])
-        for place, name in enumerate(dict.fromkeys(names))
-    }
+    return dict(zip(dict.fromkeys(names), map(Look, cycle(COLOURS), cycle(DASHES), cycle(MARKERS)), strict=False))
 
 
-def grey_looks(names: Iterable[str]) -> dict[str, Look]:
-    """Looks of what only the paper has: grey, with markers that no row of ours has."""
-    return {
-        name: Look(GREY, "", GREY_MARKERS[place % len(GREY_MARKERS)]) for place, name in enumerate(dict.fromkeys(names))
-    }
+def grey_looks(names: Iterable[str], known: Looks | None = None) -> Looks:
+    """Looks of what only the paper has, beside those that are known: grey, with markers that no row of ours has."""
+    known = known or {}
+    unknown = dict.fromkeys(name for name in names if name not in known)
+    return known | dict(zip(unknown, map(Look, repeat(GREY), repeat(""), cycle(GREY_MARKERS)), strict=False))
+
+
+def title(metric: str) -> str:
+    """The metric with its unit."""
+    column = COLUMNS[metric]
+    return f"{column.heading} ({column.unit})" if column.unit else column.heading
+
+
+def estimate(result: Result, metric: str) -> Estimate:
+    """The mean of a measured row with its 95 % interval, over images and seeds."""
+    return summarise(result.values[metric], result.sources)
 
 
 def page(height: float) -> Figure:
@@ -59,13 +76,32 @@ def headline(figure: Figure, text: str) -> None:
     figure.suptitle(textwrap.fill(text.replace(" px", "\N{NO-BREAK SPACE}px"), 110))
 
 
-def legend_below(figure: Figure, columns: int, *panels: Axes) -> None:
-    """One legend for the panels, outside of all data; what several panels show is named once."""
+def legend_below(figure: Figure, columns: int) -> None:
+    """One legend for all panels, outside of all data; what several panels show is named once."""
     shown = {}
-    for axes in panels or figure.axes:
+    for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             shown.setdefault(label, handle)
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns)
+
+
+def dot(axes: Axes, x: float, y: float, look: Look, **more: Any) -> None:
+    """A number without an interval."""
+    axes.plot(x, y, look.marker, **{"color": look.colour, "markersize": 6, **more})
+
+
+def interval(axes: Axes, value: Estimate, place: float, look: Look, upright: bool = False, **more: Any) -> None:
+    """A dot with its 95 % interval along x, or upright along y; `place` is the other coordinate."""
+    x, y, error = (place, value.mean, "yerr") if upright else (value.mean, place, "xerr")
+    more = {error: value.half_width, "capsize": 3, "markersize": 5, **more}
+    axes.errorbar(x, y, fmt=look.marker, color=look.colour, **more)
+
+
+def curve(axes: Axes, x: Any, y: Any, look: Look, band: Any = None, alpha: float = 0.15, **more: Any) -> None:
+    """A line with markers, over a band from `band[0]` to `band[1]`."""
+    axes.plot(x, y, look.dash, color=look.colour, marker=look.marker, **more)
+    if band is not None:
+        axes.fill_between(x, *band, color=look.colour, alpha=alpha, linewidth=0)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

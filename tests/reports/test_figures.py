@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from reports.figures.__main__ import main
+from reports.figures.curves import read_curves, running_mean
 from reports.figures.style import COLOURS, MARKERS, grey_looks, headline, looks, page
-from reports.figures.training import read_curves, running_mean
 from reports.tables.rows import declarations
 
 

@@ -7,14 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reports.figures.domains import domains
-from reports.figures.generation import curves
-from reports.figures.intervals import arms, tokens
-from reports.figures.rate import rate_distortion, rate_of
-from reports.figures.sensitivity import curves_of, sensitivity
+from reports.figures.curves import curves, curves_of, sensitivity, training
+from reports.figures.intervals import arms, domains, rate_distortion, rate_of, tokens
 from reports.figures.speed import panels, read_efficiency, speed_quality
 from reports.figures.style import STYLE, looks
-from reports.figures.training import training
 from reports.tables.results import read_result
 
 

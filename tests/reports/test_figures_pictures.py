@@ -12,9 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gpstoken import Gaussians, GPSToken
-from reports.figures.generation import samples_page
-from reports.figures.photographs import held_out
-from reports.figures.pictures import focus_picture, overview, psnr, show, tokens_picture
+from reports.figures.pictures import focus_picture, held_out, overview, psnr, samples_page, show, tokens_picture
 from reports.figures.style import STYLE, save
 
 TINY = {
