@@ -49,15 +49,21 @@ def _row_page(name: str, lines: dict[str, list[dict[str, Any]]], material: Mater
     claims = [claim for table in material.tables.values() for claim in table["claims"]]
     return RowPage(
         name=name,
-        title=next(
-            (row["cells"][key]["text"] for key in ("method", "value") for row in rows if key in row["cells"]), name
-        ),
+        title=_title(rows) or name,
         finding=_finding(lines, material.tables),
         lines=lines,
         files=sorted(files, key=lambda file: file.named.row != name),
         claims=[claim for claim in claims if not set(claim["results"]).isdisjoint(cited)],
         of=trained.pop() if len(trained) == 1 and trained != {name} else None,
     )
+
+
+def _title(rows: list[dict[str, Any]]) -> str:
+    """What the first table calls the row: its method and data set, or the argument of a sweep with its value."""
+    texts = {name: cell["text"] for name, cell in rows[0]["cells"].items()}
+    if "method" in texts:
+        return ", ".join(texts[name] for name in ("method", "dataset") if name in texts)
+    return " = ".join(texts[name] for name in ("parameter", "value") if name in texts)
 
 
 def _finding(lines: dict[str, list[dict[str, Any]]], tables: dict[str, dict[str, Any]]) -> str:

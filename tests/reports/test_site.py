@@ -105,7 +105,7 @@ def test_every_page_is_well_formed_english_with_one_main_heading(pages):
 def test_cells_stand_as_they_were_given_and_missing_ones_are_dashes(pages):
     _, document = read(pages, "tables/reconstruction.html")
     assert document.tables[0] == [
-        ["method", "tokens", "PSNR ↑", "LPIPS ↓"],
+        ["method", "tokens", "PSNR ↑", "LPIPS\u00a0↓"],
         ["ours, laptop scale, 64 px"],
         ["Narrow", "8x8", "9.5 ± 0.25", "0.5 ± 0.125"],
         ["Wide", "128", "10.25 ± 0.5", "-"],
