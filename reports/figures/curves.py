@@ -74,7 +74,10 @@ def sensitivity(curves: dict[str, dict[float, Result]]) -> Figure | None:
     record = next(iter(curves["lambda_"].values())).record
     numbers = f"{record['data']['photographs']} photographs and {len(record['seeds'])} seeds"
     ours = f"Ours: {record['scale']} scale, mean and 95 % interval over {numbers}."
-    headline(figure, f"Sensitivity. {ours} Paper: ImageNet 256 px. Rings: the defaults of each.")
+    headline(
+        figure,
+        f"Sensitivity to λ, s and s_min. {ours} Paper: ImageNet 256 px. Rings mark the default of each argument.",
+    )
     return figure
 
 
@@ -157,7 +160,7 @@ def curves(ours: dict[str, Record | None]) -> Figure | None:
     record = next(iter(records.values()))
     left.set(xlabel="training iterations (of the last stage)", xlim=(0, None))
     left.set_ylabel(SCORES[metric].heading + ("" if metric == "fid" else " (no FID)"))
-    left.set_title(f"ours, {record['scale']} scale, {len(record['seeds'])} seeds: mean, lowest to highest")
+    left.set_title(f"ours, {record['scale']} scale, {len(record['seeds'])} seeds: mean and range")
     right.set(xlabel="training iterations (million)", ylabel="FID-10K", ylim=(0, 22), xlim=(0.45, 1.05))
     right.set(xticks=[0.5, 1.0], yticks=range(0, 21, 5), title="paper, ImageNet 256 px")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)

@@ -78,15 +78,15 @@ def rate_distortion(
                 tokens, method = prod(int(side) for side in row["tokens"].split("x")), row["method"]
                 dot(theirs, tokens, float(row[papers_metric]), papers[method], label=method)
         theirs.set_ylabel(f"{title(papers_metric)}, paper")
-    labels = ("numbers an image (ours)", "tokens an image (ours)", "tokens (paper)")
+    labels = ("numbers per image (ours)", "tokens per image (ours)", "tokens (paper)")
     for axes, label in zip(panels[1], labels, strict=True):
         axes.set_xlabel(label)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.12)
     scale, numbers = _measured(results)
-    text = "Paper: ImageNet 256 px. Hollow: a token is an index of a codebook, counted as one number."
-    headline(figure, f"Rate, distortion. Ours: {scale} scale, {numbers}. {text}")
+    text = "Paper: ImageNet 256 px. Hollow marks: a token is an index into a codebook and counts as one number."
+    headline(figure, f"Rate and distortion. Ours: {scale} scale, {numbers}. {text}")
     style.legend_below(figure, 5)
     return figure
 
@@ -127,8 +127,8 @@ def domains(declared: dict[str, Any], results: Results, published: Published, st
         theirs.set_ylabel(f"{title(papers_metric)}, paper")
         for axes, names in ((ours, our_sets), (theirs, papers_sets)):
             axes.set(xticks=range(len(sets)), xticklabels=names, xlim=(-0.5, len(sets) - 0.5))
-    ours = f"Ours: {_measured(results)[0]} scale, mean and 95 % interval; n: photographs, of faces people."
-    hollow = f"Hollow, without interval: {FEW} or fewer, a demonstration only."
+    ours = f"Ours: {_measured(results)[0]} scale, mean and 95 % interval; n counts photographs (for faces, people)."
+    hollow = f"Hollow marks have no interval: with {FEW} photographs or fewer they only demonstrate."
     headline(figure, f"{declared['title']}. {ours} {hollow}")
     style.legend_below(figure, 4)
     return figure
@@ -149,7 +149,7 @@ def tokens(declared: dict[str, Any], results: Results, published: Published) -> 
         verdict = judge(results[first], results[second], "psnr")
         interval(middle, verdict.difference, counts[second], style.DIFFERENCE, upright=True)
     middle.axhline(0, color="grey", linewidth=0.8)
-    middle.set_title(f"ours: {title('psnr')} over the count\nbefore, image by image")
+    middle.set_title(f"ours: {title('psnr')} over the\nprevious count, per image")
     dot(right, list(papers), list(papers.values()), style.PAPER, markersize=5)
     right.set_title(f"paper, one picture: {title('psnr')}")
     for axes, ticks in ((left, counts.values()), (middle, counts.values()), (right, papers)):
@@ -192,7 +192,7 @@ def arms(declared: dict[str, Any], results: Results, styles: Looks) -> Figure | 
     bounded = any(_bounds(declared, claim, metrics[0]) for claim in pairs.values())
     bound = "; dotted: what counts as no loss or no difference" if bounded else ""
     scale, numbers = _measured(results)
-    headline(figure, f"{declared['title']} at {scale} scale: {numbers}; ticks are seeds{bound}")
+    headline(figure, f"{declared['title']} at {scale} scale: {numbers}; ticks mark single seeds{bound}")
     return figure
 
 

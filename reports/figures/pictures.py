@@ -85,7 +85,7 @@ def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: st
     figure, panels = _sheet(2, ["input", *titles], photographs[:1], whose, captions=1)
     (first, legend), *columns = panels.T
     legend.axis("off")
-    legend.text(0.5, 0.5, "above: Gaussians\n\nhere: reconstruction\n\nbelow: its PSNR", ha="center", va="center")
+    legend.text(0.5, 0.5, "top: Gaussians\n\nmiddle: reconstruction\n\nbottom: its PSNR", ha="center", va="center")
     legend.set_box_aspect(1)
     show(first, image)
     for (above, below), count in zip(columns, counts, strict=True):
@@ -214,7 +214,7 @@ def samples_page(path: Path, record: Record | None) -> Figure | None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     some = f", {lines} of {len(names)} classes" if len(classes) < len(names) else ""
-    unit = "Euclidean, levels 0 to 255" if in_pixels else "1 - cosine of features"
+    unit = "Euclidean, pixels 0 to 255" if in_pixels else "1 - cosine of features"
     text = f"{name_of(record['row'])}, {record['scale']} scale{some}: {sampling_words(record['sampling'])}."
     text = textwrap.fill(f"{text} Number: distance ({unit})", 110)
     figure.text(0.5, 1 - 4 / (height + TITLE), text, ha="center", va="top")

@@ -88,14 +88,14 @@ def panels(
         if papers_row_of(row) in fid and all(operations.get(name) for name in networks_of(row))
     ]
     scale = next((result.record["scale"] for result in results.values()), "")
-    assumed = "counted by us" + (f"; {calls} calls a\nnetwork where the paper tells none" if calls else "")
+    assumed = "counted by us" + (f"; {calls} calls per\nnetwork where the paper gives no number" if calls else "")
     by_us = textwrap.fill(f"(measured by us: {'; '.join(sorted(devices))})", 32)
-    size, quality = "/".join(map(str, sorted(sizes))), "PSNR (dB), the paper's"
+    size, quality = "/".join(map(str, sorted(sizes))), "PSNR (dB), paper"
     drawn = [
-        Panel(f"GMACs an image of {size} px\n(counted by us)", quality, counted),
-        Panel(f"{unit} an image of {size} px\n{by_us}", quality, timed),
-        Panel("ms an image of 256 px\n(the paper's: A100, batch 8)", quality, theirs),
-        Panel(f"TMACs a sample, all network calls\n({assumed})", "FID-50K, the paper's", sampled, False),
+        Panel(f"GMACs per image of {size} px\n(counted by us)", quality, counted),
+        Panel(f"{unit} per image of {size} px\n{by_us}", quality, timed),
+        Panel("ms per image of 256 px\n(the paper's: A100, batch 8)", quality, theirs),
+        Panel(f"TMACs per sample, all network calls\n({assumed})", "FID-50K, paper", sampled, False),
         Panel(f"million parameters\n(ours, {scale} scale)", f"{title('psnr')}, ours, {scale} scale", ours, False),
     ]
     return [panel for panel in drawn if panel.points] if counted else []
@@ -125,7 +125,7 @@ def speed_quality(drawn: list[Panel], styles: Looks) -> Figure | None:
             axes.set_xlim(0, 1.25 * max(point.x for point in panel.points))
     for axes in places[len(drawn) :]:
         axes.set_visible(False)
-    better = "Better: up and left; for FID down and left."
-    headline(figure, f"Quality against cost. The paper's quality is of ImageNet 256 px. {better}")
+    better = "Better is up and left; for FID, down and left."
+    headline(figure, f"Quality against cost. The paper's quality is for ImageNet at 256 px. {better}")
     legend_below(figure, 5)
     return figure

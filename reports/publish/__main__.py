@@ -25,9 +25,11 @@ from reports.publish.store import SQLITE, publish
 def main(arguments: list[str] | None = None) -> int:
     """Publishes everything under --runs, --results and --report; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reports.publish", description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="searched for folders with a config.yaml")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder to search for runs")
     parser.add_argument("--results", type=Path, default=Path("results"), help="searched for result files")
-    parser.add_argument("--report", type=Path, default=Path("reports/generated"), help="its tables/ and figures/")
+    parser.add_argument(
+        "--report", type=Path, default=Path("reports/generated"), help="folder of the report's tables/ and figures/"
+    )
     parser.add_argument("--tracking-uri", default=f"{SQLITE}mlruns.db", help="MLFLOW_TRACKING_URI overrides it")
     parser.add_argument("--stamp", type=Path, help="JSON file that gets the key and the run id of everything published")
     follow = "show the trainings in scratch/ while they run, looked at as often (default: 10), until this is ended"
@@ -57,7 +59,9 @@ def _publish(options: argparse.Namespace, uri: str) -> int:
         print(error, file=sys.stderr)
         return 2
     except (MlflowException, SQLAlchemyError) as error:
-        print(f"{uri}: cannot publish ({_reason(error)}); nothing is lost, the same command goes on", file=sys.stderr)
+        print(
+            f"{uri}: cannot publish ({_reason(error)}); nothing is lost, and the same command resumes", file=sys.stderr
+        )
         return 2
     print(f"{len(wanted)} runs in {uri}, {new} of them new", flush=True)
     if options.stamp:

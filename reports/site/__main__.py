@@ -12,7 +12,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Writes the site; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reports.site", description=__doc__.splitlines()[0])
     parser.add_argument("--scale", default="laptop", help="whose tables and figures (default: laptop)")
-    parser.add_argument("--report", type=Path, help="its tables/ and figures/ (default: reports/generated/SCALE)")
+    parser.add_argument(
+        "--report", type=Path, help="folder of the report's tables/ and figures/ (default: reports/generated/SCALE)"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the tables call results/")
     parser.add_argument("-o", "--output", type=Path, help="default: the folder `site` of the report")
     options = parser.parse_args(arguments)

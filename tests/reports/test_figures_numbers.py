@@ -175,7 +175,7 @@ def test_speed_and_quality_by_hand(study, efficiency, tmp_path):
     assert "250 calls" in drawn[3].x_label
     assert own == [("GPSToken-M128", 0.388347, 20.0, 0)]
     assert ["measured by us" in panel.x_label for panel in drawn] == [False, True, False, False, False]
-    assert [panel.y_label.endswith("the paper's") for panel in drawn] == [True] * 4 + [False]
+    assert [panel.y_label.endswith("paper") for panel in drawn] == [True] * 4 + [False]
     efficiency("gpstoken_m128", tokenizer, **timed | {"latency_ms": 8000.0})
     slow = panels(declared, ours, published, read_efficiency(tmp_path))[1]
     assert (slow.x_label.split()[0], *slow.points[0]) == ("s", "GPSToken-M128", 2.0, 24.06, 0.01)

@@ -385,7 +385,7 @@ def test_flatten_drops_only_the_level_of_constructor_arguments():
 def refused(capsys, uri: str) -> str:
     assert publish.main(["--tracking-uri", uri]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(uri) and line.endswith("nothing is lost, the same command goes on") and len(line) < 300
+    assert line.startswith(uri) and line.endswith("nothing is lost, and the same command resumes") and len(line) < 300
     return line
 
 
