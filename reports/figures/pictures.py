@@ -25,7 +25,7 @@ from reports.tables.generation_results import Record
 
 MOST_CLASSES, MOST_SAMPLES = 10, 8
 MAGNIFIED = 128  # pixels; smaller images are enlarged to about this side, pixel by pixel
-GAP, CAPTION, LABELS, TITLE = 4, 30, 128, 44  # pixels between pictures, under them, left of all and above all
+GAP, CAPTION, LABELS, TITLE = 4, 30, 128, 48  # pixels between pictures, under them, left of all and above all
 
 
 class Photograph(NamedTuple):
