@@ -290,8 +290,8 @@ def test_too_many_pixels_are_left_out_and_said_so(result, root, tmp_path, monkey
         for found, expected in zip(csv.DictReader(file), csv.DictReader(whole), strict=True):
             assert found == {name: value for name, value in expected.items() if name not in ("nearest", "distance")}
     text = markdown(generation_table("generation", every_table()["generation"], tmp_path / "results", ["laptop"]))
-    assert f"GPSToken two-stage: not in levels of pixels, for {reason}." in text
-    assert "| GPSToken two-stage | levels of pixels | - | - | - |" in text
+    assert f"GPSToken two-stage: no distance in pixel values, because {reason}." in text
+    assert "| GPSToken two-stage | pixel values | - | - | - |" in text
     figure = samples_page(output.with_suffix("").with_suffix(".samples.npz"), other)
     assert "1 - cosine of features" in " ".join(" ".join(each.get_text().split()) for each in figure.texts)
 

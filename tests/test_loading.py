@@ -94,9 +94,9 @@ def test_exported_name_of_a_class(checkpoint):
         (5, "outside this package"),
         ("gpstoken...Toy", "outside this package"),
         ("gpstoken.nowhere.Toy", "cannot be imported"),
-        ("gpstoken.toy.None", "no tokenizer"),
-        ("gpstoken.tokenizer.Decoder", "no tokenizer"),
-        ("gpstoken.tokenizer.torch", "no tokenizer"),
+        ("gpstoken.toy.None", "not a tokenizer"),
+        ("gpstoken.tokenizer.Decoder", "not a tokenizer"),
+        ("gpstoken.tokenizer.torch", "not a tokenizer"),
         ("gpstoken.base.Tokenizer", "abstract"),
     ],
 )
@@ -128,7 +128,7 @@ class Harm:
 
 def test_files_that_are_no_checkpoints(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"none\.ckpt: no such checkpoint"):
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt: no such tokenizer checkpoint"):
         load_tokenizer(tmp_path / "none.ckpt")
     torch.save({"tokenizer": Harm(), "state_dict": {}}, tmp_path / "harm.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")

@@ -79,7 +79,7 @@ def test_the_finished_run_takes_the_place_of_the_live_one(store, training, tmp_p
     (live,) = runs(store)
     finish(training, tmp_path / "runs" / "laptop" / "tokenizers" / "uniform" / "seed0")
     assert look() is True
-    assert [run.info.status for run in runs(store)] == ["KILLED"]  # until it is published
+    assert [run.info.status for run in runs(store)] == ["FINISHED"]  # without its key, until it is published
     assert publish.main(["--tracking-uri", f"sqlite:///{tmp_path}/mlruns.db"]) == 0
     (run,) = runs(store)
     assert (run.info.run_name, run.info.status, "key" in run.data.tags) == (NAME, "FINISHED", True)
@@ -131,8 +131,18 @@ def test_what_is_no_named_training_or_of_another_folder_is_left_alone(store, tra
     shutil.rmtree(training)
     assert look() is True
     status = {run.info.run_id: run.info.status for run in runs(store)}
-    assert status.pop(run.info.run_id) == "KILLED" and status.pop(half.info.run_id) == "RUNNING"
+    assert status.pop(run.info.run_id) == "FINISHED" and status.pop(half.info.run_id) == "RUNNING"
     assert list(status.values()) == ["RUNNING"]
+
+
+def test_a_training_of_a_scale_that_is_made_in_a_copy_is_shown(store, training, tmp_path):
+    place = tmp_path / "scratch" / "quick" / "scratch" / training.name
+    place.parent.mkdir(parents=True)
+    training.rename(place)
+    assert look() is False
+    assert [(run.info.run_name, run.info.status) for run in runs(store)] == [(NAME, "RUNNING")]
+    shutil.rmtree(place)
+    assert look() is True
 
 
 def test_without_a_scratch_folder_nothing_is_shown(store):

@@ -399,7 +399,7 @@ def test_what_cannot_be_met_is_one_line(arguments, tmp_path, options, message):
 def test_no_data_and_no_tokenizer(tmp_path):
     with pytest.raises(ValueError, match=r"--data FILE\.yaml is missing"):
         cache.main(["--tokenizer", "none.ckpt", "-o", str(tmp_path / "cache")])
-    with pytest.raises(FileNotFoundError, match=r"none\.ckpt: no such checkpoint"):
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt: no such tokenizer checkpoint"):
         cache.main(
             [
                 "--tokenizer",
