@@ -16,8 +16,10 @@ from gpstoken.files.provenance import file_hash
 from reports.publish.mirrored import Published
 
 SQLITE = "sqlite:///"
-# Two experiments: a chart of a training's metric would be empty for every result, and the other way round.
-TRAININGS, RESULTS = "gpstoken", "gpstoken results"
+# An experiment for each kind of run, since they share no metric: a chart of one kind would be empty for the others.
+TRAININGS = "gpstoken"
+EXPERIMENTS = {"training": TRAININGS, "evaluation": "gpstoken evaluations", "cost": "gpstoken costs"}
+EXPERIMENTS |= {"profile": "gpstoken profiles", "report": "gpstoken report"}
 # Else the UI takes the experiment for one of prompts and traces, and opens that side of itself.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 CHECKPOINT = "checkpoint"  # folder of a run's artifacts
@@ -28,14 +30,14 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
     """Makes the runs and the model versions that are not there.
 
     A run gets its key last: one of the same name without a key was cut short, and is deleted and made again, as is one
-    in the other experiment, where earlier releases made it. Runs of other names stay, since another process may be
+    in another experiment, where earlier releases made it. Runs of other names stay, since another process may be
     writing them.
 
     Returns:
         {"key", "run_id"} of every run by its name, and how many runs are new.
     """
     client, experiments = open_store(uri)
-    places = {run.name: experiments[TRAININGS if run.tags["kind"] == "training" else RESULTS] for run in wanted}
+    places = {run.name: experiments[EXPERIMENTS[run.tags["kind"]]] for run in wanted}
     known, published, new = {}, {}, 0
     for run in mlflow.search_runs(list(experiments.values()), output_format="list"):
         name, tags, place = run.info.run_name, run.data.tags, run.info.experiment_id
@@ -56,16 +58,16 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
 
 
 def open_store(uri: str) -> tuple[mlflow.MlflowClient, dict[str, str]]:
-    """The client of a store, and the ids of the two experiments by name, which are made where they are not there."""
+    """The client of a store, and the ids of the experiments by name, which are made where they are not there."""
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient(uri)
     # Beside its database; MLflow would take a folder of the working directory.
     database = Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
     artifacts = database and database.with_name("mlartifacts").as_uri()
-    for name in (TRAININGS, RESULTS):
+    for name in EXPERIMENTS.values():
         if client.get_experiment_by_name(name) is None:
             client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
-    return client, {name: client.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS)}
+    return client, {name: client.get_experiment_by_name(name).experiment_id for name in EXPERIMENTS.values()}
 
 
 def _create(client: mlflow.MlflowClient, experiment: str, run: Published, key: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from reports.publish import __main__ as publish
-from reports.publish.store import RESULTS, TRAININGS
+from reports.publish.store import EXPERIMENTS
 
 _spec = importlib.util.spec_from_file_location("chrome", Path(__file__).with_name("chrome.py"))
 chrome = importlib.util.module_from_spec(_spec)
@@ -65,8 +65,10 @@ def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run
     training = runs["gpstoken_m128 seed0 (tokenizers, laptop)"]
     assert publish.main([]) == 0  # nothing new, over HTTP as well
     client = mlflow.MlflowClient(server)
-    trainings, results = (client.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS))
-    assert (len(client.search_runs([trainings])), len(client.search_runs([results]))) == (2, 2)
+    places = {kind: client.get_experiment_by_name(name).experiment_id for kind, name in EXPERIMENTS.items()}
+    counts = {kind: len(client.search_runs([place])) for kind, place in places.items()}
+    assert counts == {"training": 2, "evaluation": 1, "cost": 0, "profile": 0, "report": 1}
+    trainings, results, report = (places[kind] for kind in ("training", "evaluation", "report"))
 
     browser = chrome.Chrome(tmp_path / "profile")
     try:
@@ -93,8 +95,8 @@ def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run
         # The steps 10 and 20 are on an axis.
         steps = "[...document.querySelectorAll('.js-plotly-plot')].some(each => /10.*20/s.test(each.textContent))"
         page("metrics", f"{place}/{training}/model-metrics", "loss", "psnr", also=steps)
-        page("report", f"experiments/{results}/runs/{runs['report']}", "Claims of the paper")
-        page("artifacts", f"experiments/{results}/runs/{runs['report']}/artifacts", "tables", "figures")
+        page("report", f"experiments/{report}/runs/{runs['report']}", "Claims of the paper")
+        page("artifacts", f"experiments/{report}/runs/{runs['report']}/artifacts", "tables", "figures")
         page("model", "models/gpstoken_m128", "Version 2", "laptop-seed1", "laptop-seed0")
         elsewhere = [address for address in browser.requests if address.startswith("http") and server not in address]
         assert elsewhere == []

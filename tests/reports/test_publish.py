@@ -13,7 +13,7 @@ from PIL import Image
 
 from reports.publish import __main__ as publish
 from reports.publish import mirrored
-from reports.publish.store import RESULTS, TRAININGS
+from reports.publish.store import EXPERIMENTS, TRAININGS
 
 # MLflow 3.17 against SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -30,7 +30,7 @@ def run(*arguments: str) -> None:
 
 
 def published(client) -> dict[str, mlflow.entities.Run]:
-    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS)])
+    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id for name in EXPERIMENTS.values()])
     by_name = {run.info.run_name: run for run in runs}
     assert len(by_name) == len(runs)
     return by_name
@@ -161,11 +161,11 @@ def test_a_result_took_the_seconds_that_it_states_until_its_file_was_written(sto
     assert (untimed.start_time, untimed.end_time) == (1_700_000_000_000, 1_700_000_000_000)
 
 
-def test_trainings_and_results_are_in_experiments_that_share_no_metric(store, write_run, arm):
+def test_kinds_of_runs_are_in_experiments_that_share_no_metric(store, write_run, arm):
     write_run("uniform", 0), arm("uniform")
     run()
     shown = {}
-    for name in (TRAININGS, RESULTS):
+    for name in (EXPERIMENTS["training"], EXPERIMENTS["evaluation"]):
         experiment = store.get_experiment_by_name(name)
         assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
         (found,) = store.search_runs([experiment.experiment_id])
@@ -179,7 +179,8 @@ def test_a_result_of_a_store_of_before_moves_to_its_experiment(store, arm, tmp_p
     key = json.loads((tmp_path / "stamp.json").read_text())["published"]["uniform evaluation (tokenizers, laptop)"][
         "key"
     ]
-    trainings, results = (store.get_experiment_by_name(name).experiment_id for name in (TRAININGS, RESULTS))
+    places = [store.get_experiment_by_name(name).experiment_id for name in EXPERIMENTS.values()]
+    trainings, results = places[:2]
     (kept,) = store.search_runs([results])
     name, tags = "uniform evaluation (tokenizers, laptop)", {"kind": "evaluation", "key": key}
     store.create_run(trainings, tags=tags, run_name=name)
