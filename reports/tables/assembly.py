@@ -35,7 +35,7 @@ def assembled(
     name: str,
     declared: dict[str, Any],
     columns: list[Head],
-    parts: Sequence[Part],
+    parts: Sequence[Part | None],
     rows: Sequence[Row] = (),
     order: Callable[[Row], int] = lambda row: 0,
     introduction: Callable[[list[Head], list[Row]], str] | None = None,
@@ -46,11 +46,12 @@ def assembled(
         name: of the table.
         declared: its entry in tables.yaml.
         columns: every one that a row may have.
-        parts: of the scales; the findings of these are the introduction.
+        parts: of the scales, None for one that has nothing; the findings of these are the introduction.
         rows: further rows, the paper's.
         order: where a row stands; those of one place stay in their order.
         introduction: words of the columns and rows instead, where no part has a finding; default: what is best.
     """
+    parts = [part for part in parts if part is not None]
     rows = sorted([*(row for part in parts for row in part.rows), *rows], key=order)
     columns, rows = finished(columns, rows)
     findings = [part.finding for part in parts if part.finding]

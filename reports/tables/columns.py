@@ -51,8 +51,11 @@ def heads(reader: str, columns: Mapping[str, Column] | None = None) -> list[Head
         )
         for name, entry in DECLARED[reader].items()
     ]
-    metrics = [(name, column) for name, column in (columns or {}).items()]
-    return declared + [Head(name, each.heading, "number", each.more_is_better, each.unit) for name, each in metrics]
+    return declared + [_head(name, column) for name, column in (columns or {}).items()]
+
+
+def _head(name: str, column: Column) -> Head:
+    return Head(name, column.heading, "number", column.more_is_better, column.unit)
 
 
 def cells_of(reader: str, record: Mapping[str, Any]) -> dict[str, Cell]:
@@ -93,8 +96,7 @@ def millions(count: int) -> Cell:
 
 def heading(name: str) -> str:
     """The heading of a metric with its unit and its arrow: up where more is better."""
-    column = METRICS[name]
-    return Head(name, column.heading, "number", column.more_is_better, column.unit).printed
+    return _head(name, METRICS[name]).printed
 
 
 def rounded(name: str, value: float, sign: str = "", more_digits: int = 0) -> str:

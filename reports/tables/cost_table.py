@@ -27,7 +27,7 @@ def cost_table(name: str, declared: dict[str, Any], results: Path, scales: list[
     """Fills the table of costs from results/SCALE/generators of every scale: a line a stage, and one for the whole."""
     parts = [_part(declared, results / scale, scale == scales[0]) for scale in scales]
     rows = [_paper_row(printed) for printed in published(declared)]
-    return assembled(name, declared, heads("costs"), [part for part in parts if part is not None], rows)
+    return assembled(name, declared, heads("costs"), parts, rows)
 
 
 def _part(declared: dict[str, Any], results: Path, first: bool) -> Part | None:

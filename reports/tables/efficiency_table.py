@@ -23,7 +23,6 @@ def efficiency_table(name: str, declared: dict[str, Any], results: Path, scales:
     papers = {printed["method"]: printed for printed in published(declared)}
     parts = [_part(declared, results / scale, papers, scale == scales[0]) for scale in scales]
     rows = [_paper_row(printed) for printed in papers.values()]
-    parts = [part for part in parts if part is not None]
 
     def order(row: Row) -> int:  # bold by kind: a call of a generator is no picture of a tokenizer
         return KINDS.index(row.group)

@@ -26,7 +26,6 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
     for scale in scales:
         at = f", at the {scale} scale" if len(scales) > 1 else ""
         parts.append(_part(declared, results / scale, scale == scales[0], at))
-    parts = [part for part in parts if part is not None]
     if declared.get("scored"):
         parts += [scored_rows(results / scale) for scale in scales]
     rows = [_paper_row(printed) for printed in published(declared)]

@@ -28,8 +28,7 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
     # Ours of a data set stand before the paper's of its kind.
     places = {kind: place for place, kind in enumerate(declared.get("datasets", {}))}
     rows = [_published_row(declared, printed) for printed in published(declared)]
-    found = [part for part in parts if part is not None]
-    return assembled(name, declared, columns, found, rows, lambda row: places.get(row.group, 0))
+    return assembled(name, declared, columns, parts, rows, lambda row: places.get(row.group, 0))
 
 
 def _part(declared: dict[str, Any], results: Path, first: bool) -> Part | None:
