@@ -31,6 +31,11 @@ TOKENIZER_MODULE: dict[str, Limit] = {
     "accumulate": at_least(1),
     "compile": flag(),
     "evaluation_networks": texts_by_name(),
+    "schedule": one_of("constant", "cosine"),
+    "warmup_steps": at_least(0),
+    "gradient_clip": optional(above(0)),
+    "token_range": optional(each(at_least(1), 2)),
+    "weights": optional(text()),
 }
 
 GENERATOR_MODULE: dict[str, Limit] = {

@@ -22,6 +22,7 @@ from gpstoken.perceptual import InceptionPool, load_lpips
 from gpstoken.tokenizer import Tokenizer
 from gpstoken.training.module_limits import TOKENIZER_MODULE
 from gpstoken.training.processes import average_gradients, mean_over_processes, train_alternating_networks
+from gpstoken.training.recipe import drawn_count, load_weights, rate_share
 
 
 class TokenizerModule(LightningModule):
@@ -52,12 +53,17 @@ class TokenizerModule(LightningModule):
         accumulate: int = 1,
         compile: bool = False,
         evaluation_networks: dict[str, str] | None = None,
+        schedule: str = "constant",
+        warmup_steps: int = 0,
+        gradient_clip: float | None = None,
+        token_range: tuple[int, int] | None = None,
+        weights: str | None = None,
     ) -> None:
         """Makes the module; networks are read from their files when training starts.
 
         Args:
             tokenizer: the tokenizer to train.
-            learning_rate: learning rate of Adam, constant, for both networks (release 5e-5).
+            learning_rate: highest learning rate of Adam, for both networks (release 5e-5).
             betas: betas of Adam.
             perceptual_network: trunk of the LPIPS loss, "vgg16" (release) or "alexnet" (a tenth of the time).
             perceptual_weights: file of that trunk, see `gpstoken.perceptual.load_lpips`.
@@ -72,6 +78,12 @@ class TokenizerModule(LightningModule):
             accumulate: number of batches whose gradients make one step.
             compile: compile the networks with torch.compile.
             evaluation_networks: {"alexnet" or "vgg16": file} for the LPIPS columns of `test`.
+            schedule: the learning rate over the run, "constant" (release) or "cosine" (to zero at the last step).
+            warmup_steps: steps at the start over which the learning rate rises linearly.
+            gradient_clip: largest norm of the gradient of a step; None: no limit (release).
+            token_range: fewest and most tokens of an image of the tokenizer's size; each step draws its number of
+                tokens from this range. None: the tokenizer's own number.
+            weights: a checkpoint whose tokenizer is the start of the training; None: an untrained one.
         """
         super().__init__()
         if inception_weight and inception_weights is None:
@@ -87,6 +99,8 @@ class TokenizerModule(LightningModule):
         self.inception_weights, self.inception_weight = inception_weights, inception_weight
         self.accumulate, self.compile_networks = accumulate, compile
         self.evaluation_networks = evaluation_networks or {}
+        self.schedule, self.warmup_steps, self.gradient_clip = schedule, warmup_steps, gradient_clip
+        self.token_range, self.weights = token_range, weights
         self.discriminator = (
             None if adversarial_start is None else PatchDiscriminator(discriminator_channels, discriminator_levels)
         )
@@ -119,6 +133,8 @@ class TokenizerModule(LightningModule):
                 self._frozen["perceptual"] = load_lpips(self.perceptual_network, self.perceptual_weights)
             if self.inception_weight:
                 self._frozen["inception"] = InceptionPool(self.inception_weights)
+            if self.weights is not None:
+                load_weights(self.tokenizer, self.weights)
             if self.compile_networks:
                 for network in self.tokenizer.networks():
                     network.compile()
@@ -164,7 +180,13 @@ class TokenizerModule(LightningModule):
         self.manual_backward(loss / self.accumulate)
         self.autoencoder_stepped = False
         if (batch_index + 1) % self.accumulate == 0:
-            average_gradients(p for group in optimizer.param_groups for p in group["params"])
+            trained = [p for group in optimizer.param_groups for p in group["params"]]
+            average_gradients(trained)
+            if self.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(trained, self.gradient_clip)
+            share = rate_share(self.schedule, self.warmup_steps, step, self.trainer.estimated_stepping_batches)
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * share
             optimizer.step()
             # The autoencoder's turn leaves gradients in the discriminator, too, so both are reset.
             for used in optimizers if isinstance(optimizers, list) else [optimizers]:
@@ -173,13 +195,21 @@ class TokenizerModule(LightningModule):
         prefix = "discriminator" if turn else "train"
         self.log_dict({f"{prefix}/loss": loss, **{f"{prefix}/{name}": value for name, value in terms.items()}})
 
+    def reconstructed(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] as decoded from the number of tokens that this step draws."""
+        if self.token_range is None:
+            return self.tokenizer(image)
+        area = image.shape[-2] * image.shape[-1] / self.tokenizer.image_size**2
+        count = drawn_count(self.token_range, self.global_step, area)
+        return self.tokenizer.decode(self.tokenizer.encode(image, num_tokens=count))
+
     def autoencoder_terms(self, image: Tensor, adversarial: bool) -> dict[str, Tensor]:
         """Loss of the autoencoder on float[B, 3, H, W]: "loss" and its terms.
 
         mean[(x - y)^2 + w LPIPS(x, y)] + w_inception L_inception + the terms of the tokenizer's latent + adaptive
         weight * (-mean D(y)); only the mean determines the adaptive weight, as in latent diffusion.
         """
-        reconstruction = self.tokenizer(image)
+        reconstruction = self.reconstructed(image)
         if reconstruction.shape != image.shape:
             raise ValueError(f"tokenizer: turned {tuple(image.shape)} into {tuple(reconstruction.shape)}")
         with torch.autocast(image.device.type, enabled=False):
@@ -207,7 +237,7 @@ class TokenizerModule(LightningModule):
     def discriminator_terms(self, image: Tensor) -> dict[str, Tensor]:
         """Hinge loss of the discriminator on float[B, 3, H, W] and its mean logits."""
         with torch.no_grad():
-            reconstruction = self.tokenizer(image).float()
+            reconstruction = self.reconstructed(image).float()
         real, fake = self.discriminator(image), self.discriminator(reconstruction)
         return {"loss": hinge_discriminator_loss(real, fake), "real": real.mean(), "fake": fake.mean()}
 
