@@ -16,6 +16,7 @@ GROUPS = {
     "your photographs": {
         "encode": ("gpstoken.commands.photos", "encode photographs to files of tokens"),
         "decode": ("gpstoken.commands.photos", "decode files of tokens to pictures"),
+        "export": ("gpstoken.commands.export", "write a trained tokenizer as one file to give away"),
     },
     "tokenizers": {
         "rows": ("gpstoken.commands.rows", "list every row of experiments/rows.yaml and its commands"),

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gpstoken.base import Generator, Tokenizer
 from gpstoken.files import checkpoints
+from gpstoken.files.weights import weights_file
 
 Face = TypeVar("Face", Tokenizer, Generator)
 
@@ -21,7 +22,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     Nothing in the file is executed; the class that it names must be a `Tokenizer` in a module of this package.
 
     Args:
-        path: `last.ckpt` of a tokenizer's run.
+        path: `last.ckpt` of a tokenizer's run, what `gpstoken export` wrote, or the name of weights that come with the
+            package.
 
     Returns:
         The tokenizer in evaluation mode on the CPU.
@@ -30,7 +32,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is unreadable, not a tokenizer's checkpoint, or does not fit the class that it names.
     """
-    if not Path(path).is_file():
+    path = weights_file(path)
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; `gpstoken fit --output RUN` writes one")
     class_path, config, weights = checkpoints.read_tokenizer(path)
     try:
@@ -38,6 +41,24 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     except (ImportError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return checkpoints.build(path, kind, config, weights)
+
+
+def read_fitting(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """Trained weights, of anything that `load_tokenizer` loads, for a tokenizer of the same class and size.
+
+    Returns:
+        Its state dict in float32.
+
+    Raises:
+        ValueError: if the file is unreadable, from another class, or does not fit; the first tensor is named.
+    """
+    stored, _, weights = checkpoints.read_tokenizer(path)
+    if stored != class_path_of(tokenizer):
+        raise ValueError(f"{path}: holds {stored}, expected {class_path_of(tokenizer)}")
+    expected = tokenizer.state_dict()
+    return {
+        name: tensor.to(expected[name].dtype) for name, tensor in checkpoints.check(path, weights, expected).items()
+    }
 
 
 def class_path_of(network: nn.Module) -> str:

@@ -96,8 +96,8 @@ class GPSToken(Tokenizer):
         self.config = config | {"decoder_multipliers": tuple(decoder_multipliers)}
         check_together(self.config)
         self.num_tokens, self.image_size, self.grid_size = num_tokens, image_size, grid_size
-        self.lambda_, self.min_region_size = lambda_, min_region_size
-        self.sigma_rule, self.support_factor, self.refine_geometry = sigma_rule, support_factor, refine_geometry
+        self.lambda_, self.min_region_size, self.sigma_rule = lambda_, min_region_size, sigma_rule
+        self.support_factor, self.refine_geometry = support_factor, refine_geometry
         self.partition_backend, self.splat_backend, self.tile_decoding = partition_backend, splat_backend, tile_decoding
         self.canvas = Canvas(image_size, grid_size, 2 * min_region_size)  # the least side that the partition accepts
         networks = {"norm_groups": norm_groups, "fused": fused, "recompute": recompute}
@@ -117,25 +117,27 @@ class GPSToken(Tokenizer):
         return cls(**{**PRESETS[preset], **overrides})
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, preset: str, **overrides: Any) -> "GPSToken":
-        """Loads the paper's released weights from their safetensors file.
+    def from_pretrained(cls, name: str | Path = "small", preset: str | None = None, **overrides: Any) -> "GPSToken":
+        """Loads "small", which is in the package, a file of `gpstoken export`, or with `preset` the paper's weights.
 
         Raises:
             ValueError: if the file is unreadable, or naming the first tensor that is missing, unknown or misshapen.
         """
+        if preset is None:
+            return cls.from_checkpoint(name, **overrides)
         tokenizer = cls.from_preset(preset, **overrides)
-        tokenizer.load_state_dict(checkpoints.read_released(path, tokenizer.state_dict()))
+        tokenizer.load_state_dict(checkpoints.read_released(name, tokenizer.state_dict()))
         return tokenizer.eval()
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path) -> "GPSToken":
+    def from_checkpoint(cls, path: str | Path, **overrides: Any) -> "GPSToken":
         """Loads a tokenizer trained by this project, with averaged (EMA) weights if the run kept them.
 
         Raises:
             ValueError: if the file is unreadable, from another class, or does not fit.
         """
         config, weights = checkpoints.read_training(path, f"{cls.__module__}.{cls.__qualname__}")
-        return checkpoints.build(path, cls, config, weights)
+        return checkpoints.build(path, cls, config | overrides, weights)
 
     @property
     def last_layer(self) -> Tensor:
@@ -194,8 +196,8 @@ class GPSToken(Tokenizer):
     ) -> Gaussians:
         """The initial Gaussians of `encode` with the same arguments, on the canvas of the whole image."""
         image, bias = self.canvas.pad(image, bias)
-        tiles = self.canvas.tiles((image.shape[-2], image.shape[-1]))
-        return merge_tiles(self._layout_of_tiles(image, num_tokens, bias, regions)[0], tiles)
+        layout, _ = self._layout_of_tiles(image, num_tokens, bias, regions)
+        return merge_tiles(layout, self.canvas.tiles((image.shape[-2], image.shape[-1])))
 
     def _layout_of_tiles(
         self, image: Tensor, num_tokens: int | None, bias: Tensor | None, regions: Tensor | None
@@ -222,16 +224,14 @@ class GPSToken(Tokenizer):
             max_pixels: the most pixels that an image may have; None: see `pixel_limit`.
 
         Raises:
-            ValueError: for tokens of another tokenizer, with other features or a size that does not fit the grid, or of
-                an image with too many pixels.
+            ValueError: for tokens of another tokenizer, or of an image with too many pixels.
         """
         channels = self.config["feature_channels"]
         if tokens.features.shape[-1] != channels:
             raise ValueError(f"tokens: expected {channels} feature channels, got {tokens.features.shape[-1]}")
         canvas = self.canvas.of_tokens(tokens.size, tokens.canvas, max_pixels)
-        tiles = self.canvas.tiles(canvas)
+        tiles, gaussians, features = self.canvas.tiles(canvas), tokens.gaussians, tokens.features
         grid = tuple(side * self.grid_size // self.image_size for side in canvas)
-        gaussians, features = tokens.gaussians, tokens.features
         separate = self.tile_decoding == "separate" and tiles != (1, 1)
         if separate:
             gaussians = split_tiles(gaussians, tiles)

@@ -386,7 +386,6 @@ def test_released_weights(tmp_path, capfd, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "one of the arguments --checkpoint --pretrained is required"),
         (["--checkpoint", "a", "--pretrained", "b"], "not allowed with argument"),
         (["--pretrained", "b"], "--pretrained and --preset go together"),
         (["--checkpoint", "a", "--preset", "gpstoken_m128"], "--pretrained and --preset go together"),

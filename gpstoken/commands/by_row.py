@@ -128,7 +128,7 @@ def _study(key: str, scale: str, _: Any) -> list[Command]:
         arms, shared = declared["arms"], shared | settings.get(key, {})
     lines = []
     for arm, arm_settings in arms.items():
-        row = find_row(arm_settings["row"], ("tokenizers",))
+        row = find_row(arm_settings["row"], ("tokenizers", "pretrained"))
         arm_settings = {name: value for name, value in arm_settings.items() if name != "row"}
         command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | arm_settings)
         lines.append([command, runs, "--trained-row", row.key, *line])
@@ -139,6 +139,12 @@ def _evaluation(row: Row, key: str, group: str, scale: str, settings: dict[str, 
     place = f"results/{scale}/{group}/{key}.json"
     words = ["evaluate", f"runs/{scale}/{row.group}/{row.key}/seed*", "--row", key, "--group", group.split("/")[0]]
     return [*words, "--scale", scale, "--output", place, *options(settings)]
+
+
+def _published(key: str, scale: str, _: Any) -> list[Command]:
+    row = find_row(key, ("pretrained",))
+    words = ["published", row.published.as_posix(), key]
+    return [[*words, "--output", f"runs/{scale}/{row.group}/{key}/seed0"]]
 
 
 def _profile(key: str, scale: str, _: Any) -> list[Command]:
@@ -207,6 +213,7 @@ def _evaluate_generator(key: str, scale: str, _: Any) -> list[Command]:
 # Command -> the function that expands `COMMAND KEY --scale SCALE --seeds ...`.
 FORMS: dict[str, Callable[[str, str, list[int]], list[Command]]] = {
     "fit": _fit,
+    "published": _published,
     "evaluate": _evaluate,
     "study": _study,
     "profile": _profile,

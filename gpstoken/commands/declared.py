@@ -17,6 +17,7 @@ EXPERIMENTS = Path("experiments")
 # Section of rows.yaml -> folder of its rows' published sizes; below, folder of runs/SCALE that holds their runs.
 PUBLISHED = {
     "tokenizers": "tokenizers",
+    "pretrained": "tokenizers",
     "ablations": "tokenizers",
     "generator_tokenizers": "tokenizers",
     "networks": "generators",
@@ -24,6 +25,7 @@ PUBLISHED = {
 }
 GROUPS = {
     "tokenizers": "tokenizers",
+    "pretrained": "tokenizers",
     "ablations": "tokenizers",
     "sweeps": "sweeps",
     "generator_tokenizers": "generation",
@@ -160,8 +162,11 @@ def configuration_files(row: Row, scale: str) -> list[Path]:
     """The files that configure a row; later files override earlier ones.
 
     The first is the row's published size. Then come, for every folder of the scale, those files that exist of: the file
-    of its kind, of its family, of the row that it is like, of all tokenizers of generators, and its own.
+    of its kind, of its family, of the row that it is like, of all tokenizers of generators, and its own. Weights that
+    come with the package are of one size, so nothing of a scale lies over theirs.
     """
+    if row.section == "pretrained":
+        return [row.published]
     kind = PUBLISHED["tokenizers" if row.section == "sweeps" else row.section]
     section = row.section if row.section == "generator_tokenizers" else None
     names = dict.fromkeys(name for name in (kind, row.family, row.like, section, row.key) if name is not None)

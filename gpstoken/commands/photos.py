@@ -142,8 +142,9 @@ def _psnr(photo: Tensor, reconstruction: Tensor) -> float:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     model = Parser(add_help=False)
-    source = model.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", metavar="CKPT", help="a tokenizer trained by `gpstoken fit` (last.ckpt)")
+    source = model.add_mutually_exclusive_group()
+    trained = "a tokenizer: last.ckpt of `gpstoken fit`, a file of `gpstoken export`, or small (default)"
+    source.add_argument("--checkpoint", metavar="FILE", default="small", help=trained)
     source.add_argument("--pretrained", metavar="FILE", help="the paper's released weights (safetensors)")
     model.add_argument("--preset", choices=tuple(PRESETS), help="the preset of the weights of --pretrained")
     model.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write to")
@@ -172,8 +173,5 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _load_tokenizer(options: argparse.Namespace) -> GPSToken:
-    if options.checkpoint is not None:
-        tokenizer = GPSToken.from_checkpoint(options.checkpoint)
-    else:
-        tokenizer = GPSToken.from_pretrained(options.pretrained, options.preset)
-    return to_device(tokenizer, options.device)
+    name = options.checkpoint if options.pretrained is None else options.pretrained
+    return to_device(GPSToken.from_pretrained(name, options.preset), options.device)

@@ -1,16 +1,20 @@
-"""`gpstoken published`: turns published weights of a row into a run, which `gpstoken evaluate` takes like any other."""
+"""`gpstoken published`: turns trained weights of a row into a run, which `gpstoken evaluate` takes like any other."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from gpstoken.base import Tokenizer
 from gpstoken.commands.fit import RunCLI
 from gpstoken.commands.parser import Parser
 from gpstoken.files.checkpoints import write_plain
 from gpstoken.files.provenance import file_hash
+from gpstoken.files.weights import SUFFIX, read_origin_of, weights_file
 from gpstoken.files.writing import check_replaceable, replacing
-from gpstoken.loading import class_path_of
+from gpstoken.loading import class_path_of, read_fitting
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE, is_run
 
 
@@ -21,8 +25,10 @@ def main(arguments: list[str]) -> int:
         __doc__,
         epilog="Further options are those of `gpstoken fit`, such as -c experiments/paper/tokenizers.yaml.",
     )
-    parser.add_argument("row", type=Path, help="experiments/tokenizers/ROW.yaml: sdxl_vae, vqvae_f16, vavae or dcae")
-    parser.add_argument("weights", type=Path, help="diffusers folder, .safetensors, .ckpt or .pt as published")
+    rows = "experiments/tokenizers/ROW.yaml: sdxl_vae, vqvae_f16, vavae or dcae, or the row of your own weights"
+    parser.add_argument("row", type=Path, help=rows)
+    weights = "diffusers folder, .safetensors, .ckpt or .pt as published; a file of `gpstoken export`, or small"
+    parser.add_argument("weights", type=Path, help=weights)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run, ROW/seed0")
     options, rest = parser.parse_known_args(arguments)
     write_run(options.row, options.weights, options.output, rest)
@@ -34,7 +40,8 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
 
     Args:
         row: YAML of the row.
-        weights: see `gpstoken.baselines.published.read_published`.
+        weights: see `gpstoken.baselines.published.read_published`; for another class than those of diffusers, what
+            `gpstoken export` wrote, or the name of weights that come with the package.
         output: the folder; it is created, and an older run in it is replaced.
         arguments: further arguments of `gpstoken fit`.
 
@@ -42,9 +49,6 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
         FileNotFoundError: if a file is missing.
         ValueError: for a row whose weights cannot be read, or weights that do not fit it.
     """
-    from gpstoken.baselines.grid import GridTokenizer  # here: diffusers loads slowly, --help does not need it
-    from gpstoken.baselines.published import read_published
-
     check_replaceable(output, is_run)
 
     if not row.is_file():
@@ -54,16 +58,13 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
     with torch.device("meta"):
         cli = RunCLI(args=arguments, run=False)
     tokenizer = cli.model.tokenizer
-    if not isinstance(tokenizer, GridTokenizer):
-        raise ValueError(f"{row}: cannot read weights of {type(tokenizer).__name__}, only those of diffusers models")
-    state = read_published(weights, tokenizer.autoencoder)
+    state, file, origin = _read(weights, tokenizer)
     config = cli.config.clone()
     config.pop("output", None)
-    file = weights / "diffusion_pytorch_model.safetensors" if weights.is_dir() else weights
-    origin = {"commit": "published", "weights": {"file": file.name, "sha256": file_hash(file)}}
+    origin |= {"weights": {"file": file.name, "sha256": file_hash(file)}}
     checkpoint = {
         "tokenizer": {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config},
-        "state_dict": {f"tokenizer.autoencoder.{name}": tensor for name, tensor in state.items()},
+        "state_dict": {f"tokenizer.{name}": tensor for name, tensor in state.items()},
         "global_step": 0,
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -73,3 +74,18 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
         part.write_text(json.dumps(origin, indent=1) + "\n")
     write_plain(output / CHECKPOINT_FILE, checkpoint)
     print(f"{output}: {len(state)} tensors of {file}")
+
+
+def _read(weights: Path, tokenizer: Tokenizer) -> tuple[dict[str, Tensor], Path, dict[str, Any]]:
+    """State dict of the tokenizer, the file that it is from, and the origin of a run of it."""
+    from gpstoken.baselines.grid import GridTokenizer  # here: diffusers loads slowly, --help does not need it
+    from gpstoken.baselines.published import read_published
+
+    if isinstance(tokenizer, GridTokenizer):
+        state = read_published(weights, tokenizer.autoencoder)
+        file = weights / "diffusion_pytorch_model.safetensors" if weights.is_dir() else weights
+        return {f"autoencoder.{name}": tensor for name, tensor in state.items()}, file, {"commit": "published"}
+    file = weights_file(weights)
+    if file.suffix != SUFFIX:
+        raise ValueError(f"{weights}: expected a file of `gpstoken export` (*{SUFFIX}) for {type(tokenizer).__name__}")
+    return read_fitting(file, tokenizer), file, read_origin_of(file)

@@ -24,6 +24,7 @@ from gpstoken.files.writing import replacing
 # Section of rows.yaml -> the commands of its rows, in the order of the pipeline.
 STEPS = {
     "tokenizers": ("fit", "evaluate", "profile"),
+    "pretrained": ("published",),
     "ablations": ("fit", "evaluate"),
     "sweeps": ("fit", "evaluate"),
     "generator_tokenizers": ("fit", "cache", "images"),
@@ -91,11 +92,12 @@ def _involved(command: str, key: str) -> list[Row]:
         keys = (
             declared["domains"].values() if "domains" in declared else [arm["row"] for arm in declared["arms"].values()]
         )
-        return [find_row(trained, ["tokenizers"]) for trained in dict.fromkeys(keys)]
+        return [find_row(trained, ["tokenizers", "pretrained"]) for trained in dict.fromkeys(keys)]
     if command in ("generate-curve", "cost"):
         row = find_row(key, ["generators", "generator_sizes"])
         networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]
         return [*networks, find_row(row.tokens, ["generator_tokenizers"])]
     if command in ("evaluate-generator", "features") or key in SPLITS:
         return []
-    return [find_row(key, ["tokenizers", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks"])]
+    sections = ["tokenizers", "pretrained", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks"]
+    return [find_row(key, sections)]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gpstoken.files.digests import DIGEST, check_digest, digest
 from gpstoken.files.reasons import looks_like, reason
 from gpstoken.files.tensors import FLOATING, check_content
+from gpstoken.files.weights import SUFFIX, read_weights, weights_file
 from gpstoken.files.writing import replacing
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -74,10 +75,10 @@ def read_released(path: str | Path, expected: Mapping[str, Tensor]) -> dict[str,
 
 
 def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads a tokenizer of a known class out of a training checkpoint.
+    """Reads a tokenizer of a known class out of a training checkpoint or a file of weights.
 
     Args:
-        path: a Lightning checkpoint written by `TokenizerModule`.
+        path: see `read_tokenizer`.
         class_path: the expected tokenizer class.
 
     Returns:
@@ -93,10 +94,11 @@ def read_training(path: str | Path, class_path: str) -> tuple[dict[str, Any], di
 
 
 def read_tokenizer(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """Reads a tokenizer of any class out of a training checkpoint.
+    """Reads a tokenizer of any class out of a training checkpoint or a file of weights.
 
     Args:
-        path: a Lightning checkpoint written by `TokenizerModule`.
+        path: a Lightning checkpoint written by `TokenizerModule`, what `gpstoken export` wrote (*.safetensors), or the
+            name of weights that come with the package.
 
     Returns:
         (class path, constructor arguments, state dict of the tokenizer, averaged if the run kept an average).
@@ -104,6 +106,9 @@ def read_tokenizer(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Ten
     Raises:
         ValueError: for an unreadable file or a checkpoint of something else.
     """
+    path = weights_file(path)
+    if path.suffix == SUFFIX:
+        return read_weights(path)
     checkpoint = read_plain(path)
     described = checkpoint.get("tokenizer") if isinstance(checkpoint, dict) else None
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None

@@ -1,13 +1,8 @@
-"""What a recipe may add to the released training: a learning rate over time, drawn token counts, trained weights."""
+"""What a recipe may add to the released training: a learning rate over time, and drawn numbers of tokens."""
 
 import math
-from pathlib import Path
 
 import torch
-
-from gpstoken.base import Tokenizer
-from gpstoken.files.checkpoints import check, read_tokenizer
-from gpstoken.loading import class_path_of
 
 
 def rate_share(schedule: str, warmup_steps: int, step: int, steps: float) -> float:
@@ -49,15 +44,3 @@ def drawn_count(token_range: tuple[int, int], step: int, area: float = 1.0) -> i
         raise ValueError(f"token_range: expected the fewest tokens, then the most, got {fewest} and {most}")
     chance = torch.rand((), generator=torch.Generator().manual_seed(step)).item()
     return max(1, round(fewest * (most / fewest) ** chance * area))
-
-
-def load_weights(tokenizer: Tokenizer, path: str | Path) -> None:
-    """Loads the tokenizer of a training's checkpoint into one of the same class and size.
-
-    Raises:
-        ValueError: if the file is unreadable, from another class, or does not fit; the first tensor is named.
-    """
-    stored, _, weights = read_tokenizer(path)
-    if stored != class_path_of(tokenizer):
-        raise ValueError(f"{path}: holds {stored}, expected {class_path_of(tokenizer)}")
-    tokenizer.load_state_dict(check(path, weights, tokenizer.state_dict()))

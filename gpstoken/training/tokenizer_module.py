@@ -4,11 +4,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning import LightningModule
 from torch import Tensor
 
 from gpstoken.limits import limits
-from gpstoken.loading import class_path_of
+from gpstoken.loading import class_path_of, read_fitting
 from gpstoken.losses import (
     PatchDiscriminator,
     adaptive_weight,
@@ -16,16 +15,15 @@ from gpstoken.losses import (
     hinge_discriminator_loss,
     inception_loss,
 )
-from gpstoken.metrics import reconstruction_metrics, to_uint8
-from gpstoken.metrics.focus import region_psnr
 from gpstoken.perceptual import InceptionPool, load_lpips
 from gpstoken.tokenizer import Tokenizer
+from gpstoken.training.measured_tokenizer import MeasuredTokenizer
 from gpstoken.training.module_limits import TOKENIZER_MODULE
 from gpstoken.training.processes import average_gradients, mean_over_processes, train_alternating_networks
-from gpstoken.training.recipe import drawn_count, load_weights, rate_share
+from gpstoken.training.recipe import drawn_count, rate_share
 
 
-class TokenizerModule(LightningModule):
+class TokenizerModule(MeasuredTokenizer):
     """Trains any `Tokenizer` by the released recipe of GPSToken.
 
     A step is one optimizer step. Until `adversarial_start` all steps train the autoencoder; from then on even steps
@@ -85,32 +83,24 @@ class TokenizerModule(LightningModule):
                 tokens from this range. None: the tokenizer's own number.
             weights: a checkpoint whose tokenizer is the start of the training; None: an untrained one.
         """
-        super().__init__()
+        super().__init__(tokenizer, evaluation_networks)
         if inception_weight and inception_weights is None:
             raise ValueError(
                 "inception_weights: expected the file of the FID Inception, because inception_weight is above 0"
             )
         self.automatic_optimization = False
-        self.tokenizer = tokenizer
         self.learning_rate, self.betas = learning_rate, betas
         self.perceptual_network, self.perceptual_weights = perceptual_network, perceptual_weights
         self.perceptual_weight = perceptual_weight
         self.adversarial_start, self.adversarial_weight = adversarial_start, adversarial_weight
         self.inception_weights, self.inception_weight = inception_weights, inception_weight
         self.accumulate, self.compile_networks = accumulate, compile
-        self.evaluation_networks = evaluation_networks or {}
         self.schedule, self.warmup_steps, self.gradient_clip = schedule, warmup_steps, gradient_clip
         self.token_range, self.weights = token_range, weights
         self.discriminator = (
             None if adversarial_start is None else PatchDiscriminator(discriminator_channels, discriminator_levels)
         )
-        # Frozen networks are kept out of the module tree: as submodules they would add 56 MiB to every checkpoint, and
-        # `.train()` would enable their dropout.
-        self._frozen: dict[str, torch.nn.Module] = {}
         self.autoencoder_stepped = False
-        # Set by `gpstoken evaluate`: further arguments of `encode`, and the region to measure separately.
-        self.encoding: dict[str, Any] = {}
-        self.focus: Tensor | None = None
 
     @property
     def autoencoder_updates(self) -> int:
@@ -134,13 +124,11 @@ class TokenizerModule(LightningModule):
             if self.inception_weight:
                 self._frozen["inception"] = InceptionPool(self.inception_weights)
             if self.weights is not None:
-                load_weights(self.tokenizer, self.weights)
+                self.tokenizer.load_state_dict(read_fitting(self.weights, self.tokenizer))
             if self.compile_networks:
                 for network in self.tokenizer.networks():
                     network.compile()
-        if stage == "test":
-            for network, path in self.evaluation_networks.items():
-                self._frozen[f"lpips_{network}"] = load_lpips(network, path)
+        super().setup(stage)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the autoencoder, and for the discriminator if there is one."""
@@ -240,40 +228,6 @@ class TokenizerModule(LightningModule):
             reconstruction = self.reconstructed(image).float()
         real, fake = self.discriminator(image), self.discriminator(reconstruction)
         return {"loss": hinge_discriminator_loss(real, fake), "real": real.mean(), "fake": fake.mean()}
-
-    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """PSNR and SSIM on held-out images."""
-        rows = reconstruction_metrics(self.tokenizer(batch["image"]), batch["image"])
-        means = {f"validation/{name}": values.mean() for name, values in rows.items()}
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(batch["image"]), sync_dist=True)
-
-    def on_test_start(self) -> None:
-        """Moves the frozen networks to the device."""
-        for network in self._frozen.values():
-            network.to(self.device)
-
-    def test_step(self, batch: dict[str, Tensor], batch_index: int) -> dict[str, Any]:
-        """All metrics of each image, averaged in the log.
-
-        Returns:
-            {"image", "reconstruction": float[B, 3, H, W], "tokens": result of `encode`, "columns": {metric: float[B]}}.
-        """
-        image = batch["image"]
-        tokens = self.tokenizer.encode(image, **self.encoding)
-        reconstruction = self.tokenizer.decode(tokens)
-        if len(broken := batch["index"][~reconstruction.isfinite().flatten(1).all(1)]):
-            raise FloatingPointError(f"image {int(broken[0])}: its reconstruction is not finite")
-        distances = {name: network for name, network in self._frozen.items() if name.startswith("lpips_")}
-        columns = reconstruction_metrics(reconstruction, image, distances)
-        if self.focus is not None:
-            columns |= region_psnr(to_uint8(reconstruction), to_uint8(image), self.focus)
-        means = {f"test/{name}": values.mean() for name, values in columns.items()}
-        self.log_dict(means, batch_size=len(image), sync_dist=True)
-        return {"image": image, "reconstruction": reconstruction, "tokens": tokens, "columns": columns}
-
-    def predict_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        """Reconstructions float[B, 3, H, W]."""
-        return self.tokenizer(batch["image"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds class and arguments as plain data, from which `GPSToken.from_checkpoint` rebuilds the tokenizer."""

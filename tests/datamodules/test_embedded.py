@@ -1,4 +1,5 @@
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,19 @@ def test_overhead_is_satellite_and_aerial(embedded):
     assert data.sources("test") == ["satellite-test0", "aerial-test0"]
     assert [data.dataset("test")[i]["label"] for i in (0, 1)] == [3, 4]
     assert data.dataset("train").photos.sources == ["satellite-train0", "aerial-train0"]
+
+
+def test_all_is_every_domain_but_the_labelled_one_and_training_shows_rare_domains_more_often(root, embedded):
+    with (root / "index.csv").open("a") as index:
+        for row in ("faces,train", "retina,train", "labelled,test"):
+            domain, split = row.split(",")
+            values = {"path": "images/natural/train0.png", "domain": domain, "split": split, "source_id": domain}
+            index.write(",".join({**dict.fromkeys(COLUMNS, "0"), **values}[column] for column in COLUMNS) + "\n")
+    data = embedded(image_size=16, domain="all", views="centre")
+    assert set(data.sources("test")) == {*(f"natural-test{i}" for i in range(3)), "satellite-test0", "aerial-test0"}
+    shown = Counter(data.dataset("train").photos.sources)
+    natural = {f"natural-train{i}": 16 for i in range(SPLIT_SIZES["train"])}
+    assert shown == {**natural, "0": 1, "retina": 32, "satellite-train0": 48, "aerial-train0": 48}
 
 
 def test_the_release_crop_cuts_the_centre_but_not_the_tiles(embedded):

@@ -16,6 +16,8 @@ from gpstoken.training.origins import read_origin
 from tests.faults.forks import command, ended, forked, started
 
 FILES = ("metrics.csv", "last.ckpt")
+# Every step has another learning rate and another number of tokens.
+RECIPE = {"schedule": "cosine", "warmup_steps": 3, "gradient_clip": 0.5, "token_range": (4, 16)}
 
 
 class Snapshots(Callback):
@@ -80,13 +82,13 @@ def tensors(checkpoint: dict) -> list[tuple[str, torch.Tensor]]:
 def run(make_module, noise, fit):
     """Trains in a folder, from its last.ckpt if it has one; validates every 4 batches, adversarial from step 3 on."""
 
-    def train(folder, every, accumulate=1, more=()):
+    def train(folder, every, accumulate=1, more=(), recipe=None):
         # Epochs of 5 batches, or of 3 accumulations of 2: steps 4 and 8 are validated, or steps 2, 4 and 6.
         steps, epoch_length = (9, 10) if accumulate == 1 else (7, 12)
         averaged = AveragedWeights(decay=0.9, every=2, copy_until=2)
         checkpoint = folder / "last.ckpt"
         fit(
-            make_module(adversarial_start=3, accumulate=accumulate),
+            make_module(adversarial_start=3, accumulate=accumulate, **recipe or {}),
             noise(epoch_length=epoch_length),
             [averaged, MetricsFile(1), StepProgress(), *more, LastCheckpoint(every)],
             name=folder,
@@ -99,16 +101,18 @@ def run(make_module, noise, fit):
 
 
 @pytest.mark.parametrize(
-    ("every", "accumulate"), [(1, 1), (4, 1), (1, 2)], ids=["each step", "with validation", "accumulated"]
+    ("every", "accumulate", "recipe"),
+    [(1, 1, {}), (4, 1, {}), (1, 2, {}), (4, 1, RECIPE)],
+    ids=["each step", "with validation", "accumulated", "recipe of small"],
 )
-def test_killed_anywhere(tmp_path, run, every, accumulate):
+def test_killed_anywhere(tmp_path, run, every, accumulate, recipe):
     snapshots = Snapshots(tmp_path / "snapshots")
-    run(tmp_path / "unbroken", every, accumulate, [snapshots])
+    run(tmp_path / "unbroken", every, accumulate, [snapshots], recipe)
     # Moments between which no file changed are one moment.
     found = {tuple(path.read_bytes() for path in sorted(each.iterdir())): each for each in snapshots.moments}
     assert len(found) > 9
     for folder in found.values():
-        run(folder, every, accumulate)
+        run(folder, every, accumulate, recipe=recipe)
         assert_same_run(folder, tmp_path / "unbroken")
 
 
