@@ -11,6 +11,7 @@ import yaml
 from datamodules import Embedded
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.loading import load_tokenizer
+from gpstoken.training.origins import read_origin
 
 TINY = {
     "codebook_size": 30, "latent_channels": 4, "block_out_channels": [4, 8], "layers_per_block": 1,
@@ -88,11 +89,35 @@ def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tm
     )
 
 
+def test_an_exported_tokenizer_becomes_a_run_again(tiny_arguments, run_cli, tmp_path):
+    trained, again, file = tmp_path / "trained", tmp_path / "again", tmp_path / "mine.safetensors"
+    assert run_cli([*tiny_arguments(trainer={"max_steps": 2}), "--output", str(trained)]) == 0
+    assert run_cli(["export", str(trained / "last.ckpt"), "-o", str(file), "--type", "float32"]) == 0
+    row, overlay = "experiments/tokenizers/gpstoken_m128.yaml", str(tmp_path / "tiny.yaml")
+    data = ["-c", "experiments/laptop/tokenizers.yaml", "-c", overlay]
+    assert run_cli(["published", row, str(file), "-o", str(again), *data]) == 0
+    first, second = (load_tokenizer(run / "last.ckpt") for run in (trained, again))
+    assert first.config == second.config
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor)
+    origin = read_origin(again)
+    assert origin["commit"] == read_origin(trained)["commit"] and origin["weights"]["file"] == "mine.safetensors"
+    assert [phase["run"] for phase in origin["phases"]] == ["trained"]
+    output = tmp_path / "results" / "mine.json"
+    evaluate = ["evaluate", str(again), "-o", str(output), "--row", "mine", "--scale", "tiny", "--networks"]
+    assert run_cli(evaluate) == 0
+    assert json.loads(output.read_text())["metrics"]["psnr"]["mean"] > 0
+
+
 @pytest.mark.parametrize(
     ("row", "options", "message"),
     [
         ("none.yaml", [], "none.yaml: no such row; experiments/tokenizers/ has them"),
-        ("experiments/tokenizers/gpstoken_m128.yaml", [], "cannot read weights of GPSToken"),
+        (
+            "experiments/tokenizers/gpstoken_m128.yaml",
+            [],
+            "expected a file of `gpstoken export` (*.safetensors) for GPSToken",
+        ),
         (ROW, [], "published.ckpt: tensor 'encoder.conv_in.weight' has shape (4, 3, 3, 3), expected (128, 3, 3, 3)"),
     ],
 )
