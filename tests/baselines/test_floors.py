@@ -48,8 +48,8 @@ def test_no_higher_quality_fits():
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_few_bytes_make_a_small_picture_that_is_enlarged(kind):
-    # One of one pixel takes a few hundred bytes in every format, one of 256 pixels far more at the lowest quality.
-    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    # One of one pixel takes a few hundred bytes in every format, one of 512 pixels far more at the lowest quality.
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, kind, quality=0, **FORMATS[kind])
     decoded, used = coded(noise, file.tell() // 2, kind)
