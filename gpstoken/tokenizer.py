@@ -137,7 +137,7 @@ class GPSToken(Tokenizer):
             ValueError: if the file is unreadable, from another class, or does not fit.
         """
         config, weights = checkpoints.read_training(path, f"{cls.__module__}.{cls.__qualname__}")
-        return checkpoints.build(path, cls, config | overrides, weights)
+        return checkpoints.build(path, cls, config, weights, lambda config: cls(**{**config, **overrides}))
 
     @property
     def last_layer(self) -> Tensor:

@@ -23,7 +23,7 @@ BASELINES = {
     "dcae": (323.36, (8, 8), (2, 2)),
     "maskgit_vae": (54.52, (16, 16), (4, 4)),
 }
-ROWS = [row.key for row in read_rows() if row.group == "tokenizers"]
+ROWS = [row.key for row in read_rows() if row.section in ("tokenizers", "ablations")]
 OURS = [row for row in ROWS if row not in BASELINES]
 
 
