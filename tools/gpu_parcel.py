@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from gpstoken import GPSToken
+from gpstoken.files.checkpoints import read_plain, write_plain
 from gpstoken.files.pictures import read_picture
 from gpstoken.files.provenance import commit
 from gpstoken.files.writing import replacing
@@ -42,10 +43,13 @@ def prepare(carried: Path, results: Path | None) -> None:
         pack(carried)
         pinned = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
         wanted = [f"{name}=={pinned[name]}" for name in WHEELS]
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+        command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--only-binary=:all:"]
         subprocess.run([*command, "--python-version", "3.12", "-d", carried / "wheels", *wanted], check=True)
-    if weights is not None:
-        shutil.copy(weights, carried)
+    (carried / "weights.ckpt").unlink(missing_ok=True)
+    if weights is not None:  # in half precision, which is enough to start from and leaves room for the tree to grow
+        content = read_plain(weights)
+        content["state_dict"] = {name: value.half() for name, value in content["state_dict"].items()}
+        write_plain(carried / "weights.ckpt", content)
     (carried / "commit.txt").write_text(commit() if commit().isalnum() else "")  # not with changes
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
