@@ -112,7 +112,8 @@ def ended(run: Run, name: str, command: list, seconds: float) -> dict:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{run.work / 'site'}"
     environment |= {"GPSTOKEN_SCRATCH": str(run.work / "fits"), "PYTHONUNBUFFERED": "1"}
-    start, options = time.monotonic(), {"cwd": ROOT, "env": environment, "start_new_session": True}
+    options = {"cwd": ROOT, "env": environment, "start_new_session": True, "preexec_fn": hear_interrupts}
+    start = time.monotonic()
     with (run.work / "logs" / f"{name}.log").open("w") as log:
         process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, **options)
         outcome = "out of time"
@@ -120,13 +121,18 @@ def ended(run: Run, name: str, command: list, seconds: float) -> dict:
             code = process.wait(seconds)
             outcome = "passed" if code == 0 else f"failed with exit code {code}"
         except subprocess.TimeoutExpired:
-            process.terminate()  # a training ends its step and saves it
+            process.send_signal(signal.SIGINT)  # pytest shows its failures, a training ends its step and saves it
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOPPING)
         with suppress(ProcessLookupError):  # what it has left running
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return {"name": name, "outcome": outcome, "seconds": round(time.monotonic() - start, 1), "detail": ""}
+
+
+def hear_interrupts() -> None:
+    """Undoes what a shell does for jobs in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tests(run: Run) -> Iterator[dict]:
