@@ -14,6 +14,7 @@ import pytest
 
 from gpstoken import GPSToken
 from gpstoken.files import provenance
+from gpstoken.files.weights import read_origin_of
 from tools import gpu
 
 ROOT = Path(__file__).parents[1]
@@ -39,11 +40,11 @@ def test_the_whole_sequence_and_its_continuation():
         names = set(archive.getnames())
     assert {"logs/tests.log", "runs/1_half_size/metrics.csv", "runs/1_half_size/config.yaml"} <= names
     # The second starts from the weights of the first, with the last phase.
-    phases = gpu.read_plain(second / "weights.ckpt")["phases"]
-    assert [(phase["name"], phase["steps"]) for phase in phases] == [("1_half_size", 2), (gpu.phases()[-1].stem, 2)]
-    (log,) = (second.parent / "work/logs").iterdir()
-    assert log.stem == phases[1]["name"]
-    assert len(GPSToken.from_checkpoint(second / "weights.ckpt").state_dict()) > 50
+    last = gpu.phases()[-1].stem
+    phases = read_origin_of(second / "small.safetensors")["phases"]
+    assert [(phase["run"], phase["steps"]) for phase in phases] == [("1_half_size", 2), (last, 2)]
+    assert [path.name for path in (second.parent / "work/logs").iterdir()] == [f"{last}.log"]
+    assert len(GPSToken.from_pretrained(second / "small.safetensors").state_dict()) > 50
     # No more files, none deeper and no other names than come back from the machine.
     assert all(path.is_file() and path.name.replace(".", "").isalpha() for path in first.iterdir())
     assert len(list(first.iterdir())) <= 8
@@ -100,8 +101,17 @@ def test_bad_input(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == (
         f"tools/gpu: {tmp_path}: not packed; run tools/gpu prepare where there is a package index\n"
     )
-    assert gpu.main(["prepare", "--from", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"tools/gpu: {tmp_path}/weights.ckpt: missing\n"
+    (tmp_path / "small.safetensors").write_text("not weights")
+    assert gpu.main(["prepare", "--from", str(tmp_path / "small.safetensors")]) == 2
+    assert capsys.readouterr().err.startswith(f"tools/gpu: {tmp_path}/small.safetensors: not a readable safetensors")
     with pytest.raises(SystemExit, match="2"):
         gpu.main(["prepare", "training"])
     assert "prepare: expected prepare alone, or parts among tests, benchmarks, training" in capsys.readouterr().err
+
+
+def test_phases_and_their_order():
+    names = [phase.stem for phase in gpu.phases()]
+    assert names == sorted(names) and names[0] == "1_half_size" and names[-1] != "gpu"
+    # What the next phase only repeats for longer is left out, as the recipe's comment on it says.
+    assert "3_longer" in names and "2_full_size" not in names
+    assert gpu.cost(gpu.phases()[0]) == 4000 * 16 * 128 * 128

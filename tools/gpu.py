@@ -1,10 +1,10 @@
 """`tools/gpu`: the CUDA tests, the benchmarks and the training of `small` on a lent GPU machine, in under nine minutes.
 
-    tools/gpu prepare [--from RESULTS]   here: packs scratch/gpu, which travels along, and prints the call to make
-    tools/gpu [PART ...]                 there: runs the parts one after the other and writes their results to $OUT
-    tools/gpu --dry-run                  on any CPU: the same at the smallest size, and then a second run
+    tools/gpu prepare [--from FILE]   here: packs scratch/gpu, which travels along, and prints the call to make
+    tools/gpu [PART ...]              there: runs the parts one after the other and writes their results to $OUT
+    tools/gpu --dry-run               on any CPU: the same at the smallest size, and then a second run
 
-RESULTS are the files that an earlier run brought back: the training goes on from their weights.
+The training goes on from the weights in FILE: small.safetensors, which an earlier run brought back.
 """
 
 import argparse
@@ -33,9 +33,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from gpstoken.files import provenance  # noqa: E402
-from gpstoken.files.checkpoints import read_plain, write_plain  # noqa: E402
+from gpstoken.files.weights import read_origin_of  # noqa: E402
 from gpstoken.files.writing import replacing  # noqa: E402
-from tools.gpu_parcel import NETWORK, RECIPE, pack, phases, prepare, settings  # noqa: E402
+from tools.gpu_parcel import NETWORK, RECIPE, WEIGHTS, data_of, pack, phases, prepare, settings  # noqa: E402
 
 CARRIED, WORK = ROOT / "scratch/gpu", ROOT / "scratch/gpu-work"
 SECONDS = {"tests": 90, "benchmarks": 150, "training": math.inf}  # the limit of each part
@@ -109,10 +109,7 @@ def execute(run: Run, parts: Iterable[str]) -> bool:
 
 def ended(run: Run, name: str, command: list, seconds: float) -> dict:
     """Runs a command with its output in logs/NAME.log: {"name", "outcome", "seconds", "detail": ""}."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{run.work / 'site'}"
-    environment |= {"GPSTOKEN_SCRATCH": str(run.work / "fits"), "PYTHONUNBUFFERED": "1"}
-    options = {"cwd": ROOT, "env": environment, "start_new_session": True, "preexec_fn": hear_interrupts}
+    options = {"cwd": ROOT, "env": environment(run), "start_new_session": True, "preexec_fn": hear_interrupts}
     start = time.monotonic()
     with (run.work / "logs" / f"{name}.log").open("w") as log:
         process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, **options)
@@ -128,6 +125,13 @@ def ended(run: Run, name: str, command: list, seconds: float) -> dict:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return {"name": name, "outcome": outcome, "seconds": round(time.monotonic() - start, 1), "detail": ""}
+
+
+def environment(run: Run) -> dict[str, str]:
+    """That of every command: the packages that travelled, and a scratch folder of this run."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    kept["PYTHONPATH"] = f"{ROOT}{os.pathsep}{run.work / 'site'}"
+    return kept | {"GPSTOKEN_SCRATCH": str(run.work / "fits"), "PYTHONUNBUFFERED": "1"}
 
 
 def hear_interrupts() -> None:
@@ -157,29 +161,35 @@ def benchmarks(run: Run) -> Iterator[dict]:
 
 
 def training(run: Run) -> Iterator[dict]:
-    """The phases, each from the weights of the one before; where there are weights already, all but the first phase.
-
-    The first phase, with images of half the size, gets half the time of each other.
-    """
-    given = run.carried / "weights.ckpt"
+    """The phases, each from the weights of the one before; where there are weights already, all but the first phase."""
+    given = run.carried / WEIGHTS
     weights, first, *others = given if given.is_file() else None, *phases()
     todo = others if weights else [first, *others]
     if run.dry:
         todo = todo[-1:] if weights else [first]
+    costs = [cost(phase) for phase in todo]
     for place, phase in enumerate(todo):
-        shares = [1 if each == first else 2 for each in todo[place:]]
+        # Beside what each start takes, a phase gets its share of the recipe's pixels, but at least about a fifth.
+        shares = [max(each, sum(costs) / 5) for each in costs[place:]]
+        seconds = STARTING + SAVING + (run.left() - len(shares) * (STARTING + SAVING)) * shares[0] / sum(shares)
         # Without workers if it did not start with them, as where there is too little shared memory.
         for changes in ({}, {"data.init_args.num_workers": 0}):
-            step = fitted(run, phase, run.left() * shares[0] / sum(shares), weights, changes)
-            if "steps" in step:
-                weights = run.out / "weights.ckpt"
+            step, checkpoint = fitted(run, phase, max(1.0, min(seconds, run.left())), weights, changes)
+            if checkpoint:
+                weights = checkpoint
                 break
         yield step
 
 
-def fitted(run: Run, phase: Path, seconds: float, weights: Path | None, changes: dict) -> dict:
-    """Trains a phase for a time and writes weights.ckpt; the step has "steps" if there was something to write."""
-    batch = 2 if run.dry else BATCHES * settings(phase)["data"]["init_args"]["batch_size"]
+def cost(phase: Path) -> int:
+    """Pixels that a phase of the recipe shows."""
+    data = data_of(phase)
+    return settings(phase)["trainer"]["max_steps"] * data["batch_size"] * data["image_size"] ** 2
+
+
+def fitted(run: Run, phase: Path, seconds: float, weights: Path | None, changes: dict) -> tuple[dict, Path | None]:
+    """Trains a phase for a time and exports its weights: the step, and the checkpoint if there is one."""
+    batch = 2 if run.dry else BATCHES * data_of(phase)["batch_size"]
     tiny = run.work / "dry.yaml"
     tiny.write_text(yaml.safe_dump(DRY))
     files = [RECIPE, phase, RECIPE.with_suffix("") / "gpu.yaml", *([tiny] if run.dry else [])]
@@ -193,22 +203,19 @@ def fitted(run: Run, phase: Path, seconds: float, weights: Path | None, changes:
         "trainer.callbacks.seconds": max(1.0, seconds - STARTING - SAVING),
         "output": run.work / "runs" / phase.stem,
     }
-    command = [sys.executable, "-m", "gpstoken.cli", "fit"]
-    command += [word for file in files for word in ("-c", file)]
+    command = [sys.executable, "-m", "gpstoken.cli", "fit", *(word for file in files for word in ("-c", file))]
     began = time.time()
     step = ended(run, phase.stem, command + [f"--{key}={value}" for key, value in (options | changes).items()], seconds)
     checkpoints = [path for path in run.work.rglob("last.ckpt") if path.stat().st_mtime >= began]
     if not checkpoints:
-        return step
-    checkpoint = read_plain(max(checkpoints, key=lambda path: path.stat().st_mtime))
-    step |= {"steps": checkpoint["global_step"], "batch_size": batch}
-    step["detail"] = f"{step['steps']} steps of {batch} images"
-    history = read_plain(weights)["phases"] if weights else []
-    content = {name: checkpoint[name] for name in ("tokenizer", "global_step", "training")}
-    # Neither the weights without average nor Adam's moments: they would exceed what may come back and travel again.
-    content["state_dict"] = {key: value for key, value in checkpoint["state_dict"].items() if key[:10] == "tokenizer."}
-    write_plain(run.out / "weights.ckpt", content | {"phases": [*history, step]})
-    return step
+        return step, None
+    from gpstoken.commands import export  # needs packages that have travelled
+
+    # Neither the weights without average nor Adam's moments: they exceed what comes back and what travels again.
+    checkpoint, file = max(checkpoints, key=lambda path: path.stat().st_mtime), run.out / WEIGHTS
+    export.main([str(checkpoint), "-o", str(file)])
+    step |= read_origin_of(file)["phases"][-1]
+    return step | {"detail": f"{step['steps']} steps of {step['batch_size']} images"}, checkpoint
 
 
 def write(run: Run, summary: dict) -> None:
@@ -248,9 +255,9 @@ def dry_run(folder: Path) -> bool:
     passed = execute(Run(carried, folder / "first", folder / "work", end, True), SECONDS)
     if not passed:
         return False
-    shutil.copy(folder / "first/weights.ckpt", carried)
+    shutil.copy(folder / "first" / WEIGHTS, carried)
     passed = execute(Run(carried, folder / "second", folder / "work", end, True), ["training"])
-    return passed and len(read_plain(folder / "second/weights.ckpt")["phases"]) == 2
+    return passed and len(read_origin_of(folder / "second" / WEIGHTS)["phases"]) == 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -259,7 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="tools/gpu", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("words", nargs="*", metavar="PART", help=f"prepare, or parts among {', '.join(SECONDS)}; all")
-    parser.add_argument("--from", type=Path, dest="results", metavar="RESULTS", help="of prepare: train on from these")
+    parser.add_argument(
+        "--from", type=Path, dest="weights", metavar="FILE", help="of prepare: train on from these weights"
+    )
     parser.add_argument("--seconds", type=float, default=530.0, help="of all parts together (default: 530)")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, at the smallest size, twice")
     options = parser.parse_args(arguments)
@@ -269,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     end = time.monotonic() + options.seconds
     try:
         if options.words == ["prepare"]:
-            prepare(CARRIED, options.results)
+            prepare(CARRIED, options.weights)
             return 0
         if options.dry_run:
             return int(not dry_run(ROOT / "scratch/gpu-dry-run"))
