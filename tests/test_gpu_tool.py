@@ -15,7 +15,7 @@ import pytest
 from gpstoken import GPSToken
 from gpstoken.files import provenance
 from gpstoken.files.weights import read_origin_of
-from tools import gpu
+from tools import gpu, gpu_parcel
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,13 +68,7 @@ def test_a_part_that_breaks_or_fails_stops_no_other(run, monkeypatch):
 
 def test_a_command_that_takes_too_long_is_ended_with_its_children(run):
     (run.work / "logs").mkdir(parents=True)
-    program = """
-import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print(child.pid, flush=True)
-child.wait()
-"""
-    step = gpu.ended(run, "long", [sys.executable, "-c", program], 20)
+    step = gpu.ended(run, "long", ["sh", "-c", "sleep 600 & echo $!; wait"], 2)
     assert step["outcome"] == "out of time"
     child = (run.work / "logs/long.log").read_text().strip()
     status = Path(f"/proc/{child}/status")
@@ -109,9 +103,17 @@ def test_bad_input(tmp_path, monkeypatch, capsys):
     assert "prepare: expected prepare alone, or parts among tests, benchmarks, training" in capsys.readouterr().err
 
 
-def test_phases_and_their_order():
-    names = [phase.stem for phase in gpu.phases()]
-    assert names == sorted(names) and names[0] == "1_half_size" and names[-1] != "gpu"
-    # What the next phase only repeats for longer is left out, as the recipe's comment on it says.
-    assert "3_longer" in names and "2_full_size" not in names
-    assert gpu.cost(gpu.phases()[0]) == 4000 * 16 * 128 * 128
+def test_phases_in_order_without_what_the_next_only_repeats(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_parcel, "RECIPE", tmp_path / "small.yaml")
+    gpu_parcel.RECIPE.write_text("data: {init_args: {image_size: 256, batch_size: 4}}")
+    (tmp_path / "small").mkdir()
+    for name, text in {
+        "gpu": "{}",
+        "3_longer": "{model: {init_args: {learning_rate: 2}}, trainer: {max_steps: 50}}",
+        "2_full": "{model: {init_args: {learning_rate: 1, weights: a}}, trainer: {max_steps: 10}}",
+        "1_half": "{data: {init_args: {image_size: 128}}, trainer: {max_steps: 10}}",
+        "4_other": "{model: {init_args: {perceptual_weight: 1}}, trainer: {max_steps: 50}}",
+    }.items():
+        (tmp_path / "small" / f"{name}.yaml").write_text(text)
+    assert [phase.stem for phase in gpu.phases()] == ["1_half", "3_longer", "4_other"]
+    assert [gpu.cost(phase) for phase in gpu.phases()] == [10 * 4 * 128**2, 50 * 4 * 256**2, 50 * 4 * 256**2]
