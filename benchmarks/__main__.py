@@ -8,6 +8,8 @@ them. The benchmarks of ON_GPU take a device.
 import argparse
 import json
 import os
+import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -50,17 +52,23 @@ def main() -> None:
             parser.error(f"{name} does not run with --device cuda; these do: {', '.join(ON_GPU)}")
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no CUDA device")
-    rows = []
-    for name in arguments.names or (MODULES if arguments.device == "cpu" else ON_GPU):
-        run = import_module(f"benchmarks.{name}").run
-        rows += run(arguments.device) if name in ON_GPU else run()
+    rows, failed = [], []
     record = machine(arguments.device)
+    for name in arguments.names or (MODULES if arguments.device == "cpu" else ON_GPU):
+        try:
+            run = import_module(f"benchmarks.{name}").run
+            rows += run(arguments.device) if name in ON_GPU else run()
+        except Exception:  # the others are measured all the same
+            traceback.print_exc()
+            failed.append(name)
+        if arguments.json:  # after each benchmark, so that a kill leaves what has been measured
+            unfinished = arguments.json.with_name(arguments.json.name + ".part")
+            unfinished.write_text(json.dumps({"machine": record, "rows": rows}, indent=2) + "\n")
+            os.replace(unfinished, arguments.json)
     print(table(rows))
     print("\n".join(f"{key}: {value}" for key, value in record.items()))
-    if arguments.json:
-        unfinished = arguments.json.with_name(arguments.json.name + ".part")
-        unfinished.write_text(json.dumps({"machine": record, "rows": rows}, indent=2) + "\n")
-        os.replace(unfinished, arguments.json)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from gpstoken.training.averaging import AveragedWeights
 from gpstoken.training.files import LastCheckpoint, MetricsFile
 from gpstoken.training.pictures import ReconstructionPictures
 from gpstoken.training.progress import StepProgress
+from gpstoken.training.timed_steps import TimedSteps
 from gpstoken.training.tokenizer_module import TokenizerModule
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "MetricsFile",
     "ReconstructionPictures",
     "StepProgress",
+    "TimedSteps",
     "TokenizerModule",
 ]
