@@ -14,6 +14,8 @@ LIGHTNING = "gpstoken.commands.fit"
 # photo commands answer in a second or two without importing Lightning, and only the generators' commands import timm.
 GROUPS = {
     "your photographs": {
+        "demo": ("gpstoken.commands.demo", "reconstruct photographs with the tokenizer that comes with the package"),
+        "explore": ("gpstoken.commands.explore", "look at the tokens of photographs in the browser, and change them"),
         "encode": ("gpstoken.commands.photos", "encode photographs to files of tokens"),
         "decode": ("gpstoken.commands.photos", "decode files of tokens to pictures"),
         "export": ("gpstoken.commands.export", "write a trained tokenizer as one file to give away"),

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gpstoken.gaussians import Gaussians
@@ -63,6 +63,16 @@ def picture_row(
     height, width = canvas or before.shape[-2:]
     drawn = [draw_gaussians(picture, layout, row, (height * scale, width * scale)) for layout in layouts]
     return [picture, *drawn, to_picture(after[row], scale)]
+
+
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """A copy of a picture with a line of text below it."""
+    height = 18
+    whole = Image.new("RGB", (picture.width, picture.height + height), "white")
+    whole.paste(picture)
+    middle = (picture.width / 2, picture.height + height / 2)
+    ImageDraw.Draw(whole).text(middle, text, fill="black", anchor="mm", font=ImageFont.load_default(12))
+    return whole
 
 
 def contact_sheet(rows: list[list[Image.Image]], gap: int = 4) -> Image.Image:

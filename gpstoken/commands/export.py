@@ -71,7 +71,10 @@ def phases(run: Path) -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = []
     while (run / CONFIG_FILE).is_file() and run.name not in [phase["run"] for phase in found]:
-        origin, trained = read_origin(run), read_plain(run / CHECKPOINT_FILE)
+        origin = read_origin(run)
+        if "phases" in origin:  # a run that `gpstoken published` made of an exported file
+            return origin["phases"] + found
+        trained = read_plain(run / CHECKPOINT_FILE)
         phase = {"run": run.name, "steps": trained.get("global_step")} | trained.get("training", {}) | read_data_of(run)
         phase |= {name: origin[name] for name in ("commit", "machine", "started", "finished") if name in origin}
         found.insert(0, phase)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gpstoken.base import Tokenizer
 from gpstoken.commands.fit import RunCLI
 from gpstoken.commands.parser import Parser
-from gpstoken.files.checkpoints import write_plain
+from gpstoken.files.checkpoints import read_tokenizer, write_plain
 from gpstoken.files.provenance import file_hash
 from gpstoken.files.weights import SUFFIX, read_origin_of, weights_file
 from gpstoken.files.writing import check_replaceable, replacing
@@ -88,4 +88,8 @@ def _read(weights: Path, tokenizer: Tokenizer) -> tuple[dict[str, Tensor], Path,
     file = weights_file(weights)
     if file.suffix != SUFFIX:
         raise ValueError(f"{weights}: expected a file of `gpstoken export` (*{SUFFIX}) for {type(tokenizer).__name__}")
-    return read_fitting(file, tokenizer), file, read_origin_of(file)
+    state, trained = read_fitting(file, tokenizer), read_tokenizer(file)[1]
+    for name, value in tokenizer.config.items():
+        if trained.get(name, value) != value:
+            raise ValueError(f"{weights}: was trained with {name} {trained[name]}, the row has {value}")
+    return state, file, read_origin_of(file)

@@ -10,7 +10,9 @@ import yaml
 
 from datamodules import Embedded
 from gpstoken.baselines.vq import VQAutoencoder
+from gpstoken.commands.export import phases
 from gpstoken.loading import load_tokenizer
+from gpstoken.training.origins import read_origin
 
 TINY = {
     "codebook_size": 30, "latent_channels": 4, "block_out_channels": [4, 8], "layers_per_block": 1,
@@ -88,11 +90,37 @@ def test_published_weights_are_evaluated_as_a_run_of_ours(published, run_cli, tm
     )
 
 
+def test_an_exported_tokenizer_becomes_a_run_again(tiny_arguments, run_cli, tmp_path, capsys):
+    trained, again, file = tmp_path / "trained", tmp_path / "again", tmp_path / "mine.safetensors"
+    assert run_cli([*tiny_arguments(trainer={"max_steps": 2}), "--output", str(trained)]) == 0
+    assert run_cli(["export", str(trained / "last.ckpt"), "-o", str(file), "--type", "float32"]) == 0
+    _, _, row, *overlays = tiny_arguments()
+    assert run_cli(["published", row, str(file), "-o", str(again), *overlays]) == 0
+    first, second = (load_tokenizer(run / "last.ckpt") for run in (trained, again))
+    assert first.config == second.config
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor)
+    origin = read_origin(again)
+    assert origin["commit"] == read_origin(trained)["commit"] and origin["weights"]["file"] == "mine.safetensors"
+    assert [phase["run"] for phase in origin["phases"]] == [phase["run"] for phase in phases(again)] == ["trained"]
+    other = ["published", row, str(file), "-o", str(tmp_path / "other"), *overlays]
+    assert run_cli([*other, "--model.init_args.tokenizer.init_args.support_factor", "5.0"]) == 2
+    assert "mine.safetensors: was trained with support_factor 3.0, the row has 5.0" in capsys.readouterr().err
+    output = tmp_path / "results" / "mine.json"
+    evaluate = ["evaluate", str(again), "-o", str(output), "--row", "mine", "--scale", "tiny", "--networks"]
+    assert run_cli(evaluate) == 0
+    assert json.loads(output.read_text())["metrics"]["psnr"]["mean"] > 0
+
+
 @pytest.mark.parametrize(
     ("row", "options", "message"),
     [
         ("none.yaml", [], "none.yaml: no such row; experiments/tokenizers/ has them"),
-        ("experiments/tokenizers/gpstoken_m128.yaml", [], "cannot read weights of GPSToken"),
+        (
+            "experiments/tokenizers/gpstoken_m128.yaml",
+            [],
+            "expected a file of `gpstoken export` (*.safetensors)",
+        ),
         (ROW, [], "published.ckpt: tensor 'encoder.conv_in.weight' has shape (4, 3, 3, 3), expected (128, 3, 3, 3)"),
     ],
 )
