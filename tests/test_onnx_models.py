@@ -1,22 +1,19 @@
 """Encoder and decoder in onnxruntime, somebody else's implementation of every operator, against torch."""
 
 import json
-from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
-import yaml
 from skimage.data import chelsea, rocket
 
 from gpstoken import GPSToken, load_image, partition
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.cli import main
-from gpstoken.files.weights import SHIPPED, write_weights
+from gpstoken.files.weights import write_weights
 from gpstoken.loading import class_path_of
 from gpstoken.onnx_models import onnx_models
 
-RECIPE = Path(__file__).parents[1] / "experiments" / "tokenizers" / "small.yaml"
 # The project's promise. Values are of order 1 and both sides compute in float32, where the norms lose most: if the
 # Gaussians cover the canvas, either is within 5e-5 of float64. On a nearly empty map, whose variance is tiny, both lose
 # two digits more.
@@ -24,14 +21,9 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def small(make_tokenizer):
-    """(tokenizer that comes with the package, or an untrained one of its size; its models in onnxruntime)."""
-    if "small" in SHIPPED:
-        tokenizer = GPSToken.from_pretrained("small")
-    else:
-        recipe = yaml.safe_load(RECIPE.read_text())["model"]["init_args"]["tokenizer"]
-        tokenizer = make_tokenizer(recipe["init_args"])
-        tokenizer.refine.to_offset.weight.data *= 0.05  # the Gaussians still cover the canvas
+def small():
+    """(the tokenizer that comes with the package, its models in onnxruntime)."""
+    tokenizer = GPSToken.from_pretrained("small")
     return tokenizer, {name: onnxruntime.InferenceSession(model) for name, model in onnx_models(tokenizer).items()}
 
 

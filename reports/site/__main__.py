@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from gpstoken.files.weights import SHIPPED
 from reports.site.build import build
 from reports.site.explorer.scripts import Explorer, read_explorer
 from reports.site.material import read_material
@@ -20,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the tables call results/")
     parser.add_argument("-o", "--output", type=Path, help="default: the folder `site` of the report")
     words = "the tokenizer of explorer.html, a page that runs it in the browser; none: no such page (default: small)"
-    parser.add_argument("--explorer", metavar="WEIGHTS", default="small" if "small" in SHIPPED else "none", help=words)
+    parser.add_argument("--explorer", metavar="WEIGHTS", default="small", help=words)
     options = parser.parse_args(arguments)
     report = options.report or Path("reports/generated", options.scale)
     output = options.output or report / "site"
