@@ -49,13 +49,14 @@ class Published:
 
 
 def trainings(runs: Path) -> Iterator[Published]:
-    """Every finished fit under `runs`.
+    """Every finished fit under `runs`; runs made of trained weights (`gpstoken published`) are none.
 
     Raises:
         ValueError: for a damaged one; names the file.
     """
     folders = (path.parent for path in sorted(runs.glob(f"**/{CONFIG_FILE}")))
-    return (read_training(folder) for folder in folders if (folder / CHECKPOINT_FILE).is_file())
+    finished = (folder for folder in folders if (folder / CHECKPOINT_FILE).is_file())
+    return (read_training(folder) for folder in finished if "weights" not in read_origin(folder))
 
 
 def read_training(folder: Path) -> Published:

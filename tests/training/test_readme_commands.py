@@ -40,6 +40,7 @@ STAGE = "".join(
 )
 SMALLER = {
     "gpstoken encode": "",
+    "gpstoken demo": "--tokens 64 128",
     "gpstoken decode": "",
     "gpstoken fit gpstoken_m128": FIT + ALEXNET,
     "gpstoken fit layout": FIT + STAGE,

@@ -23,6 +23,7 @@ from gpstoken.files.digests import DIGEST, digest
 from gpstoken.files.pictures import pixel_limit, read_picture
 from gpstoken.files.plain_text import read_json, read_yaml
 from gpstoken.files.released_layouts import read_layouts
+from gpstoken.files.weights import read_origin_of
 from gpstoken.generators.loading import read_stage
 from gpstoken.loading import load_tokenizer
 from gpstoken.metrics.frechet import read_statistics as read_reference
@@ -247,6 +248,11 @@ FORMATS = {
     "token cache": Format(draw_cache, (_cache,), 140),
     "weights": Format(
         one_file(lambda chance: changed_safetensors(seeds.token_file(), chance)), (_of(read_safetensors),), 109
+    ),
+    "exported tokenizer": Format(
+        one_file(lambda chance: changed_safetensors(seeds.weights_file(), chance), "file.safetensors"),
+        (_of(load_tokenizer, "file.safetensors"), _of(read_origin_of, "file.safetensors")),
+        20,
     ),
     "checkpoint": Format(one_file(draw_checkpoint), (_of(read_plain), _of(read_tokenizer)), 12),
     "checkpoint of a tokenizer": Format(one_file(draw_tokenizer), (_of(load_tokenizer),), 1),

@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from gpstoken import Gaussians, GPSToken, Tokens
 from gpstoken.files.digests import DIGEST, digest
+from gpstoken.files.weights import write_weights
 from gpstoken.generators.loading import AVERAGED, describe
 from gpstoken.generators.two_stage import Layout
 from gpstoken.loading import class_path_of
@@ -67,6 +68,15 @@ def token_file() -> bytes:
     tokens = Tokens(geometry, torch.linspace(-1, 1, 16).view(1, 4, 4), (64, 60), (64, 64))
     with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
         tokens.save(file.name)
+        return Path(file.name).read_bytes()
+
+
+@cache
+def weights_file() -> bytes:
+    """What `gpstoken export` writes of that tokenizer."""
+    tokenizer = small_tokenizer()
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        write_weights(file.name, class_path_of(tokenizer), tokenizer.config, tokenizer.state_dict(), {"seed": 0})
         return Path(file.name).read_bytes()
 
 
