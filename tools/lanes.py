@@ -22,7 +22,7 @@ SECONDS = {
     "fit-tokenizer": (25, 240), "cache": (7, 40), "images": (4, 10), "reconstructions": (3, 8), "features": (12, 30),
     "fit-network": (9, 160), "fit-small-network": (5, 80), "generate": (8, 90), "generate-size": (2, 25),
     "evaluate-generator": (6, 90), "evaluate-size": (3, 40), "cost": (15, 40), "profile": (3, 30),
-    "profile-network": (3, 20), "figures": (30, 35), "tables": (8, 8), "publish": (40, 50), "site": (7, 7),
+    "profile-network": (3, 20), "figures": (30, 35), "tables": (8, 8), "publish": (40, 50), "site": (30, 30),
 }  # fmt: skip
 FIRST = ("prepare", "commands")
 FITS = ("fit", "fit-ablation", "fit-sweep", "pretrained")

@@ -1,4 +1,4 @@
-"""`gpstoken export`: a trained tokenizer as one file to give away."""
+"""`gpstoken export`: a trained tokenizer as one file to give away, or its networks as ONNX models."""
 
 import argparse
 from pathlib import Path
@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
+from gpstoken.base import Tokenizer
 from gpstoken.commands.parser import Parser
 from gpstoken.files.checkpoints import read_plain
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.weights import SUFFIX, read_origin_of, weights_file, write_weights
-from gpstoken.files.writing import check_writable
+from gpstoken.files.writing import check_writable, replace_file
 from gpstoken.loading import class_path_of, load_tokenizer
+from gpstoken.tokenizer import GPSToken
 from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE
 from gpstoken.training.origins import read_data_of, read_origin
 
@@ -29,8 +31,10 @@ def main(arguments: list[str]) -> int:
     """
     options = _parse(arguments)
     output = Path(options.output)
-    check_writable(output)
+    check_writable(output / "encoder.onnx" if options.onnx else output)
     tokenizer = load_tokenizer(options.checkpoint)
+    if options.onnx:
+        return _export_onnx(tokenizer, options.checkpoint, output)
     run = Path(options.checkpoint).parent
     origin = read_origin(run) | {"phases": phases(run)}
     class_path, dtype = class_path_of(tokenizer), TYPES[options.type]
@@ -38,6 +42,18 @@ def main(arguments: list[str]) -> int:
     write_weights(output, class_path, tokenizer.config, tokenizer.state_dict(), origin, dtype)
     count = sum(parameter.numel() for parameter in tokenizer.parameters())
     print(f"{class_path}, {count:,} parameters, {output.stat().st_size:,} bytes -> {output}")
+    return 0
+
+
+def _export_onnx(tokenizer: Tokenizer, checkpoint: str, folder: Path) -> int:
+    if not isinstance(tokenizer, GPSToken):
+        raise ValueError(f"{checkpoint}: --onnx takes a GPSToken, got a {class_path_of(tokenizer)}")
+    from gpstoken.onnx_models import onnx_models  # here, because torch's exporter takes seconds to import
+
+    for name, model in onnx_models(tokenizer).items():
+        path = folder / f"{name}.onnx"
+        replace_file(path, model)
+        print(f"{name}, {len(model):,} bytes -> {path}")
     return 0
 
 
@@ -73,12 +89,19 @@ def phases(run: Path) -> list[dict[str, Any]]:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(description="A trained tokenizer as one safetensors file, with its class, arguments and origin.")
-    parser.add_argument("checkpoint", metavar="CKPT", help="last.ckpt of `gpstoken fit`")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write, *.safetensors")
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", help="last.ckpt of `gpstoken fit`, a file of this command, or small"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="the file to write, *.safetensors; with --onnx a folder"
+    )
     parser.add_argument(
         "--type", choices=tuple(TYPES), default="float16", help="type of the weights (default: float16)"
     )
+    parser.add_argument(
+        "--onnx", action="store_true", help="write encoder.onnx and decoder.onnx, float32, for one tile, instead"
+    )
     options = parser.parse_args(arguments)
-    if Path(options.output).suffix != SUFFIX:
+    if not options.onnx and Path(options.output).suffix != SUFFIX:
         parser.error(f"--output: expected a name that ends in {SUFFIX}, got {options.output}")
     return options

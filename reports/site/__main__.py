@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from reports.site.build import build
+from reports.site.explorer.scripts import Explorer, read_explorer
 from reports.site.material import read_material
 
 
@@ -17,16 +18,29 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the tables call results/")
     parser.add_argument("-o", "--output", type=Path, help="default: the folder `site` of the report")
+    words = "the tokenizer of explorer.html, a page that runs it in the browser; none: no such page (default: small)"
+    parser.add_argument("--explorer", metavar="WEIGHTS", default="small", help=words)
     options = parser.parse_args(arguments)
     report = options.report or Path("reports/generated", options.scale)
     output = options.output or report / "site"
     try:
-        pages = build(read_material(report, options.results), output)
+        material = read_material(report, options.results)
+        pages = build(material, output, _explorer(options.explorer))
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{pages} pages: {output / 'index.html'}")
     return 0
+
+
+def _explorer(weights: str) -> Explorer | None:
+    if weights == "none":
+        return None
+    try:
+        return read_explorer(weights)
+    except RuntimeError as error:  # nothing is wrong with the results: the site goes without that page
+        print(f"without explorer.html: {error}")
+        return None
 
 
 if __name__ == "__main__":

@@ -11,18 +11,29 @@ from markupsafe import Markup
 
 from gpstoken.files.writing import replacing_folder
 from reports.site.claims import claim_cards, digits_of, outcome, tally, verdict_alone, verdict_class
+from reports.site.explorer.scripts import Explorer
 from reports.site.material import CLAIMS, Material
 from reports.site.rows import row_pages
 
 HERE = Path(__file__).parent
 READING, CAPTIONS = HERE.with_name("reading.md"), HERE / "figures.yaml"
 ASSETS = {"site.css", "site.js"}
-CONTENT = ASSETS | {"index.html", "figures.html", "reading.html", "tables", "rows", "figures", "results"}
+CONTENT = ASSETS | {
+    "index.html",
+    "figures.html",
+    "reading.html",
+    "tables",
+    "rows",
+    "figures",
+    "results",
+    "explorer.html",
+    "explorer",
+}
 PICTURE = re.compile(r"^!\[([^\]]*)\]\(([^)]+)\)$", flags=re.MULTILINE)
 SCROLL = '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table class="sortable">\n'
 
 
-def build(material: Material, output: Path) -> int:
+def build(material: Material, output: Path, explorer: Explorer | None = None) -> int:
     """Writes the site into `output` and returns its number of pages; the same material gives the same bytes.
 
     Raises:
@@ -30,8 +41,9 @@ def build(material: Material, output: Path) -> int:
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(output, _is_site) as part:
-        pages = render(material)
-        for name, text in pages.items():
+        pages = render(material, explorer)
+        scripts = explorer.scripts | {"explorer.css": explorer.styles} if explorer else {}
+        for name, text in (pages | {f"explorer/{name}": text for name, text in scripts.items()}).items():
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             (part / name).write_text(text, encoding="utf-8")
         copies = {name: HERE / name for name in ASSETS} | {path: file.source for path, file in material.files.items()}
@@ -48,18 +60,20 @@ def _is_site(folder: Path) -> bool:
     return ASSETS | {"index.html"} <= {path.name for path in folder.iterdir()} <= CONTENT
 
 
-def render(material: Material) -> dict[str, str]:
+def render(material: Material, explorer: Explorer | None = None) -> dict[str, str]:
     """Every page's HTML by its path in the site."""
     environment, cards, rows = templates(), claim_cards(material.tables), row_pages(material)
     environment.globals |= {"tables": material.tables, "figures": material.figures, "files": material.files}
     environment.globals |= {"rows": rows, "claim_cards": cards, "verdicts": tally(cards), "outcome": outcome(cards)}
     environment.globals["captions"] = yaml.safe_load(CAPTIONS.read_text(encoding="utf-8"))
+    environment.globals["explorer"] = explorer
     environment.globals["reading"] = READING.read_text(encoding="utf-8")
 
     def page(template: str, root: str, here: str, **context: object) -> str:
         return environment.get_template(template).render(root=root, here=here, **context)
 
-    pages = {f"{name}.html": page(f"{name}.html", "", name) for name in ("index", "figures", "reading")}
+    alone = ("index", "figures", "reading", *(["explorer"] if explorer else []))
+    pages = {f"{name}.html": page(f"{name}.html", "", name) for name in alone}
     for name, table in material.tables.items():
         forms = [path.name for path in material.forms[name]]
         template = "claims.html" if name == CLAIMS else "table.html"

@@ -10,6 +10,28 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 # A page that takes longer is broken, even on a machine with much other work: MLflow's took over a minute on one.
 PATIENCE = 600_000  # milliseconds
 
+# Text whose colour is nearer than 4.5 : 1 to what lies behind it (WCAG 2.2, 1.4.3).
+FAINT = """(() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = channels(colour).map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (channels(colour)[3] !== 0) return colour;
+    }
+    return matchMedia("(prefers-color-scheme: dark)").matches ? "rgb(18, 18, 18)" : "rgb(255, 255, 255)";
+  };
+  return [...document.querySelectorAll("body *")].filter((element) => {
+    if (!element.getClientRects().length) return false;
+    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())) return false;
+    const pair = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
+    return (pair[0] + 0.05) / (pair[1] + 0.05) < 4.5;
+  }).map((element) => element.outerHTML);
+})()"""
+
 
 class Chrome:
     """One tab. Gathers every request and everything that the page complains of."""
@@ -61,6 +83,13 @@ class Chrome:
     def press(self, key: str) -> None:
         """A key, as from a keyboard."""
         self._page.keyboard.press(key)
+
+    def drag(self, start: tuple[float, float], stop: tuple[float, float]) -> None:
+        """The mouse with its left button down, from one place in the window to another."""
+        self._page.mouse.move(*start)
+        self._page.mouse.down()
+        self._page.mouse.move(*stop, steps=5)
+        self._page.mouse.up()
 
     def picture(self, path: Path, whole: bool = True) -> Path:
         """A screenshot as a PNG: of the whole page, or of what the window shows."""

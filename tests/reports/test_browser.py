@@ -22,7 +22,8 @@ DESKTOP, PHONE = 1280, 390
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = contract.write(tmp_path_factory.mktemp("report"))
-    assert site.main(["--report", str(folder), "--results", str(folder / "results"), "-o", str(folder / "site")]) == 0
+    places = ["--report", str(folder), "--results", str(folder / "results"), "-o", str(folder / "site")]
+    assert site.main([*places, "--explorer", "none"]) == 0
     return folder / "site"
 
 
@@ -49,29 +50,6 @@ def column(tab, place: int, table: int = 0) -> list[str]:
     return tab.run(f"[...{cells}].map(row => row.cells[{place}].textContent.trim())")
 
 
-# Text whose colour is nearer than 4.5 : 1 to what lies behind it (WCAG 2.2, 1.4.3).
-FAINT = """(() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = channels(colour).map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if (channels(colour)[3] !== 0) return colour;
-    }
-    return matchMedia("(prefers-color-scheme: dark)").matches ? "rgb(18, 18, 18)" : "rgb(255, 255, 255)";
-  };
-  return [...document.querySelectorAll("body *")].filter((element) => {
-    if (!element.getClientRects().length) return false;
-    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())) return false;
-    const pair = [light(getComputedStyle(element).color), light(behind(element))].sort((a, b) => b - a);
-    return (pair[0] + 0.05) / (pair[1] + 0.05) < 4.5;
-  }).map((element) => element.outerHTML);
-})()"""
-
-
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_its_window_and_can_be_read(tab, built, tmp_path, width, scheme):
@@ -81,7 +59,7 @@ def test_every_page_fits_its_window_and_can_be_read(tab, built, tmp_path, width,
         tab.open(page.as_uri())
         assert tab.run("document.documentElement.scrollWidth") <= width, page
         assert tab.run("[...document.querySelectorAll('main img')].every(each => each.naturalWidth > 0)"), page
-        assert tab.run(FAINT) == [], page
+        assert tab.run(chrome.FAINT) == [], page
         picture = tab.picture(tmp_path / f"{page.stem}_{width}_{scheme}.png")
         with Image.open(picture) as shot:
             assert shot.width == pytest.approx(width, abs=20)  # a scroll bar's width

@@ -18,7 +18,7 @@ _spec.loader.exec_module(contract)
 
 def build(folder: Path, output: str = "site") -> int:
     places = ["--report", str(folder), "--results", str(folder / "results")]
-    return site.main([*places, "-o", str(folder / output)])
+    return site.main([*places, "--explorer", "none", "-o", str(folder / output)])
 
 
 @pytest.fixture(scope="module")
