@@ -54,6 +54,7 @@ ui: install
 	python -m reports.publish
 	@echo "trainings:   http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART"
 	@echo "evaluations: http://127.0.0.1:5000/#/experiments/2/runs?workflowType=machine_learning&compareRunsMode=CHART"
+	@echo "generators:  http://127.0.0.1:5000/#/experiments/6/runs?workflowType=machine_learning&compareRunsMode=CHART"
 	python -m reports.publish --follow & trap "kill $$!" EXIT; \
 	mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --host 127.0.0.1 --workers 1
 

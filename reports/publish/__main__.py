@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gpstoken.files.writing import replacing
 from reports.publish.live import mirror
-from reports.publish.mirrored import evaluations, report, trainings
+from reports.publish.mirrored import evaluations, reports, trainings
 from reports.publish.store import SQLITE, publish
 
 
@@ -27,9 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports.publish", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder to search for runs")
     parser.add_argument("--results", type=Path, default=Path("results"), help="searched for result files")
-    parser.add_argument(
-        "--report", type=Path, default=Path("reports/generated"), help="folder of the report's tables/ and figures/"
-    )
+    report = "folder of a scale's tables/ and figures/, or of such folders"
+    parser.add_argument("--report", type=Path, default=Path("reports/generated"), help=report)
     parser.add_argument("--tracking-uri", default=f"{SQLITE}mlruns.db", help="MLFLOW_TRACKING_URI overrides it")
     parser.add_argument("--stamp", type=Path, help="JSON file that gets the key and the run id of everything published")
     follow = "show the trainings in scratch/ while they run, looked at as often (default: 10), until this is ended"
@@ -53,7 +52,7 @@ def _publish(options: argparse.Namespace, uri: str) -> int:
         if options.follow is not None and not mirror(Path(os.environ.get("GPSTOKEN_SCRATCH", "scratch")), uri):
             return 0
         wanted = [*trainings(options.runs), *evaluations(options.results)]
-        wanted += report(options.report, wanted)
+        wanted += reports(options.report, wanted)
         published, new = publish(wanted, uri)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

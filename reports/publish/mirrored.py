@@ -140,21 +140,26 @@ def _scores(record: dict[str, Any]) -> Iterator[tuple[str, float, int]]:
                 yield f"curve/{name}", score["mean"], point["step"]
 
 
-def report(folder: Path, runs: list[Published]) -> Iterator[Published]:
-    """The tables and figures as one run, tagged with all that the others are of.
+def reports(folder: Path, runs: list[Published]) -> Iterator[Published]:
+    """The tables and figures of each scale as one run, tagged with all that the others of the scale are of.
 
-    The Markdown tables are its description, which the UI shows: the claims first.
+    `folder` is that of a scale, or holds a folder a scale. The Markdown tables are the description of a run, which the
+    UI shows: the claims first.
     """
-    files = sorted(path for place in ("*", "tables/*", "figures/*") for path in folder.glob(place))
-    files = [path for path in files if path.suffix in REPORT_FILES]
-    if files:
+    of_scale = (folder / "tables").is_dir() or (folder / "figures").is_dir()
+    for scale in [folder] if of_scale else sorted(folder.glob("*/")):
+        files = sorted(path for place in ("tables/*", "figures/*") for path in scale.glob(place))
+        files = [path for path in files if path.suffix in REPORT_FILES]
+        if not files:
+            continue
         written = sorted((path for path in files if path.suffix == ".md"), key=lambda path: path.stem != "claims")
         text = "\n".join(path.read_text(encoding="utf-8") for path in written)[:NOTE_LENGTH]
-        words = {tag: {word for run in runs for word in run.tags[tag].split()} - {"none"} for tag in TAGS}
-        tags = {tag: " ".join(sorted(words[tag])) or "none" for tag in TAGS}
+        others = [run.tags for run in runs if run.tags["scale"] == scale.name]
+        words = {tag: {word for tags in others for word in tags[tag].split()} - {"none"} for tag in TAGS}
+        tags = {tag: " ".join(sorted(words[tag])) or "none" for tag in TAGS} | {"scale": scale.name}
         tags |= {"kind": "report", "row": "report", "group": "report", "mlflow.note.content": text}
         pictures = [(path.stem, path, 0) for path in files if path.suffix == ".png"]
-        yield Published("report", files, tags, pictures=pictures)
+        yield Published(f"report ({scale.name})", files, tags, pictures=pictures)
 
 
 def flatten(nested: Any, prefix: str = "") -> dict[str, Any]:

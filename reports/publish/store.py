@@ -17,9 +17,10 @@ from reports.publish.mirrored import Published
 
 SQLITE = "sqlite:///"
 # An experiment for each kind of run, since they share no metric: a chart of one kind would be empty for the others.
+# Evaluations of generators have one of their own, since they alone have curves.
 TRAININGS = "gpstoken"
 EXPERIMENTS = {"training": TRAININGS, "evaluation": "gpstoken evaluations", "cost": "gpstoken costs"}
-EXPERIMENTS |= {"profile": "gpstoken profiles", "report": "gpstoken report"}
+EXPERIMENTS |= {"profile": "gpstoken profiles", "report": "gpstoken report", "generators": "gpstoken generators"}
 # Else the UI takes the experiment for one of prompts and traces, and opens that side of itself.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 CHECKPOINT = "checkpoint"  # folder of a run's artifacts
@@ -37,7 +38,7 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
         {"key", "run_id"} of every run by its name, and how many runs are new.
     """
     client, experiments = open_store(uri)
-    places = {run.name: experiments[EXPERIMENTS[run.tags["kind"]]] for run in wanted}
+    places = {run.name: experiments[_experiment(run.tags)] for run in wanted}
     known, published, new = {}, {}, 0
     for run in mlflow.search_runs(list(experiments.values()), output_format="list"):
         name, tags, place = run.info.run_name, run.data.tags, run.info.experiment_id
@@ -55,6 +56,11 @@ def publish(wanted: list[Published], uri: str) -> tuple[dict[str, dict[str, str]
             _register(client, run, known[key], key)
             published[run.name]["weights"] = [file_hash(path) for path in run.weights]
     return dict(sorted(published.items())), new
+
+
+def _experiment(tags: dict[str, str]) -> str:
+    of_samples = (tags["kind"], tags["group"]) == ("evaluation", "generators")
+    return EXPERIMENTS[tags["group" if of_samples else "kind"]]
 
 
 def open_store(uri: str) -> tuple[mlflow.MlflowClient, dict[str, str]]:

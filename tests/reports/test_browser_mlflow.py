@@ -55,7 +55,7 @@ def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.chdir(tmp_path)
     write_run("gpstoken_m128", 0), write_run("gpstoken_m128", 1), arm("gpstoken_m128")
-    tables = tmp_path / "reports" / "generated" / "tables"
+    tables = tmp_path / "reports" / "generated" / "laptop" / "tables"
     tables.mkdir(parents=True)
     (tables / "claims.md").write_text("# Claims of the paper\n")
     (tables.parent / "figures").mkdir()
@@ -67,7 +67,7 @@ def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run
     client = mlflow.MlflowClient(server)
     places = {kind: client.get_experiment_by_name(name).experiment_id for kind, name in EXPERIMENTS.items()}
     counts = {kind: len(client.search_runs([place])) for kind, place in places.items()}
-    assert counts == {"training": 2, "evaluation": 1, "cost": 0, "profile": 0, "report": 1}
+    assert counts == {"training": 2, "evaluation": 1, "cost": 0, "profile": 0, "report": 1, "generators": 0}
     trainings, results, report = (places[kind] for kind in ("training", "evaluation", "report"))
 
     browser = chrome.Chrome(tmp_path / "profile")
@@ -95,8 +95,8 @@ def test_a_remote_store_shows_runs_charts_artifacts_and_models(server, write_run
         # The steps 10 and 20 are on an axis.
         steps = "[...document.querySelectorAll('.js-plotly-plot')].some(each => /10.*20/s.test(each.textContent))"
         page("metrics", f"{place}/{training}/model-metrics", "loss", "psnr", also=steps)
-        page("report", f"experiments/{report}/runs/{runs['report']}", "Claims of the paper")
-        page("artifacts", f"experiments/{report}/runs/{runs['report']}/artifacts", "tables", "figures")
+        page("report", f"experiments/{report}/runs/{runs['report (laptop)']}", "Claims of the paper")
+        page("artifacts", f"experiments/{report}/runs/{runs['report (laptop)']}/artifacts", "tables", "figures")
         page("model", "models/gpstoken_m128", "Version 2", "laptop-seed1", "laptop-seed0")
         elsewhere = [address for address in browser.requests if address.startswith("http") and server not in address]
         assert elsewhere == []

@@ -65,7 +65,7 @@ def test_what_a_training_run_holds(store, write_run):
 def test_what_an_evaluation_and_the_report_hold(store, arm, tmp_path):
     path = arm("uniform")
     (tmp_path / "results" / "laptop" / "published.json").write_text("{}")  # a stamp is no result
-    report = tmp_path / "reports" / "generated" / "tables"
+    report = tmp_path / "reports" / "generated" / "laptop" / "tables"
     report.mkdir(parents=True)
     for name, text in (("ablation.md", "# Spatial adaptivity\n"), ("claims.md", "# Claims\n"), ("ablation.tex", "%")):
         (report / name).write_text(text)
@@ -75,7 +75,7 @@ def test_what_an_evaluation_and_the_report_hold(store, arm, tmp_path):
     (report.parent / "site" / "index.html").write_text("not of the mirror")
     run()
     found = published(store)
-    assert set(found) == {"uniform evaluation (tokenizers, laptop)", "report"}
+    assert set(found) == {"uniform evaluation (tokenizers, laptop)", "report (laptop)"}
     evaluation = found["uniform evaluation (tokenizers, laptop)"].data
     expected = {"kind": "evaluation", "row": "uniform", "scale": "laptop", "seed": "0 1", "commit": "0123456789ab"}
     expected |= {"group": "tokenizers", "data": "datamodules.embedded.Embedded"}
@@ -84,7 +84,8 @@ def test_what_an_evaluation_and_the_report_hold(store, arm, tmp_path):
     assert evaluation.metrics["test/psnr"] == record["mean"]
     assert evaluation.metrics["test/psnr_standard_error"] == record["standard_error"]
     assert evaluation.params["tokenizer.lambda_"] == "2.5"
-    tags = found["report"].data.tags
+    report = found["report (laptop)"]
+    tags = report.data.tags
     assert tags["mlflow.note.content"] == "# Claims\n\n# Spatial adaptivity\n"  # the claims first
     assert {name: tags[name] for name in mirrored.TAGS} == {
         "row": "report",
@@ -94,7 +95,7 @@ def test_what_an_evaluation_and_the_report_hold(store, arm, tmp_path):
         "commit": "0123456789ab",
         "data": "datamodules.embedded.Embedded",
     }
-    shown = {folder: {Path(file.path).name for file in store.list_artifacts(found["report"].info.run_id, folder)}
+    shown = {folder: {Path(file.path).name for file in store.list_artifacts(report.info.run_id, folder)}
              for folder in ("tables", "figures")}  # fmt: skip
     assert shown == {"tables": {"ablation.md", "ablation.tex", "claims.md"}, "figures": {"tokens.png"}}
 
@@ -250,6 +251,31 @@ def test_a_result_is_what_it_says_wherever_it_lies(store, arm, tmp_path, capsys)
         assert publish.main([]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"results/copy.json: does not say its {name}; ")
+
+
+def test_a_report_is_of_one_scale_whichever_folder_is_given(store, arm, tmp_path):
+    arm("uniform"), arm("uniform", scale="paper", seeds=(5, 6))
+    for scale in ("laptop", "paper"):
+        folder = tmp_path / "reports" / "generated" / scale / "tables"
+        folder.mkdir(parents=True)
+        (folder / "claims.md").write_text(f"# Claims at the {scale} scale\n")
+    run("--report", "reports/generated/laptop", "--results", "results/laptop")  # as the pipeline calls it
+    first = published(store)["report (laptop)"]
+    run()  # as `make ui` does
+    found = published(store)
+    assert found["report (laptop)"].info.run_id == first.info.run_id
+    assert [found[f"report ({scale})"].data.tags["seed"] for scale in ("laptop", "paper")] == ["0 1", "5 6"]
+
+
+def test_only_generators_are_in_the_experiment_of_curves(store, arm):
+    curve = [{"step": 200, "scores": {"kid": {"mean": 0.2, "standard_error": None}}}]
+    arm("two_stage", group="generators", curve=curve), arm("uniform")
+    run()
+    metrics = {}
+    for kind in ("evaluation", "generators"):
+        (found,) = store.search_runs([store.get_experiment_by_name(EXPERIMENTS[kind]).experiment_id])
+        metrics[found.data.tags["row"]] = "curve/kid" in found.data.metrics
+    assert metrics == {"uniform": False, "two_stage": True}
 
 
 def test_a_curve_over_training_steps_charts(store, arm):
