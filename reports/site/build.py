@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from gpstoken.files.writing import replacing_folder
-from reports.site.claims import claim_cards, digits_of, outcome, tally, verdict_alone, verdict_class
+from reports.site.claims import claim_cards, tally, verdict_alone, verdict_class
 from reports.site.explorer.scripts import Explorer
 from reports.site.material import CLAIMS, Material
 from reports.site.rows import row_pages
@@ -64,7 +64,7 @@ def render(material: Material, explorer: Explorer | None = None) -> dict[str, st
     """Every page's HTML by its path in the site."""
     environment, cards, rows = templates(), claim_cards(material.tables), row_pages(material)
     environment.globals |= {"tables": material.tables, "figures": material.figures, "files": material.files}
-    environment.globals |= {"rows": rows, "claim_cards": cards, "verdicts": tally(cards), "outcome": outcome(cards)}
+    environment.globals |= {"rows": rows, "claim_cards": cards, "verdicts": tally(cards)}
     environment.globals["captions"] = yaml.safe_load(CAPTIONS.read_text(encoding="utf-8"))
     environment.globals["explorer"] = explorer
     environment.globals["reading"] = READING.read_text(encoding="utf-8")
@@ -92,7 +92,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"verdict_alone": verdict_alone, "verdict_class": verdict_class, "digits_of": digits_of}
+    environment.filters |= {"verdict_alone": verdict_alone, "verdict_class": verdict_class}
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.add_render_rule("table_open", lambda *_: SCROLL)
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")

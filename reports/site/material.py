@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from reports.site.results import ResultFile, read_results
+from reports.names import Named, named_result
 
 CLAIMS = "claims"
 TABLES = Path(__file__).parents[1] / "tables" / "tables.yaml"
@@ -17,23 +18,43 @@ OTHER_FORMS = (".csv", ".tex", ".md", ".json")
 FIELDS = (
     "name", "title", "paper", "introduction", "columns", "rows", "notes", "claims", "figures", "sections", "origins",
 )  # fmt: skip
+# What the page of a row has in words of its own, or what a reader finds in the file itself.
+LEFT_OUT = ("row", "group", "scale", "seeds", "commit", "versions", "machine", "metrics", "scores")
+LONGEST = 4000  # characters of a setting that is still read; curves and lists of every sample are longer
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A result file of ours and the MLflow runs that belong to it."""
+
+    path: str  # from the repository's root, and in the site
+    source: Path  # where the file is
+    record: dict[str, Any]  # its content
+    named: Named
+    run: dict[str, str] | None  # {"key", "run_id"} of its own MLflow run, or None where nothing was published
+    trainings: dict[str, dict[str, str]]  # the MLflow runs of the training behind it, by name
+
+    @property
+    def commit(self) -> str:
+        """The commit of the code that measured."""
+        return self.record.get("commit", "unknown")
+
+    @property
+    def configuration(self) -> str:
+        """What was measured, and on what, as YAML; without the numbers."""
+        settings = {name: part for name, part in self.record.items() if name not in LEFT_OUT}
+        short = {name: part for name, part in settings.items() if len(str(part)) < LONGEST}
+        return yaml.safe_dump(short, sort_keys=False, allow_unicode=True, width=100)
 
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that the pages say.
+    """Everything that the pages say."""
 
-    Attributes:
-        tables: contents of NAME.json by name, in the paper's order, the claims' first where they are there.
-        forms: the other files of each table, by name.
-        figures: the files of each figure, by name and suffix.
-        files: the result files that the tables cite, by their path from the repository's root.
-    """
-
-    tables: dict[str, dict[str, Any]]
-    forms: dict[str, list[Path]]
-    figures: dict[str, dict[str, Path]]
-    files: dict[str, ResultFile]
+    tables: dict[str, dict[str, Any]]  # contents of NAME.json by name, in the paper's order, the claims' first
+    forms: dict[str, list[Path]]  # the other files of each table, by name
+    figures: dict[str, dict[str, Path]]  # the files of each figure, by name and suffix
+    files: dict[str, ResultFile]  # that the tables cite, by their path from the repository's root
 
 
 def read_material(report: Path, results: Path) -> Material:
@@ -41,7 +62,7 @@ def read_material(report: Path, results: Path) -> Material:
 
     Raises:
         FileNotFoundError: where there is no table, or a table names a result file that is not in `results`.
-        ValueError: where a table's JSON lacks a field, or a name is no file name.
+        ValueError: where a table's JSON lacks a field, a name is no file name, or a path is not under results/.
     """
     folder = report / "tables"
     tables = {path.stem: _read_table(path) for path in sorted(folder.glob("*.json"))}
@@ -61,7 +82,7 @@ def read_material(report: Path, results: Path) -> Material:
             name: [path for suffix in OTHER_FORMS if (path := folder / f"{name}{suffix}").is_file()] for name in names
         },
         figures=figures,
-        files=read_results({*rows, *tests}, results),
+        files=_read_results({*rows, *tests}, results),
     )
 
 
@@ -74,3 +95,31 @@ def _read_table(path: Path) -> dict[str, Any]:
         if not re.fullmatch(r"\w[\w.+=-]*", name):
             raise ValueError(f"{path}: {name!r} cannot name a page; letters, digits and _ . + = - can")
     return table
+
+
+def _read_results(paths: Set[str], folder: Path) -> dict[str, ResultFile]:
+    """The result files that tables call `paths`, from `folder`, with the MLflow runs that the stamps in it name."""
+    published: dict[str, dict[str, Any]] = {}
+    for stamp in sorted(folder.glob("*/published.json")):
+        published |= json.loads(stamp.read_text(encoding="utf-8")).get("published", {})
+    files = {}
+    for path in sorted(paths):
+        source = _source(path, folder)
+        record = json.loads(source.read_text(encoding="utf-8"))
+        # A training is known by the hashes of its weights, whatever its name.
+        stages = record.get("generator", {}).get("stages", {}).values()
+        weights = set(record.get("checkpoints", [])).union(*(stage.get("sha256") or [] for stage in stages))
+        trainings = {name: run for name, run in sorted(published.items()) if weights & set(run.get("weights", ()))}
+        named = named_result(Path(path), record)
+        files[path] = ResultFile(path, source, record, named, published.get(str(named)), trainings)
+    return files
+
+
+def _source(cited: str, results: Path) -> Path:
+    first, *others = Path(cited).parts
+    path = results.joinpath(*others)
+    if first != "results" or ".." in others:
+        raise ValueError(f"{cited}: a result file lies under results/")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: a table cites it and it is not there; python -m reports.tables, or --results")
+    return path

@@ -4,31 +4,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.site.claims import place_of_scale
-from reports.site.material import Material
-from reports.site.results import ResultFile
+from reports.site.material import Material, ResultFile
 
 
 @dataclass(frozen=True)
 class RowPage:
-    """A row of ours.
+    """A row of ours."""
 
-    Attributes:
-        name: as result files have it.
-        title: as the tables call it.
-        finding: what was measured of it, in a sentence; empty where nothing was.
-        lines: its rows of each table it is in, by the table's name.
-        files: the result files behind them, its own before those of its studies.
-        claims: the tests it is one side of.
-        of: the row that was trained, where this one is a study of it.
-    """
-
-    name: str
-    title: str
-    finding: str
-    lines: dict[str, list[dict[str, Any]]]
-    files: list[ResultFile]
-    claims: list[dict[str, Any]]
-    of: str | None
+    name: str  # as result files have it
+    title: str  # as the tables call it
+    finding: str  # what was measured of it, in a sentence; empty where nothing was
+    lines: dict[str, list[dict[str, Any]]]  # its rows of each table it is in, by the table's name
+    files: list[ResultFile]  # behind them, its own before those of its studies
+    claims: list[dict[str, Any]]  # the tests it is one side of
+    of: str | None  # the row that was trained, where this one is a study of it
 
 
 def row_pages(material: Material) -> dict[str, RowPage]:

@@ -71,6 +71,7 @@ RECONSTRUCTION = table(
             "interval": [0.25, 1.25],
             "claimed": "> 0",
             "verdict": "holds",
+            "digits": 2,
             "results": list(PATHS.values()),
         }
     ],

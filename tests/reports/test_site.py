@@ -9,7 +9,7 @@ import pytest
 
 from reports.site import __main__ as site
 from reports.site.build import templates
-from reports.site.claims import claim_cards, digits_of, outcome, tally, verdict_class
+from reports.site.claims import claim_cards, tally, verdict_class
 
 _spec = importlib.util.spec_from_file_location("contract", Path(__file__).with_name("contract.py"))
 contract = importlib.util.module_from_spec(_spec)
@@ -209,6 +209,7 @@ def card(*verdicts: tuple[str, str]) -> dict:
 )
 def test_a_claim_is_counted_at_the_scale_that_says_most(verdicts, said):
     (found,) = claim_cards(card(*verdicts))
+    outcome = templates().get_template("parts.html").module.outcome
     assert said in outcome([found]) and sum(tally([found]).values()) == 1
 
 
@@ -221,9 +222,7 @@ def test_verdicts_have_a_shape_each(verdict, kind):
     assert verdict_class(verdict) == kind
 
 
-def test_intervals_are_written_and_drawn_to_their_width():
-    assert digits_of([-0.386, 0.127]) % -0.13 == "-0.130"
-    assert digits_of([30.297, 65.801]) % 48.049 == "+48.0"
+def test_intervals_are_drawn_to_their_width():
     # half of the width is 60, of which 54 are the farther end: 0.5 of 1 is 60 - 27
     bar = templates().get_template("parts.html").module.interval_bar(-0.5, -1.0, 0.5)
     assert 'cx="33.0"' in bar and 'x1="6.0" x2="87.0"' in bar
