@@ -29,20 +29,16 @@ def generators(*sections: str) -> list[str]:
 
 def name_of(row: str) -> str:
     """What tables call a row that is sampled."""
-    return _generator(row).get("name", row)
+    return generator(row).get("name", row)
 
 
 def papers_row_of(row: str) -> str:
     """The row of the paper's table that a row that is sampled stands for; empty where there is none."""
-    return _generator(row).get("paper", "")
+    return generator(row).get("paper", "")
 
 
-def networks_of(row: str) -> list[str]:
-    """The networks of a row that is sampled, from first to last."""
-    return list(dict.fromkeys(_generator(row)[end] for end in ("first", "last")))
-
-
-def _generator(row: str) -> dict[str, str]:
+def generator(row: str) -> dict[str, str]:
+    """What rows.yaml says of a row that is sampled."""
     return next((rows()[section][row] for section in ("generators", "generator_sizes") if row in rows()[section]), {})
 
 
@@ -53,16 +49,15 @@ def every_table() -> dict[str, dict[str, Any]]:
         if "sections" in declared and declared.get("reader") in ("generators", "costs"):
             declared["rows"] = [*declared.get("rows", []), *generators(*declared["sections"])]
         elif "sections" in declared:
-            ours = {row: _label(section, row) for section in declared["sections"] for row in rows()[section]}
+            ours = {
+                row: {"kind": KINDS[section]} | {name: label[name] for name in ("name", "paper") if name in label}
+                for section in declared["sections"]
+                for row, label in rows()[section].items()
+            }
             declared["ours"] = ours | declared.get("ours", {})
         if declared.get("study") == "domains":
             declared["ours"] = _domains(declared["datasets"]) | declared.get("ours", {})
     return tables
-
-
-def _label(section: str, row: str) -> dict[str, str]:
-    label = {name: rows()[section][row][name] for name in ("name", "paper") if name in rows()[section][row]}
-    return label | {"kind": KINDS[section]}
 
 
 def _domains(datasets: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from reports.declared import every_table
 from reports.figures.pictures import samples_page
 from reports.tables.generation_table import generation_table
 from reports.tables.render import markdown
+from reports.tables.results import Result
 
 SIDE, CLASSES = 32, 3
 # Wrong samples of each seed after 100 steps and after 20, of twelve.
@@ -292,7 +293,7 @@ def test_too_many_pixels_are_left_out_and_said_so(result, root, tmp_path, monkey
     text = markdown(generation_table("generation", every_table()["generation"], tmp_path / "results", ["laptop"]))
     assert f"GPSToken two-stage: no distance in pixel values, because {reason}." in text
     assert "| GPSToken two-stage | pixel values | - | - | - |" in text
-    figure = samples_page(output.with_suffix("").with_suffix(".samples.npz"), other)
+    figure = samples_page(Result(output, other))
     assert "1 - cosine of features" in " ".join(" ".join(each.get_text().split()) for each in figure.texts)
 
 

@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 
 from gpstoken import GPSToken
 from gpstoken.training.files import CHECKPOINT_FILE
-from reports.declared import main_row
-from reports.figures.curves import curves, curves_of, sensitivity, training
+from reports.declared import every_table, main_row
+from reports.figures.curves import curves, sensitivity, training
 from reports.figures.intervals import arms, domains, rate_distortion, tokens
 from reports.figures.pictures import focus_picture, held_out, overview, samples_page, tokens_picture
-from reports.figures.speed import panels, read_efficiency, speed_quality
+from reports.figures.speed import panels, speed_quality
 from reports.figures.style import STYLE, looks, save
+from reports.tables.efficiency_table import read_efficiency
 from reports.tables.generation_results import read_generators
-from reports.tables.rows import declarations, read_table
+from reports.tables.rows import declarations, published, read_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,9 +49,12 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
     `results` is results/SCALE, `runs` is runs/SCALE, `data` has photographs as `python -m datamodules.prepare` writes.
     """
     tables = declarations()
-    read = {name: read_table(table, results) for name, table in tables.items() if "figures" in table}
-    published = {name: rows for name, (_, rows) in read.items()}
-    ours = {name: {row: result for row, result in rows.items() if result} for name, (rows, _) in read.items()}
+    drawn = {name: table for name, table in tables.items() if "figures" in table}
+    papers = {name: published(table) for name, table in drawn.items()}
+    ours = {
+        name: {row: result for row, result in read_table(table, results).items() if result}
+        for name, table in drawn.items()
+    }
     labels: dict[str, dict[str, str]] = {}
     for table in tables.values():
         labels |= {row: label for row, label in table["ours"].items() if row not in labels}
@@ -58,40 +62,39 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
     # A row looks the same in every figure, whichever others are there.
     styles = looks([*names, *labels])
     by_name = {names[row]: styles[row] for row in reversed(names)}
-    declared, measured = tables["reconstruction"]["ours"], ours["reconstruction"]
-    papers = published["reconstruction"]
+    declared, measured, theirs = drawn["reconstruction"]["ours"], ours["reconstruction"], papers["reconstruction"]
     by_method = {label["paper"]: styles[row] for row, label in declared.items() if label.get("paper")}
     checkpoint = runs / "tokenizers" / main_row() / "seed0" / CHECKPOINT_FILE
     tokenizer = cache(GPSToken.from_checkpoint)
-    generators, samples = read_generators(results), results / "generators"
+    generators = read_generators(results)
 
-    def picture(draw: Callable[..., Figure | None], count: int, *more: float) -> Figure | None:
-        whose = f"{names[main_row()]}, {results.name} scale, seed 0"
-        return draw(tokenizer(checkpoint), held_out(data, count), whose, *more) if checkpoint.is_file() else None
+    def picture(draw: Callable[..., Figure], count: int, *more: float) -> Figure | None:
+        whose, photographs = f"{names[main_row()]}, {results.name} scale, seed 0", held_out(data, count)
+        if not photographs or not checkpoint.is_file():
+            return None
+        return draw(tokenizer(checkpoint), photographs, whose, *more)
 
     def focus() -> Figure | None:
         study = ours["focus"].get("focus_centre")
         return study and picture(focus_picture, 2, *(study.evaluated["focus"][key] for key in ("radius", "strength")))
 
     def speed() -> Figure | None:
-        return speed_quality(panels(declared, measured, papers, read_efficiency(results / "efficiency")), by_method)
+        profiles = read_efficiency(every_table()["efficiency"], results)
+        return speed_quality(panels(declared, measured, theirs, profiles), by_method)
 
     return {
         "overview": partial(picture, overview, 3),
         "tokens_picture": partial(picture, tokens_picture, 1),
         "focus_picture": focus,
-        "rate_distortion": partial(rate_distortion, declared, measured, ours["tokens"], papers, styles),
+        "rate_distortion": partial(rate_distortion, declared, measured, ours["tokens"], theirs, styles),
         "speed_quality": speed,
-        "sensitivity": lambda: sensitivity(curves_of(ours["sensitivity"])),
-        "domains": partial(domains, tables["domains"], ours["domains"], published["domains"], by_name),
-        "tokens": partial(tokens, tables["tokens"], ours["tokens"], published["tokens"]),
+        "sensitivity": partial(sensitivity, ours["sensitivity"]),
+        "domains": partial(domains, tables["domains"], ours["domains"], papers["domains"], by_name),
+        "tokens": partial(tokens, tables["tokens"], ours["tokens"], papers["tokens"]),
         **{name: partial(arms, tables[name], ours[name], styles) for name in ours if "figure" in tables[name]},
         "training": partial(training, runs / "tokenizers", names, styles),
         "fid_curve": partial(curves, generators),
-        **{
-            f"samples_{row}": partial(samples_page, samples / f"{row}.samples.npz", generators[row])
-            for row in generators
-        },
+        **{f"samples_{row}": partial(samples_page, result) for row, result in generators.items()},
     }
 
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,11 +11,10 @@ from matplotlib.figure import Figure
 from gpstoken.training.files import METRICS_FILE, read_metrics
 from reports.declared import generators, main_row, name_of, papers_row_of
 from reports.figures import style
-from reports.figures.style import METRICS, Look, Looks, Results, curve, estimate, headline, page, title
+from reports.figures.style import METRICS, Look, Looks, Results, curve, estimate, headline, page
 from reports.tables.columns import COLUMNS, SCORES
-from reports.tables.generation_results import Record
 from reports.tables.results import Result
-from reports.tables.rows import read_published
+from reports.tables.rows import changed_arguments, read_published, sweep_of
 
 # Argument of GPSToken -> (its letter, as the paper's table calls it, its default there).
 KNOBS = {
@@ -35,22 +33,22 @@ def curves_of(results: Results) -> dict[str, dict[float, Result]]:
     """
     if main_row() not in results:
         return {}
-    arguments = {row: result.record["tokenizer"]["init_args"] for row, result in results.items()}
-    base = arguments[main_row()]
-    curves = {knob: {base[knob]: results[main_row()]} for knob in KNOBS}
-    for row, changed in arguments.items():
-        names = [name for name in changed.keys() | base.keys() if changed.get(name) != base.get(name)]
-        if len(names) == 1 and names[0] in KNOBS:
-            curves[names[0]][changed[names[0]]] = results[row]
+    base = results[main_row()]
+    curves = {knob: {sweep_of(knob, base): base} for knob in KNOBS}
+    for result in results.values():
+        changed = changed_arguments(base, result)
+        if len(changed) == 1 and changed[0] in KNOBS:
+            curves[changed[0]][sweep_of(changed[0], result)] = result
     return {knob: dict(sorted(points.items())) for knob, points in curves.items()}
 
 
-def sensitivity(curves: dict[str, dict[float, Result]]) -> Figure | None:
+def sensitivity(results: Results) -> Figure | None:
     """Quality over each knob, 95 % interval over images and seeds; the paper's points in panels of their own.
 
     None comes back where no knob has a second value.
     """
-    if not any(len(results) > 1 for results in curves.values()):
+    curves = curves_of(results)
+    if not any(len(points) > 1 for points in curves.values()):
         return None
     published = read_published("sensitivity_imagenet256.csv")
     figure = page(6.0)
@@ -59,25 +57,23 @@ def sensitivity(curves: dict[str, dict[float, Result]]) -> Figure | None:
         # One axis shows whether s_min matters less than λ; s = 1 would flatten both.
         smallest.sharey(zero)
     for place, (metric, papers_metric) in enumerate(METRICS.items()):
-        panels[0, place].set_title(f"ours: {title(metric)}")
+        panels[0, place].set_title(f"ours: {COLUMNS[metric].titled}")
         panels[0, 2 + place].set_title(f"paper: {COLUMNS[papers_metric].heading}".replace(" (", "\n("))
         for line, (knob, (letter, papers_name, default)) in zip(panels, KNOBS.items(), strict=True):
             means = {value: estimate(result, metric) for value, result in curves[knob].items()}
             points = {value: mean.mean for value, mean in means.items()}
             band = list(zip(*(mean.interval for mean in means.values()), strict=True))
-            usual = next(value for value, result in curves[knob].items() if result.record["row"] == main_row())
+            usual = sweep_of(knob, results[main_row()])
             _knob(line[place], letter, points, usual, style.OURS, band=band, markersize=4)
             rows = {float(row["value"]): row for row in published if row["parameter"] == papers_name}
             rows[default] = next(row for row in published if row["parameter"] == "default")
             points = {value: float(row[papers_metric]) for value, row in sorted(rows.items())}
             _knob(line[2 + place], letter, points, default, style.PAPER, markersize=5)
-    record = next(iter(curves["lambda_"].values())).record
+    record = results[main_row()].record
     numbers = f"{record['data']['photographs']} photographs and {len(record['seeds'])} seeds"
     ours = f"Ours: {record['scale']} scale, mean and 95 % interval over {numbers}."
-    headline(
-        figure,
-        f"Sensitivity to λ, s and s_min. {ours} Paper: ImageNet 256 px. Rings mark the default of each argument.",
-    )
+    rings = "Rings mark the default of each argument."
+    headline(figure, f"Sensitivity to λ, s and s_min. {ours} Paper: ImageNet 256 px. {rings}")
     return figure
 
 
@@ -92,17 +88,19 @@ def _knob(axes: Axes, letter: str, points: dict[float, float], default: float, l
     axes.margins(x=0.15, y=0.2)
 
 
-def read_curves(row: Path) -> dict[str, np.ndarray]:
-    """Every logged metric of a row as float[1 + seeds, steps], the steps first; only steps that all have."""
+def read_curves(row: Path) -> dict[str, pd.DataFrame]:
+    """Every logged metric of a row, a column a seed, by step; only steps that all seeds have."""
     logged: dict[str, list[pd.Series]] = defaultdict(list)
     for path in sorted(row.glob(f"seed*/{METRICS_FILE}")):
         table = pd.DataFrame(read_metrics(path), columns=["step", "name", "value"])
         for name, points in table.drop_duplicates(["step", "name"], keep="last").groupby("name"):
             logged[name].append(points.set_index("step")["value"])
-    return {
-        name: pd.concat(seeds, axis=1, join="inner").sort_index().reset_index().to_numpy(float).T
-        for name, seeds in logged.items()
-    }
+    return {name: pd.concat(seeds, axis=1, join="inner").sort_index() for name, seeds in logged.items()}
+
+
+def _seeds(axes: Axes, seeds: pd.DataFrame, look: Look, **more: Any) -> None:
+    """The mean of the seeds, a column each, and a band from the lowest to the highest."""
+    curve(axes, seeds.index, seeds.mean(axis=1), look, (seeds.min(axis=1), seeds.max(axis=1)), **more)
 
 
 def training(runs: Path, names: dict[str, str], styles: Looks) -> Figure | None:
@@ -116,28 +114,23 @@ def training(runs: Path, names: dict[str, str], styles: Looks) -> Figure | None:
     figure = page(3.3 + 0.17 * (len(curves) // 4))
     for axes, (metric, heading) in zip(figure.subplots(1, 2), LOGGED.items(), strict=True):
         for row in (row for row in curves if metric in curves[row]):
-            steps, *seeds = curves[row][metric]
-            smooth = np.stack([running_mean(seed) if metric == "train/loss" else seed for seed in seeds])
+            seeds = curves[row][metric]
+            if metric == "train/loss":
+                seeds = seeds.rolling(5, center=True, min_periods=1).mean()
             # Some six markers a line: enough to tell lines apart, too few to hide them.
-            more = {"label": names[row], "linewidth": 1.2, "markersize": 3.5, "markevery": max(1, len(steps) // 6)}
-            curve(axes, steps, smooth.mean(0), styles[row], (smooth.min(0), smooth.max(0)), alpha=0.13, **more)
+            more = {"label": names[row], "linewidth": 1.2, "markersize": 3.5, "markevery": max(1, len(seeds) // 6)}
+            _seeds(axes, seeds, styles[row], alpha=0.13, **more)
         axes.set(xlabel="step", title=heading)
     style.legend_below(figure, 4)
     return figure
 
 
-def running_mean(values: np.ndarray, width: int = 5) -> np.ndarray:
-    """Mean over `width` neighbours; fewer at the ends."""
-    half = width // 2
-    return np.array([values[max(0, place - half) : place + half + 1].mean() for place in range(len(values))])
-
-
-def curves(ours: dict[str, Record | None]) -> Figure | None:
+def curves(ours: dict[str, Result | None]) -> Figure | None:
     """Our generators' score over training iterations, mean and band of the seeds as above; the paper's FID beside.
 
     Never in one panel: the two are of different networks, data and sizes.
     """
-    records = {row: record for row, record in ours.items() if record is not None and record.get("curve")}
+    records = {row: result.record for row, result in ours.items() if result and result.record.get("curve")}
     scores = [point["scores"].keys() for record in records.values() for point in record["curve"]]
     metric = next((name for name in GENERATED if scores and all(name in names for names in scores)), None)
     if metric is None:
@@ -146,10 +139,8 @@ def curves(ours: dict[str, Record | None]) -> Figure | None:
     left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
     styles, size = style.looks(generators()), {"markersize": 4, "linewidth": 1.3}
     for row, record in records.items():
-        points = sorted(record["curve"], key=lambda point: point["step"])
-        seeds = np.array([point["scores"][metric]["per_seed"] for point in points]) * SCORES[metric].factor
-        steps, band = [point["step"] for point in points], (seeds.min(1), seeds.max(1))
-        curve(left, steps, seeds.mean(1), styles[row], band, label=name_of(row), **size)
+        seeds = pd.DataFrame({point["step"]: point["scores"][metric]["per_seed"] for point in record["curve"]}).T
+        _seeds(left, seeds.sort_index() * SCORES[metric].factor, styles[row], label=name_of(row), **size)
     for method, printed in pd.DataFrame(read_published("generator_training_sit_xl.csv")).groupby("method", sort=False):
         x, y = printed["iterations"].astype(int) / 1e6, printed["fid"].astype(float)
         # A method of the paper is of the row whose name it begins with, as "SiT-XL/2 baseline" is of SiT-XL/2.

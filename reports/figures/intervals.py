@@ -4,48 +4,24 @@ A figure is of a table as tables.yaml declares it, its measured `results`, the p
 ours of the same method, or grey) and the `styles` of ours; None comes back where too little has been measured.
 """
 
-from math import log2, prod
-from operator import itemgetter
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from gpstoken.metrics import Estimate
 from reports.figures import style
-from reports.figures.style import METRICS, Looks, Published, Results, dot, estimate, headline, interval, page, title
-from reports.tables.claims import judge
-from reports.tables.columns import COLUMNS
+from reports.figures.style import METRICS, Looks, Published, Results, dot, estimate, headline, interval, page
+from reports.tables.claims import bounds_of, judge
+from reports.tables.columns import COLUMNS, tokens_cell
 from reports.tables.results import Result
 
 COUNTED = "gpstoken_m128"  # the row of the studies of token counts
+AMOUNTS: dict[str, Callable[[Result], int]] = {
+    "numbers per image (ours)": lambda result: result.numbers,
+    "tokens per image (ours)": lambda result: result.evaluated["num_tokens"],
+}
 FEW = 3  # photographs up to which an interval would say nothing
-
-
-class Rate(NamedTuple):
-    """What the code of one image holds: tokens, `channels` numbers a token, of which an index of a codebook is one.
-
-    `bits` are those of an index; None where tokens are real numbers.
-    """
-
-    tokens: int
-    channels: int | None
-    bits: float | None
-
-    @property
-    def numbers(self) -> int | None:
-        """Of one image; None where it is not recorded."""
-        return None if self.channels is None else self.tokens * self.channels
-
-
-def rate_of(result: Result) -> Rate:
-    """The rate of the evaluated images; in files without `code` a token of GPSToken is 5 + C numbers."""
-    tokens, code = result.evaluated["num_tokens"], result.evaluated.get("code")
-    if code is None:
-        features = result.record["tokenizer"]["init_args"].get("feature_channels")
-        return Rate(tokens, None if features is None else 5 + features, None)
-    if code["codebook_size"]:
-        return Rate(tokens, 1, log2(code["codebook_size"]))
-    return Rate(tokens, code["channels"], None)
 
 
 def rate_distortion(
@@ -63,23 +39,23 @@ def rate_distortion(
     figure = page(5.2 + 0.17 * ((len(papers) + 5) // 5))
     panels = figure.subplots(2, 3, sharex="col", width_ratios=[1, 1, 1.15])
     for (*ours, theirs), (metric, papers_metric) in zip(panels, METRICS.items(), strict=True):
-        for axes, unit in zip(ours, ("numbers", "tokens"), strict=True):
-            points = [(rate, value.mean) for rate, value in _rated(counts, metric, unit).values()]
-            if len(points) > 1:
-                x, y = zip(*sorted(points, key=itemgetter(0)), strict=True)
+        for axes, amount in zip(ours, AMOUNTS.values(), strict=True):
+            line = sorted((amount(result), estimate(result, metric).mean) for result in counts.values())
+            if len(line) > 1:
                 look = styles[COUNTED]._replace(dash=":", marker=".")
-                style.curve(axes, x, y, look, linewidth=1.2, label="GPSToken-M128, other counts", zorder=1)
-            for row, (rate, value) in _rated(results, metric, unit).items():
-                look = {"elinewidth": 1} | ({"markerfacecolor": "white"} if rate_of(results[row]).bits else {})
-                interval(axes, value, rate, styles[row], upright=True, label=declared[row]["name"], **look)
-            axes.set_ylabel(f"{title(metric)}, ours")
+                label = "GPSToken-M128, other counts"
+                style.curve(axes, *zip(*line, strict=True), look, linewidth=1.2, label=label, zorder=1)
+            for row, result in results.items():
+                hollow = {"markerfacecolor": "white"} if result.evaluated["code"]["codebook_size"] else {}
+                look = {"label": declared[row]["name"], "elinewidth": 1} | hollow
+                interval(axes, estimate(result, metric), amount(result), styles[row], upright=True, **look)
+            axes.set_ylabel(f"{COLUMNS[metric].titled}, ours")
         for row in published:
             if row.get(papers_metric):
-                tokens, method = prod(int(side) for side in row["tokens"].split("x")), row["method"]
+                tokens, method = tokens_cell(row["tokens"]).value, row["method"]
                 dot(theirs, tokens, float(row[papers_metric]), papers[method], label=method)
-        theirs.set_ylabel(f"{title(papers_metric)}, paper")
-    labels = ("numbers per image (ours)", "tokens per image (ours)", "tokens (paper)")
-    for axes, label in zip(panels[1], labels, strict=True):
+        theirs.set_ylabel(f"{COLUMNS[papers_metric].titled}, paper")
+    for axes, label in zip(panels[1], [*AMOUNTS, "tokens (paper)"], strict=True):
         axes.set_xlabel(label)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
@@ -89,12 +65,6 @@ def rate_distortion(
     headline(figure, f"Rate and distortion. Ours: {scale} scale, {numbers}. {text}")
     style.legend_below(figure, 5)
     return figure
-
-
-def _rated(results: Results, metric: str, unit: str) -> dict[str, tuple[int, Estimate]]:
-    """Numbers or tokens (`unit`) an image, and the mean, of every row that has both."""
-    rates = {row: getattr(rate_of(result), unit) for row, result in results.items() if metric in result.values}
-    return {row: (rate, estimate(results[row], metric)) for row, rate in rates.items() if rate is not None}
 
 
 def domains(declared: dict[str, Any], results: Results, published: Published, styles: Looks) -> Figure | None:
@@ -108,7 +78,7 @@ def domains(declared: dict[str, Any], results: Results, published: Published, st
     styles = style.grey_looks(methods, styles)
     photographs = {labels[row]["dataset"]: result.record["data"]["photographs"] for row, result in results.items()}
     our_sets = [f"{kind}\n(n = {photographs.get(kind, 0)})" for kind in sets]
-    papers_sets = [entry["paper"].replace("_", "-") for entry in sets.values()]
+    papers_sets = [entry["paper"] for entry in sets.values()]
     figure = page(5.0)
     for (ours, theirs), (metric, papers_metric) in zip(figure.subplots(2, 2), METRICS.items(), strict=True):
         for row, result in results.items():
@@ -118,14 +88,12 @@ def domains(declared: dict[str, Any], results: Results, published: Published, st
                 interval(ours, value, place, styles[name], upright=True, label=name)
             else:
                 dot(ours, place, value.mean, styles[name], markersize=5, markerfacecolor="white")
-        for row in published:
-            for place, entry in enumerate(sets.values()):
-                if entry["paper"] == row["dataset"]:
-                    x, method = place + shift[row["method"]], row["method"]
-                    dot(theirs, x, float(row[papers_metric]), styles[method], label=method)
-        ours.set_ylabel(f"{title(metric)}, ours")
-        theirs.set_ylabel(f"{title(papers_metric)}, paper")
-        for axes, names in ((ours, our_sets), (theirs, papers_sets)):
+        for row in (row for row in published if row["dataset"] in papers_sets):
+            method, place = row["method"], papers_sets.index(row["dataset"])
+            dot(theirs, place + shift[method], float(row[papers_metric]), styles[method], label=method)
+        ours.set_ylabel(f"{COLUMNS[metric].titled}, ours")
+        theirs.set_ylabel(f"{COLUMNS[papers_metric].titled}, paper")
+        for axes, names in ((ours, our_sets), (theirs, [name.replace("_", "-") for name in papers_sets])):
             axes.set(xticks=range(len(sets)), xticklabels=names, xlim=(-0.5, len(sets) - 0.5))
     ours = f"Ours: {_measured(results)[0]} scale, mean and 95 % interval; n counts photographs (for faces, people)."
     hollow = f"Hollow marks have no interval: with {FEW} photographs or fewer they only demonstrate."
@@ -144,14 +112,14 @@ def tokens(declared: dict[str, Any], results: Results, published: Published) -> 
     left, middle, right = figure.subplots(1, 3)
     for row, result in results.items():
         interval(left, estimate(result, "psnr"), counts[row], style.OURS, upright=True)
-    left.set_title(f"ours: {title('psnr')}")
+    left.set_title(f"ours: {COLUMNS['psnr'].titled}")
     for first, second in _claims_about(declared, results):
         verdict = judge(results[first], results[second], "psnr")
         interval(middle, verdict.difference, counts[second], style.DIFFERENCE, upright=True)
     middle.axhline(0, color="grey", linewidth=0.8)
-    middle.set_title(f"ours: {title('psnr')} over the\nprevious count, per image")
+    middle.set_title(f"ours: {COLUMNS['psnr'].titled} over the\nprevious count, per image")
     dot(right, list(papers), list(papers.values()), style.PAPER, markersize=5)
-    right.set_title(f"paper, one picture: {title('psnr')}")
+    right.set_title(f"paper, one picture: {COLUMNS['psnr'].titled}")
     for axes, ticks in ((left, counts.values()), (middle, counts.values()), (right, papers)):
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(ticks), [str(tick) for tick in ticks])
@@ -179,7 +147,7 @@ def arms(declared: dict[str, Any], results: Results, styles: Looks) -> Figure | 
             interval(above, value, place, styles[row])
             above.plot(value.per_seed, [place] * value.seeds, "|", color="black", markersize=9, alpha=0.6)
         above.set(yticks=range(len(results)), yticklabels=names.values(), ylim=(len(results) - 0.5, -0.5))
-        above.set_title(f"{title(metric)}, {better} is better")
+        above.set_title(f"{COLUMNS[metric].titled}, {better} is better")
         for place, ((first, second), claim) in enumerate(pairs.items()):
             verdict = judge(results[first], results[second], metric, sizes_differ=sizes_differ)
             interval(below, verdict.difference, place, style.DIFFERENCE)
@@ -207,9 +175,8 @@ def _claims_about(declared: dict[str, Any], results: Results) -> dict[tuple[str,
 
 def _bounds(declared: dict[str, Any], claim: dict[str, Any], metric: str) -> list[float]:
     """Where "no loss" ends, or "no difference" on both sides; none where a claim has no margin."""
-    worse = -1 if COLUMNS[metric].more_is_better else 1
-    sides = {"no loss": [worse], "no difference": [-1, 1]}.get(claim.get("kind"), [])
-    return [side * claim.get("margins", declared.get("margins"))[metric] for side in sides]
+    side = 1 if COLUMNS[metric].more_is_better else -1
+    return [side * bound for bound in bounds_of(declared, claim, metric) if bound and isfinite(bound)]
 
 
 def _measured(results: Results) -> tuple[str, str]:

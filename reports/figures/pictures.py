@@ -20,8 +20,8 @@ from gpstoken.metrics import reconstruction_metrics, to_uint8
 from gpstoken.metrics.focus import disc, region_psnr
 from reports.declared import name_of
 from reports.figures.style import STYLE, WIDTH, page
-from reports.tables.generation_notes import sampling_words
-from reports.tables.generation_results import Record
+from reports.tables.results import Result
+from reports.tables.texts import paragraph
 
 MOST_CLASSES, MOST_SAMPLES = 10, 8
 MAGNIFIED = 128  # pixels; smaller images are enlarged to about this side, pixel by pixel
@@ -33,10 +33,6 @@ class Photograph(NamedTuple):
 
     path: Path
     credit: str
-
-    def image(self, size: int) -> Tensor:
-        """Its centre as float[1, 3, size, size] in [-1, 1]."""
-        return load_image(self.path, size)
 
 
 def held_out(root: Path, count: int) -> list[Photograph]:
@@ -55,19 +51,14 @@ def held_out(root: Path, count: int) -> list[Photograph]:
     return [Photograph(root / path, credit) for path, credit in zip(table["path"], credits, strict=True)]
 
 
-def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure | None:
-    """Input, initial and refined Gaussians, reconstruction: photographs as one tile, the first as 4x4 tiles as well.
-
-    A photograph has a line; None comes back without any, here and below.
-    """
-    if not photographs:
-        return None
+def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure:
+    """Input, initial and refined Gaussians, reconstruction: photographs as one tile, the first as 4x4 tiles as well."""
     side = tokenizer.image_size
     lines = [(photograph, side) for photograph in photographs] + [(photographs[0], 4 * side)]
     titles = ("input", "initial Gaussians", "refined Gaussians", "reconstruction")
     figure, panels = _sheet(len(lines), titles, photographs, whose)
     for (before, initial, refined, after), (photograph, size) in zip(panels, lines, strict=True):
-        image = photograph.image(size)
+        image = load_image(photograph.path, size)
         show(before, image)
         show(initial, image, tokenizer.layout(image))
         tokens, _ = _reconstruct(tokenizer, image, refined, after)
@@ -75,11 +66,9 @@ def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> 
     return figure
 
 
-def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure | None:
+def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure:
     """The first photograph from a quarter of the trained token count to twice it: Gaussians, and PSNR under each."""
-    if not photographs:
-        return None
-    image = photographs[0].image(tokenizer.image_size)
+    image = load_image(photographs[0].path, tokenizer.image_size)
     counts = [max(1, round(tokenizer.num_tokens * factor)) for factor in (0.25, 0.5, 1, 2)]
     titles = [f"{count} tokens" + (" (trained)" if count == tokenizer.num_tokens else "") for count in counts]
     figure, panels = _sheet(2, ["input", *titles], photographs[:1], whose, captions=1)
@@ -90,25 +79,23 @@ def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: st
     show(first, image)
     for (above, below), count in zip(columns, counts, strict=True):
         _, after = _reconstruct(tokenizer, image, above, below, num_tokens=count)
-        below.set_xlabel(f"{psnr(after, image):.2f} dB")
+        below.set_xlabel(f"{reconstruction_metrics(after, image)['psnr'].item():.2f} dB")
     return figure
 
 
 def focus_picture(
     tokenizer: GPSToken, photographs: list[Photograph], whose: str, radius: float, strength: float
-) -> Figure | None:
+) -> Figure:
     """Photographs without and with a focus map on a central disc: Gaussians, reconstruction, PSNR inside and outside.
 
     `radius` of the disc is in sides of the picture, `strength` is that of the map.
     """
-    if not photographs:
-        return None
     side = tokenizer.image_size
     inside = disc((side, side), radius)
     titles = ("input and disc", "no map", "reconstruction", f"map of strength {strength:g}", "reconstruction")
     figure, panels = _sheet(len(photographs), titles, photographs, whose, captions=2 * len(photographs))
     for line, photograph in zip(panels, photographs, strict=True):
-        image = photograph.image(side)
+        image = load_image(photograph.path, side)
         show(line[0], image)
         for left, right, bias in ((*line[1:3], None), (*line[3:], inside * strength)):
             _, after = _reconstruct(tokenizer, image, left, right, bias=bias)
@@ -128,11 +115,6 @@ def _reconstruct(tokenizer: GPSToken, image: Tensor, left: Axes, right: Axes, **
     show(left, image, tokens.gaussians)
     show(right, reconstruction)
     return tokens, reconstruction
-
-
-def psnr(reconstruction: Tensor, image: Tensor) -> float:
-    """PSNR in dB of one image [1, 3, H, W] on 8-bit values."""
-    return reconstruction_metrics(reconstruction, image)["psnr"].item()
 
 
 def show(axes: Axes, image: Tensor, gaussians: Gaussians | None = None) -> None:
@@ -172,20 +154,22 @@ def _sheet(
     return figure, panels
 
 
-def samples_page(path: Path, record: Record | None) -> Figure | None:
+def samples_page(result: Result | None) -> Figure | None:
     """A class a line: samples, and below each the real training image that is nearest, with the distance.
 
-    Nearest in pixels; where those were not compared, as of ImageNet at 256 pixels, by features. The file has `classes`
-    long[K], `samples` and `nearest` uint8[K, n, H, W, 3] and `distances` float[K, n], or both with `_by_features`
-    behind, as `gpstoken evaluate-generator` writes them. None comes back without it, or the result `record` beside it.
+    Nearest in pixels; where those were not compared, as of ImageNet at 256 pixels, by features. ROW.samples.npz beside
+    the result has `classes` long[K], `samples` and `nearest` uint8[K, n, H, W, 3] and `distances` float[K, n], or both
+    with `_by_features` behind, as `gpstoken evaluate-generator` writes them. None comes back without one of the files.
 
     Raises:
         ValueError: if the file is not of this form.
     """
-    if record is None or not path.is_file():
+    path = result and result.path.with_suffix(".samples.npz")
+    if path is None or not path.is_file():
         return None
     classes, samples, nearest, distances, in_pixels = _read_samples(path)
-    dpi, names = STYLE["savefig.dpi"], record["classifier"]["classes"]
+    record, dpi = result.record, STYLE["savefig.dpi"]
+    names = record["classifier"]["classes"]
     zoom = max(1, MAGNIFIED // samples.shape[2])
     high, wide = (zoom * side + GAP for side in samples.shape[2:4])
     full = round(WIDTH * dpi)
@@ -215,9 +199,9 @@ def samples_page(path: Path, record: Record | None) -> Figure | None:
     axes.spines[:].set_visible(False)
     some = f", {lines} of {len(names)} classes" if len(classes) < len(names) else ""
     unit = "Euclidean, pixels 0 to 255" if in_pixels else "1 - cosine of features"
-    text = f"{name_of(record['row'])}, {record['scale']} scale{some}: {sampling_words(record['sampling'])}."
-    text = textwrap.fill(f"{text} Number: distance ({unit})", 110)
-    figure.text(0.5, 1 - 4 / (height + TITLE), text, ha="center", va="top")
+    drawn = paragraph("sampling", record["sampling"])
+    text = f"{name_of(record['row'])}, {record['scale']} scale{some}: {drawn}. Number: distance ({unit})"
+    figure.text(0.5, 1 - 4 / (height + TITLE), textwrap.fill(text, 110), ha="center", va="top")
     return figure
 
 

@@ -1,16 +1,15 @@
 """The figure of speed against quality; every axis says whose number it is."""
 
-import json
 import textwrap
-from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from reports.declared import generators, networks_of, papers_row_of
-from reports.figures.style import Looks, Published, Results, estimate, grey_looks, headline, legend_below, page, title
-from reports.tables.generation_results import Record
+from reports.declared import generator, generators, papers_row_of
+from reports.figures.style import Looks, Published, Results, estimate, grey_looks, headline, legend_below, page
+from reports.tables.columns import COLUMNS
+from reports.tables.results import Result
 from reports.tables.rows import read_published
 
 
@@ -32,29 +31,15 @@ class Panel(NamedTuple):
     logarithmic: bool = True
 
 
-def read_efficiency(folder: Path) -> dict[str, Record]:
-    """Every record of results/SCALE/efficiency by its row.
-
-    Raises:
-        ValueError: if a file is not what its name says.
-    """
-    records = {}
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if (record.get("group"), record.get("row")) != ("efficiency", path.stem):
-            raise ValueError(f"{path}: holds the row {record.get('row')!r} of the group {record.get('group')!r}")
-        records[path.stem] = record
-    return records
-
-
 def panels(
-    declared: dict[str, dict[str, str]], results: Results, published: Published, records: dict[str, Record]
+    declared: dict[str, dict[str, str]], results: Results, published: Published, profiles: dict[str, Result | None]
 ) -> list[Panel]:
     """The paper's quality over the cost that we count and measure and over its own; ours at our own size.
 
     `declared` are our rows as tables.yaml has them, with `paper` for the paper's row of the same method, `results` the
-    measured ones, `published` the paper's rows of reconstruction, `records` efficiency of rows at their published size.
+    measured ones, `published` the paper's rows of reconstruction, `profiles` of rows at their published size.
     """
+    records = {row: profile.record for row, profile in profiles.items() if profile}
     psnr = {row["method"]: float(row["psnr"]) for row in published}
     counted, timed, devices, sizes = [], [], set(), set()
     for row, entry in declared.items():
@@ -82,21 +67,22 @@ def panels(
     # GMACs of all network calls of one sample.
     networks = {row: record["counts"] for row, record in records.items() if "network" in record["counts"]}
     operations = {row: part["network"]["gmacs"] * (part["calls"] or calls or 0) for row, part in networks.items()}
-    sampled = [
-        Point(papers_row_of(row), sum(operations[name] for name in networks_of(row)) / 1000, fid[papers_row_of(row)])
-        for row in generators()
-        if papers_row_of(row) in fid and all(operations.get(name) for name in networks_of(row))
-    ]
+    sampled = []
+    for row in generators():
+        paper, stages = papers_row_of(row), {generator(row)["first"], generator(row)["last"]}
+        counts = [operations.get(network) for network in stages]
+        if paper in fid and all(counts):
+            sampled.append(Point(paper, sum(counts) / 1000, fid[paper]))
     scale = next((result.record["scale"] for result in results.values()), "")
     assumed = "counted by us" + (f"; {calls} calls per\nnetwork where the paper gives no number" if calls else "")
     by_us = textwrap.fill(f"(measured by us: {'; '.join(sorted(devices))})", 32)
-    size, quality = "/".join(map(str, sorted(sizes))), "PSNR (dB), paper"
+    size, quality = "/".join(map(str, sorted(sizes))), COLUMNS["psnr"].titled
     drawn = [
-        Panel(f"GMACs per image of {size} px\n(counted by us)", quality, counted),
-        Panel(f"{unit} per image of {size} px\n{by_us}", quality, timed),
-        Panel("ms per image of 256 px\n(the paper's: A100, batch 8)", quality, theirs),
+        Panel(f"GMACs per image of {size} px\n(counted by us)", f"{quality}, paper", counted),
+        Panel(f"{unit} per image of {size} px\n{by_us}", f"{quality}, paper", timed),
+        Panel("ms per image of 256 px\n(the paper's: A100, batch 8)", f"{quality}, paper", theirs),
         Panel(f"TMACs per sample, all network calls\n({assumed})", "FID-50K, paper", sampled, False),
-        Panel(f"million parameters\n(ours, {scale} scale)", f"{title('psnr')}, ours, {scale} scale", ours, False),
+        Panel(f"million parameters\n(ours, {scale} scale)", f"{quality}, ours, {scale} scale", ours, False),
     ]
     return [panel for panel in drawn if panel.points] if counted else []
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from gpstoken.files.writing import replacing
 from gpstoken.metrics import Estimate, summarise
-from reports.tables.columns import COLUMNS
 from reports.tables.results import Result
 
 WIDTH = 7.4  # inches: a page of print between its margins
@@ -48,17 +47,10 @@ def looks(names: Iterable[str]) -> Looks:
     return dict(zip(dict.fromkeys(names), map(Look, cycle(COLOURS), cycle(DASHES), cycle(MARKERS)), strict=False))
 
 
-def grey_looks(names: Iterable[str], known: Looks | None = None) -> Looks:
+def grey_looks(names: Iterable[str], known: Looks) -> Looks:
     """Looks of what only the paper has, beside those that are known: grey, with markers that no row of ours has."""
-    known = known or {}
     unknown = dict.fromkeys(name for name in names if name not in known)
     return known | dict(zip(unknown, map(Look, repeat(GREY), repeat(""), cycle(GREY_MARKERS)), strict=False))
-
-
-def title(metric: str) -> str:
-    """The metric with its unit."""
-    column = COLUMNS[metric]
-    return f"{column.heading} ({column.unit})" if column.unit else column.heading
 
 
 def estimate(result: Result, metric: str) -> Estimate:

@@ -13,7 +13,6 @@ from reports.tables.generation_table import generation_table
 from reports.tables.kernels_table import kernels_table
 from reports.tables.render import as_csv, as_json, latex, markdown
 from reports.tables.summary import write_summary
-from reports.tables.table import Table
 from reports.tables.tokenizer_table import tokenizer_table
 
 READERS = {
@@ -24,8 +23,6 @@ READERS = {
     "claims": claims_table,
     "kernels": kernels_table,
 }
-
-
 READING = Path(__file__).parents[1] / "reading.md"
 COMMITTED = ("laptop", "workstation", "paper")  # scales whose results may lie in the repository
 
@@ -43,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     scales = list(dict.fromkeys([options.scale, *options.beside]))
     beside = f" --beside {' '.join(scales[1:])}" * (len(scales) > 1)
     command = f"python -m reports.tables --results {options.results} --scale {options.scale}{beside}"
-    for table in all_tables(options.results, scales):
+    for name, declared in every_table().items():
+        table = READERS[declared.get("reader", "tokenizers")](name, declared, options.results, scales)
         texts = {"md": markdown(table, options.output), "csv": as_csv(table), "json": as_json(table)}
         for form, text in (texts | {"tex": latex(table, command)}).items():
             with replacing(options.output / f"{table.name}.{form}") as part:
@@ -53,14 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
     if (options.results / options.scale).is_dir():
         write_summary(options.results / options.scale)
     return 0
-
-
-def all_tables(results: Path, scales: list[str]) -> list[Table]:
-    """Every table of tables.yaml, filled from results/SCALE; rows of the first scale are there measured or not."""
-    return [
-        READERS[declared.get("reader", "tokenizers")](name, declared, results, scales)
-        for name, declared in every_table().items()
-    ]
 
 
 if __name__ == "__main__":

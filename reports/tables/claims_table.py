@@ -1,18 +1,18 @@
 """The claims page: each claim of claims.yaml, what was tested, our figure, and what came of it."""
 
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from reports.declared import every_table
-from reports.tables.assembly import Part, assembled, listed, text_cells
-from reports.tables.claims import Tested, as_lines, judge_all, whole
-from reports.tables.columns import heads
+from reports.tables.assembly import Part, assembled, text_cells
+from reports.tables.claims import Tested, as_lines, counted, judge_all, whole
+from reports.tables.columns import columns_of
 from reports.tables.cost_table import PAPERS_POSITIONS
 from reports.tables.efficiency_table import read_efficiency
-from reports.tables.generation_results import Record, as_result, hours, memory, positions, read_generators, stages
+from reports.tables.generation_results import hours, memory, read_generators, seconds, stages
 from reports.tables.results import Result
 from reports.tables.rows import HERE, read_table
 from reports.tables.table import DASH, Claim, Row, Table
@@ -26,78 +26,84 @@ VERDICTS = {
     "not measured": ("was not measured", "were not measured"),
 }
 SHOWN = ("PSNR", "LPIPS (AlexNet)")  # of four metrics; the others stand in the tests below
+COSTS = {"training time": (hours, "h"), "training memory": (memory, "MB"), "seconds per sample": (seconds, "s")}
+Results = dict[str, Result | None]
+
+
+class Judged(NamedTuple):
+    """What came of a claim at one scale."""
+
+    statistic: str
+    figure: str
+    verdict: str
+    result: Result | None = None  # of the row that the claim is made for
+    tests: Sequence[Claim] = ()
 
 
 def claims_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
     """Judges every claim at every scale; the first scale's stand there measured or not."""
     written = yaml.safe_load((HERE / "claims.yaml").read_text(encoding="utf-8"))
-    rows, claims = [], []
-    materials = {scale: _Material(results / scale) for scale in scales}
-    for claim in written:
-        for scale, material in materials.items():
-            row, tests = _judged(claim, material, scale)
-            if scale == scales[0] or row.cells["verdict"].text != "not measured":
-                rows.append(row)
-                claims += tests
-    measured = sorted({row.commit for row in rows if row.result})
-    origin = f"Ours: {' and '.join(scales)} scale, commits {', '.join(measured)}." if measured else "Not measured."
-    introduction = _tally(rows, scales) if measured else "Nothing has been measured here yet."
-    return assembled(name, declared, heads("claims"), [Part(rows, origin, [], introduction, claims)])
+    of_scales = [_judged(written, results / scale) for scale in scales]
+    rows, tests = [], []
+    for place, claim in enumerate(written):
+        for scale, judged in zip(scales, of_scales, strict=True):
+            measured = judged[place].verdict != "not measured"
+            if measured or scale == scales[0]:
+                rows.append(_row(claim, judged[place], scale if measured else None))
+                tests += judged[place].tests
+    commits = sorted({row.commit for row in rows if row.result})
+    origin = f"Ours: {' and '.join(scales)} scale, commits {', '.join(commits)}." if commits else "Not measured."
+    introduction = _tally(rows, scales) if commits else "Nothing has been measured here yet."
+    return assembled(name, declared, columns_of("claims"), [Part(rows, origin, [], introduction, tests)])
 
 
-class _Material:
-    """What was measured at one scale; every table is read and judged once."""
+def _judged(written: list[dict[str, Any]], results: Path) -> list[Judged]:
+    """What came of every claim at the scale of results/SCALE; every table is read and judged once."""
+    tables, generators = every_table(), read_generators(results)
+    efficiency = read_efficiency(tables["efficiency"], results)
+    judged = {}
+    for table in {claim["table"] for claim in written if "table" in claim}:
+        of_samples = tables[table].get("reader") == "generators"
+        ours = generators if of_samples else read_table(tables[table], results)
+        judged[table] = judge_all(tables[table], ours), ours
 
-    def __init__(self, results: Path) -> None:
-        self.results = results
-        self.tables = every_table()
-        self.generators = read_generators(results)
-        self.efficiency = read_efficiency(self.tables["efficiency"], results)
-        self._judged: dict[str, tuple[Tested, dict[str, Result | None]]] = {}
+    def judge(claim: dict[str, Any]) -> Judged:
+        if "cost" in claim:
+            return judge_cost(claim["cost"], generators)
+        if "counts" in claim:
+            return judge_counts(claim["counts"], efficiency)
+        return judge_tests(claim, *judged[claim["table"]], results.name)
 
-    def judged(self, name: str) -> tuple[Tested, dict[str, Result | None]]:
-        """The tested claims of a table, and the result of every row."""
-        if name not in self._judged:
-            declared = self.tables[name]
-            if declared.get("reader") == "generators":
-                ours = {row: as_result(record, self.results) for row, record in self.generators.items()}
-            else:
-                ours = read_table(declared, self.results)[0]
-            self._judged[name] = judge_all(declared, ours, self.results.name), ours
-        return self._judged[name]
+    return [judge(claim) for claim in written]
 
 
-def _judged(claim: dict[str, Any], material: _Material, scale: str) -> tuple[Row, list[Claim]]:
-    tests: list[Claim] = []
-    if "table" in claim:
-        every, ours = material.judged(claim["table"])
-        chosen = [test for test in every if any(_matches(test[0], wanted) for wanted in claim["tests"])]
-        tests = as_lines(chosen, scale)
-        statistic, figure, verdict = _statistic(claim, tests), _figure(tests), _verdict(chosen)
-        result = ours.get(next((test["to"] for test, lines in chosen if lines), None))
-        file, commit = (result.path, result.record["commit"]) if result else (None, None)
-    else:
-        kind, judge = ("generators", judge_cost) if "cost" in claim else ("efficiency", judge_counts)
-        declared = claim["cost"] if "cost" in claim else claim["counts"]
-        records = material.generators if "cost" in claim else material.efficiency
-        statistic, figure, verdict = judge(declared, records)
-        last = declared["to"] if "cost" in claim else declared["to"][-1]
-        file, commit = material.results / kind / f"{last}.json", (records.get(last) or {}).get("commit")
-    texts = {"claim": claim["claim"], "where": claim["where"], "paper": claim["paper"], "statistic": statistic}
-    cells = text_cells(texts | {"ours": figure, "verdict": verdict})
-    if verdict == "not measured":
-        return Row("ours, not measured", cells, ours=True, group=claim["claim"]), tests
-    path = file.as_posix() if file else None
-    return Row(f"ours, {scale} scale", cells, True, scale, claim["claim"], result=path, commit=commit), tests
+def _row(claim: dict[str, Any], judged: Judged, scale: str | None) -> Row:
+    texts = {name: claim[name] for name in ("claim", "where", "paper")} | {"statistic": judged.statistic}
+    cells, result = text_cells(texts | {"ours": judged.figure, "verdict": judged.verdict}), judged.result
+    if scale is None:
+        return Row("ours, not measured", cells, ours=True, group=claim["claim"])
+    path, commit = (result.path.as_posix(), result.record["commit"]) if result else (None, None)
+    return Row(f"ours, {scale} scale", cells, True, scale, claim["claim"], result=path, commit=commit)
 
 
-def _matches(claim: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    return all(claim.get(name) == value for name, value in wanted.items())
+def _tally(rows: list[Row], scales: list[str]) -> str:
+    """How many claims came out how, a sentence a scale; what was not measured stands with the first."""
+    sentences = []
+    for scale in scales:
+        verdicts = [row.cells["verdict"].text for row in rows if (row.scale or scales[0]) == scale]
+        counts = counted((verdict.split(":")[0] for verdict in verdicts), VERDICTS)
+        sentences += [f"At the {scale} scale, of {len(verdicts)} claims {counts}."] * bool(counts)
+    return " ".join(sentences)
 
 
-def _statistic(claim: dict[str, Any], tests: list[Claim]) -> str:
-    of = "; ".join(dict.fromkeys(test.of for test in tests if test.of))
-    return ". ".join(part for part in (of or "paired difference", claim.get("margin", "")) if part)
+def judge_tests(claim: dict[str, Any], tested: Tested, ours: Results, scale: str) -> Judged:
+    """What came of a claim by the tests of a table that it has chosen."""
+    chosen = [test for test in tested if any(wanted.items() <= test[0].items() for wanted in claim["tests"])]
+    tests = as_lines(chosen, scale)
+    of = "; ".join(dict.fromkeys(test.of for test in tests if test.of)) or "paired difference"
+    statistic = ". ".join(part for part in (of, claim.get("margin")) if part)
+    result = ours.get(next((test["to"] for test, lines in chosen if lines), None))
+    return Judged(statistic, _figure(tests), _verdict(chosen), result, tests)
 
 
 def _figure(tests: list[Claim]) -> str:
@@ -127,77 +133,51 @@ def _verdict(chosen: Tested) -> str:
     return whole(claimed)
 
 
-def _tally(rows: list[Row], scales: list[str]) -> str:
-    """How many claims came out how, a sentence a scale; what was not measured stands with the first."""
-    sentences = []
-    for scale in scales:
-        of_scale = [row for row in rows if row.scale == scale or (row.scale is None and scale == scales[0])]
-        outcomes = Counter(row.cells["verdict"].text.split(":")[0] for row in of_scale)
-        counts = [f"{outcomes[name]} {verbs[outcomes[name] > 1]}" for name, verbs in VERDICTS.items() if outcomes[name]]
-        sentences += [f"At the {scale} scale, of {len(of_scale)} claims {listed(counts)}."] * bool(counts)
-    return " ".join(sentences)
-
-
-def judge_cost(declared: dict[str, Any], records: dict[str, Record | None]) -> tuple[str, str, str]:
+def judge_cost(declared: dict[str, Any], ours: Results) -> Judged:
     """What is measured, our figure and the verdict of "`to` costs less than `from`".
 
     One run a row gives no interval; where the speeds of its slowest and fastest iterations are recorded, the verdict is
     of the range between them. The paper's savings are those of half as many positions: where ours has as many in both
     rows, they cannot show, whatever was measured.
     """
-    name, first, second = declared["of"], records.get(declared["from"]), records.get(declared["to"])
-    statistic = f"ratio of {name}, one run per row"
-    costs = [None if record is None else _quantity(name, record) for record in (first, second)]
+    name, first, second = declared["of"], ours.get(declared["from"]), ours.get(declared["to"])
+    (cost, unit), statistic = COSTS[name], f"ratio of {name}, one run per row"
+    costs = [result and cost(result.record) for result in (first, second)]
     if None in costs:
-        return statistic, "", "not measured"
+        return Judged(statistic, "", "not measured")
     ratio = costs[1] / costs[0]
-    figure = f"{ratio:.2f} times ({costs[1]:.4g} against {costs[0]:.4g} {UNITS[name]})"
-    ends = _range(first, second) if name == "training time" else None
-    if ends is not None:
+    figure = f"{ratio:.2f} times ({costs[1]:.4g} against {costs[0]:.4g} {unit})"
+    # At best and at worst: its fastest iterations beside the other's slowest, and the other way round.
+    slowest, fastest = (
+        [hours(result.record, f"{which}_iterations_per_second") for result in (first, second)]
+        for which in ("slowest", "fastest")
+    )
+    ends = None
+    if name == "training time" and None not in (*slowest, *fastest):
+        ends = fastest[1] / slowest[0], slowest[1] / fastest[0]
         figure += f"; {ends[0]:.2f} to {ends[1]:.2f} between slowest and fastest iterations"
-    counts = [positions(list(stages(record).values())[-1]) for record in (first, second)]
+    counts = [list(stages(result.record).values())[-1]["positions"] for result in (first, second)]
     if None in counts or counts[1] >= counts[0]:
         ours = " against ".join("?" if count is None else str(count) for count in reversed(counts))
         papers = " against ".join(map(str, reversed(PAPERS_POSITIONS.values())))
-        return statistic, figure, f"{NOT_TESTABLE}: {ours} positions, where the paper has {papers}"
+        verdict = f"{NOT_TESTABLE}: {ours} positions, where the paper has {papers}"
+        return Judged(statistic, figure, verdict, second)
     figure += f"; {counts[1]} positions against {counts[0]}"
     if ends is None:
-        return statistic, figure, "not resolved: one run, without a spread"
-    return statistic, figure, "holds" if ends[1] < 1 else "does not hold" if ends[0] > 1 else "not resolved"
+        verdict = "not resolved: one run, without a spread"
+    else:
+        verdict = "holds" if ends[1] < 1 else "does not hold" if ends[0] > 1 else "not resolved"
+    return Judged(statistic, figure, verdict, second)
 
 
-def judge_counts(declared: dict[str, Any], counted: dict[str, Record | None]) -> tuple[str, str, str]:
-    """The same of multiply-adds: there is no chance in them, and no scale. It holds up to the ratio `at_most`.
-
-    Args:
-        declared: rows `from` and `to`, and `at_most`.
-        counted: records of efficiency by row.
-    """
+def judge_counts(declared: dict[str, Any], counted: Results) -> Judged:
+    """The same of the multiply-adds of the rows `to` and `from`: there is no chance in them, and no scale."""
     most = declared["at_most"]
     statistic = f"ratio of the counted multiply-adds of one call at the published size; the claim holds up to {most}"
     rows = {name: [counted.get(row) for row in declared[name]] for name in ("from", "to")}
     if None in rows["from"] or None in rows["to"]:
-        return statistic, "", "not measured"
-    first, second = (sum(record["counts"]["network"]["gmacs"] for record in rows[name]) for name in ("from", "to"))
+        return Judged(statistic, "", "not measured")
+    first, second = (sum(row.record["counts"]["network"]["gmacs"] for row in rows[name]) for name in ("from", "to"))
     ratio = second / first
     figure = f"{ratio:.2f} times ({second:.1f} against {first:.1f} GMACs), at equal numbers of calls"
-    return statistic, figure, "holds" if ratio <= most else "does not hold"
-
-
-UNITS = {"training time": "h", "training memory": "MB", "seconds per sample": "s"}
-
-
-def _quantity(name: str, record: Record) -> float | None:
-    if name == "seconds per sample":
-        speed = record.get("cost", {}).get("inference", {}).get("samples_per_second")
-        return 1 / speed if speed else None
-    return {"training time": hours, "training memory": memory}[name](record)
-
-
-def _range(first: Record, second: Record) -> tuple[float, float] | None:
-    """The ratio at best and at worst: its fastest iterations beside the other's slowest, and the other way round."""
-    slow, fast = (
-        [hours(record, f"{which}_iterations_per_second") for record in (first, second)]
-        for which in ("slowest", "fastest")
-    )
-    return None if None in (*slow, *fast) else (fast[1] / slow[0], slow[1] / fast[0])
+    return Judged(statistic, figure, "holds" if ratio <= most else "does not hold", rows["to"][-1])

@@ -1,39 +1,16 @@
-"""The columns of columns.yaml: how metrics are headed, rounded and read, and the heads and cells of tables."""
+"""The columns of columns.yaml, and the cells of numbers in them."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from reports.tables.table import Cell, Head
+from reports.tables.table import Cell, Column
 
 DECLARED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-
-
-class Column(NamedTuple):
-    """One column of a metric or score.
-
-    Attributes:
-        heading: as printed, without its arrow.
-        digits: printed after the point.
-        more_is_better: direction of the arrow.
-        factor: the printed number is the measured one times this; the heading or the unit says so where it is not 1.
-        unit: printed in brackets after the heading.
-    """
-
-    heading: str
-    digits: int
-    more_is_better: bool = False
-    factor: float = 1.0
-    unit: str = ""
-
-
-def _column(heading: str, digits: int, better: str = "less", factor: float = 1, unit: str = "") -> Column:
-    return Column(heading, digits, better == "more", factor, unit)
-
-
-METRICS = {name: _column(**entry) for name, entry in DECLARED["metrics"].items()}
+METRICS = {name: Column(name, **{"better": "less"} | entry) for name, entry in DECLARED["metrics"].items()}
 COLUMNS = {name: METRICS[name] for name in DECLARED["reconstruction"]}  # of tables of reconstructed images
 SCORES = {name: METRICS[name] for name in DECLARED["samples"]}  # of tables of generated samples
 INCEPTION_COLUMNS, INCEPTION_SCORES = DECLARED["inception"], DECLARED["inception_scores"]
@@ -42,43 +19,31 @@ ACCURACY = "class_accuracy"
 CLAIM_METRICS = ("psnr", "ssim", "lpips_alexnet", "lpips_vgg16")
 
 
-def heads(reader: str, columns: Mapping[str, Column] | None = None) -> list[Head]:
-    """The columns of the tables of a reader, with those of metrics behind."""
-    better = {"more": True, "less": False}
-    declared = [
-        Head(
-            name, entry["heading"], entry.get("kind", "number"), better.get(entry.get("better")), entry.get("unit", "")
-        )
-        for name, entry in DECLARED[reader].items()
-    ]
-    return declared + [_head(name, column) for name, column in (columns or {}).items()]
-
-
-def _head(name: str, column: Column) -> Head:
-    return Head(name, column.heading, "number", column.more_is_better, column.unit)
+def columns_of(reader: str) -> list[Column]:
+    """The columns of the tables of a reader, but for those of metrics."""
+    return [Column(name, **entry) for name, entry in DECLARED[reader].items()]
 
 
 def cells_of(reader: str, record: Mapping[str, Any]) -> dict[str, Cell]:
     """The numbers of a record of ours, of those columns that say where theirs stands; none where it has none."""
     cells = {}
-    for name, entry in DECLARED[reader].items():
-        value: Any = record if "record" in entry else None
-        for key in entry.get("record", "").split("."):
+    for column in columns_of(reader):
+        value: Any = record if column.record else None
+        for key in column.record.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
-            cells[name] = millions(value) if entry["form"] == "M" else Cell(f"{value:{entry['form']}}", value)
+            cells[column.name] = millions(value) if column.form == "M" else Cell(f"{value:{column.form}}", value)
     return cells
 
 
 def printed_cells(reader: str, printed: Mapping[str, str]) -> dict[str, Cell]:
     """The same of a line of the paper's CSV file."""
-    columns = {name: entry for name, entry in DECLARED[reader].items() if printed.get(entry.get("paper", ""))}
-    return {name: _printed(printed[entry["paper"]], entry.get("paper_form")) for name, entry in columns.items()}
-
-
-def _printed(text: str, form: str | None) -> Cell:
-    value = float(text)
-    return Cell(text, value) if form is None else Cell(f"{int(text):{form}}", int(text))
+    cells = {}
+    for column in columns_of(reader):
+        if text := printed.get(column.paper):
+            form = column.paper_form
+            cells[column.name] = Cell(f"{int(text):{form}}", int(text)) if form else Cell(text, float(text))
+    return cells
 
 
 def score_cell(name: str, score: Mapping[str, Any], interval: Sequence[float] | None = None) -> Cell:
@@ -89,14 +54,15 @@ def score_cell(name: str, score: Mapping[str, Any], interval: Sequence[float] | 
     return Cell(text, score["mean"], error, tuple(interval) if interval else None, score["count"])
 
 
-def millions(count: int) -> Cell:
-    """A number of parameters: "1.25 M"."""
-    return Cell(f"{count / 1e6:.2f} M", count)
+def millions(*counts: int, form: str = ".2f") -> Cell:
+    """The parameters of networks after each other: "0.33 + 1.89 M"."""
+    return Cell(" + ".join(f"{count / 1e6:{form}}" for count in counts) + " M", sum(counts))
 
 
-def heading(name: str) -> str:
-    """The heading of a metric with its unit and its arrow: up where more is better."""
-    return _head(name, METRICS[name]).printed
+def tokens_cell(text: str) -> Cell:
+    """A number of tokens, as a grid where they are one: "256", "16x16"; ">256" has no value."""
+    sides = text.split("x")
+    return Cell(text, prod(map(int, sides)) if all(side.isdigit() for side in sides) else None)
 
 
 def rounded(name: str, value: float, sign: str = "", more_digits: int = 0) -> str:

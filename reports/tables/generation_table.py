@@ -1,59 +1,67 @@
-"""The table of generators: our rows at their scale beside the paper's Table 2."""
+"""The table of generators: our rows at their scale beside the paper's Table 2, and anybody's samples."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reports.declared import name_of, papers_row_of
-from reports.tables.assembly import Part, assembled, caption, missing_row, our_row, text_cells
+from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
-from reports.tables.columns import INCEPTION_SCORES, SCORES, heads, rounded, score_cell
-from reports.tables.generation_notes import classifier_section, memorisation_section, notes, origin
-from reports.tables.generation_results import as_result, read_generators, samples_per_seed, source
-from reports.tables.generation_scored import scored_rows
-from reports.tables.results import Result, check_scale
-from reports.tables.rows import published
+from reports.tables.columns import INCEPTION_SCORES, SCORES, columns_of, millions, rounded, score_cell, tokens_cell
+from reports.tables.generation_results import Record, budget, read_generators, samples_per_seed, source
+from reports.tables.results import Result, read_record
 from reports.tables.table import Cell, Row, Table
+from reports.tables.texts import paragraph, section
 
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
 # Of ours: what the network of the last stage predicts says how images are made.
 KIND_OF = {"velocity": "flow matching", "score": "diffusion", "noise": "diffusion"}
+SAME_BUDGET = 0.02  # steps are whole numbers, and networks of one size differ by their first and last layers
+MOST_CLASSES = 20
 
 
 def generation_table(name: str, declared: dict[str, Any], results: Path, scales: list[str]) -> Table:
     """Fills the table of generators from results/SCALE of every scale, with its sections on classes and copies."""
-    parts = []
-    for scale in scales:
-        at = f", at the {scale} scale" if len(scales) > 1 else ""
-        parts.append(_part(declared, results / scale, scale == scales[0], at))
+    parts = [_part(declared, results / scale, len(scales) > 1) for scale in scales]
     if declared.get("scored"):
-        parts += [scored_rows(results / scale) for scale in scales]
-    rows = [_paper_row(printed) for printed in published(declared)]
-    return assembled(name, declared, heads("generators", SCORES), parts, rows)
+        parts += [_scored_rows(results / scale) for scale in scales]
+    return assembled(name, declared, [*columns_of("generators"), *SCORES.values()], parts, _paper_row)
 
 
-def _part(declared: dict[str, Any], results: Path, first: bool, at: str) -> Part | None:
-    ours = read_generators(results, declared["rows"])
-    records = [record for record in ours.values() if record is not None]
-    if not records and not first:
-        return None
-    compared = {row: as_result(record, results) for row, record in ours.items()}
-    for result in compared.values():
-        if result is not None:
-            check_scale(result.path, result.record, results.name)
-    tests = judge_all(declared, compared, results.name)
-    sections = []
+def _part(declared: dict[str, Any], results: Path, several: bool) -> Part:
+    ours, scale = read_generators(results, declared["rows"]), results.name
+    records = [result.record for result in ours.values() if result is not None]
+    tests, sections = judge_all(declared, ours), []
     if records and "classifier" in declared:
-        sections += [f"## Can a classifier recognise the class of a sample{at}?", classifier_section(declared, records)]
-        sections += [f"## Are the samples copies of training images{at}?", memorisation_section(declared, records)]
+        at = f", at the {scale} scale" if several else ""
+        sections = [
+            f"## Can a classifier recognise the class of a sample{at}?",
+            section("classifier", declared["classifier"], records, MOST_CLASSES),
+            f"## Are the samples copies of training images{at}?",
+            section("memorisation", declared["memorisation"], records),
+        ]
     return Part(
-        rows=[_our_row(row, result) for row, result in compared.items() if first or result is not None],
-        caption=caption(records),
-        origins=["\n".join([origin(records), "", *(f"- {text}" for text in notes(records))])],
-        finding=finding(declared["claimed"], tests, results.name) if "claimed" in declared else "",
-        claims=as_lines(tests, results.name),
+        rows=[_our_row(row, result) for row, result in ours.items()],
+        caption=paragraph("caption", records),
+        origins=[_origin(records)],
+        finding=finding(declared, tests, scale),
+        claims=as_lines(tests, scale),
         sections=sections,
     )
+
+
+def _origin(records: list[Record]) -> str:
+    """Where our numbers of one scale come from, and what to know of each row."""
+    spent = {name_of(record["row"]): budget(record) for record in records}
+    number = samples_per_seed(records[0]) if records else 0
+    notes = [paragraph("trained", record) for record in records]
+    if spent and None not in spent.values():
+        same = max(spent.values()) <= (1 + SAME_BUDGET) * min(spent.values())
+        notes.append(paragraph("budgets", spent, same))
+    if records:
+        notes.append(paragraph("chances", sorted({record["classifier"]["chance"] for record in records})))
+    origin = paragraph("samples", records, number, budget(records[0]) if records else None)
+    return "\n".join([origin, "", *(f"- {note}" for note in notes)])
 
 
 def _our_row(name: str, result: Result | None) -> Row:
@@ -64,40 +72,54 @@ def _our_row(name: str, result: Result | None) -> Row:
     stages = list(record["generator"]["stages"].values())
     cells = text_cells(texts | {"kind": KIND_OF.get(stages[-1].get("prediction"), "")})
     if shape := stages[-1].get("network", {}).get("shape"):
-        cells["tokens"] = _tokens("x".join(map(str, shape)))
-    cells["tokenizer"] = _millions([record["generator"]["tokenizer"]["parameters"]], ".2f")
-    cells["generator"] = _millions([stage["parameters"] for stage in stages], ".2f")
+        cells["tokens"] = tokens_cell("x".join(map(str, shape)))
+    cells["tokenizer"] = millions(record["generator"]["tokenizer"]["parameters"])
+    cells["generator"] = millions(*(stage["parameters"] for stage in stages))
     count, seeds = samples_per_seed(record), len(record["seeds"])
     cells["samples"] = Cell(f"{seeds} x {count:,}", seeds * count)
-    cells |= {score: _score_cell(score, part) for score, part in record["scores"].items()}
-    return our_row(source(record), cells, name, record, result.path)
-
-
-def _score_cell(name: str, score: dict[str, Any]) -> Cell:
-    cell = score_cell(name, score, score.get("interval"))
-    ends = " to ".join(rounded(name, end) for end in cell.interval or ())
-    return replace(cell, text=f"{cell.text} ({ends})") if ends else cell
+    for score, part in record["scores"].items():
+        cell = score_cell(score, part, part.get("interval"))
+        ends = " to ".join(rounded(score, end) for end in cell.interval or ())
+        cells[score] = replace(cell, text=f"{cell.text} ({ends})") if ends else cell
+    return our_row(source(record), cells, name, result)
 
 
 def _paper_row(printed: dict[str, str]) -> Row:
     cells = {"kind": Cell(KINDS[printed["group"]]), "method": Cell(printed["method"])}
     if printed["tokens"]:
-        cells["tokens"] = _tokens(printed["tokens"])
+        cells["tokens"] = tokens_cell(printed["tokens"])
     for name in ("tokenizer", "generator"):
-        parts = [round(float(part) * 1e6) for part in printed[f"{name}_params_m"].split("+") if part]
-        if parts:
-            cells[name] = _millions(parts, "g")
+        if parts := [round(float(part) * 1e6) for part in printed[f"{name}_params_m"].split("+") if part]:
+            cells[name] = millions(*parts, form="g")
     cells |= {name: Cell(printed[name], float(printed[name])) for name in INCEPTION_SCORES if printed[name]}
     return Row(printed["source"], cells)
 
 
-def _tokens(text: str) -> Cell:
-    sides = text.split("x")
-    if not all(side.isdigit() for side in sides):  # ">256"
-        return Cell(text)
-    return Cell(text, int(sides[0]) * (int(sides[1]) if len(sides) > 1 else 1))
+def _scored_rows(results: Path) -> Part:
+    """A row for every results/SCALE/scored/ROW.json, in the order of their names, and what to know of each."""
+    rows, origins = [], []
+    for path in sorted((results / "scored").glob("*.json")):
+        result = read_record(path, "scored", results.name)
+        record, count = result.record, result.record["samples"]["images"]
+        cells = {"method": Cell(record["row"]), "samples": Cell(f"{count:,}", count)} | _scores(result)
+        # The best is marked among those that were scored against one reference alone.
+        rows.append(our_row(f"scored samples, {results.name}", cells, None, result, record["reference"]["sha256"]))
+        origins.append(paragraph("scored", record))
+    return Part(rows, origins=origins)
 
 
-def _millions(parameters: list[int], form: str) -> Cell:
-    """Parameters of a network, or of two after each other; the paper prints at most one decimal, ours need two."""
-    return Cell(" + ".join(f"{count / 1e6:{form}}" for count in parameters) + " M", sum(parameters))
+def _scores(result: Result) -> dict[str, Cell]:
+    record, cells = result.record, {}
+    for name, value in record["metrics"].items():
+        if name == "is_std":  # over parts of the samples: no error of the mean
+            continue
+        # Of Inception `score` has the published names, which the columns have for FID, sFID and IS alone.
+        of_inception = name in (*INCEPTION_SCORES, "kid", "precision", "recall")
+        if of_inception and record["network"]["name"] != "inception":
+            network = record["network"]["name"]
+            raise ValueError(f"{result.path}: score {name!r} is of Inception, but the network was {network}")
+        column = f"{name}_inception" if of_inception and name not in INCEPTION_SCORES else name
+        if column not in SCORES:
+            raise ValueError(f"{result.path}: score {name!r} has no column in reports/tables/columns.yaml")
+        cells[column] = Cell(rounded(column, value), value, count=record["samples"]["images"])
+    return cells

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reports.tables.columns import heads
+from reports.tables.columns import columns_of
 from reports.tables.table import Cell, Row, Table
+from reports.tables.texts import paragraph
 
+NOT_TIMED = "Nothing has been timed yet; `python -m benchmarks --json FILE` does it."
 OURS = ("cpu", "triton")  # variants: the kernels that tokenizers choose
 
 
@@ -18,50 +20,34 @@ def kernels_table(name: str, declared: dict[str, Any], results: Path, scales: li
     Raises:
         ValueError: if a file there is none of these.
     """
-    rows, origins = [], []
+    rows, origins, speedups = [], [], {"CPU": [], "GPU": []}
     for path in sorted((results / "benchmarks").glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         try:
             machine = record["machine"]
+            device = "cpu" if machine["device"] == "cpu" else "gpu"
             source = f"{machine['device']} ({machine['processor']}), {machine['threads']} threads"
             origins.append(f"{source}: commit {machine['commit']}, torch {machine['torch']}, numba {machine['numba']}.")
             # What was timed alone, or is what others of its case are compared with, has no line of its own.
             compared = {(line["case"], line["reference"]) for line in record["rows"]}
-            timed = [
-                line for line in record["rows"] if line["reference"] and (line["case"], line["variant"]) not in compared
-            ]
-            rows += [_row(line, "cpu" if machine["device"] == "cpu" else "gpu", source, path) for line in timed]
+            for line in record["rows"]:
+                if line["reference"] and (line["case"], line["variant"]) not in compared:
+                    rows.append(_row(line, device, source, path))
+                    if line["variant"] in OURS and line["reference"] == "released":
+                        speedups[device.upper()].append(line["speedup"])
         except (KeyError, TypeError):
             raise ValueError(f"{path}: not a file of benchmarks; write one with python -m benchmarks --json") from None
     return Table(
         name=name,
         title=declared["title"],
         paper=declared["paper"],
-        introduction=_finding(rows)
-        if rows
-        else "Nothing has been timed yet; `python -m benchmarks --json FILE` does it.",
-        columns=heads("kernels"),
+        introduction=paragraph("speedups", speedups) if rows else NOT_TIMED,
+        columns=columns_of("kernels"),
         rows=rows,
         origin=" ".join(origins) or "Not measured.",
         notes=declared["notes"],
         origins=origins,
     )
-
-
-def _finding(rows: list[Row]) -> str:
-    """How much faster our kernels are than the released algorithms, over all cases."""
-    texts = [{name: cell.text for name, cell in row.cells.items()} for row in rows]
-    sentences = []
-    for device in ("cpu", "gpu"):
-        speedups = [
-            row.cells[f"{device}_speedup"].value
-            for row, text in zip(rows, texts, strict=True)
-            if f"{device}_speedup" in text and text["variant"] in OURS and text["reference"] == "released"
-        ]
-        if speedups:
-            span = f"{min(speedups):.1f} to {max(speedups):.1f}"
-            sentences.append(f"On a {device.upper()} our kernels are {span} times as fast as the released algorithms.")
-    return " ".join(sentences)
 
 
 def _row(line: dict[str, Any], device: str, source: str, path: Path) -> Row:

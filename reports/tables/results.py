@@ -1,8 +1,9 @@
-"""Result files as `gpstoken evaluate` writes them, read and checked."""
+"""Result files as the commands of gpstoken write them, read and checked."""
 
 import csv
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,96 +15,117 @@ from reports.tables.columns import COLUMNS, INCEPTION_COLUMNS
 
 @dataclass(frozen=True)
 class Result:
-    """One row of a table.
+    """A result file: one row of a table."""
 
-    Attributes:
-        record: the JSON file.
-        values: float[seeds, images] of every metric, from the CSV beside it.
-        indices: the index of each image.
-        sources: the photograph of each image.
-        path: the JSON file.
-    """
-
+    path: Path
     record: dict[str, Any]
-    values: dict[str, np.ndarray]
-    indices: list[int]
-    sources: list[str]
-    path: Path = Path()
+    values: dict[str, np.ndarray] = field(default_factory=dict)  # float[seeds, images] of every metric
+    indices: list[int] = field(default_factory=list)  # of the images
+    sources: list[str] = field(default_factory=list)  # the photograph of each image
 
     @property
     def evaluated(self) -> dict[str, Any]:
-        """What was evaluated: row, focus, image_size, num_tokens of the whole image and code; as trained if not said.
+        """What was evaluated: row, focus, image_size, num_tokens of the whole image and code.
 
-        `code` has the shape of the tokens, the numbers of each (`channels`) and `codebook_size`, or is None.
+        `code` has the shape of the tokens, the numbers of each (`channels`) and `codebook_size`, None without one.
         """
-        trained = self.record["tokenizer"].get("init_args", {})
-        usual = {name: trained[name] for name in ("image_size", "num_tokens") if name in trained}
-        return {"row": self.record["row"], "focus": None, "code": None, **usual, **self.record.get("evaluated", {})}
+        return self.record["evaluated"]
+
+    @property
+    def numbers(self) -> int:
+        """How many the code of an image holds; an index into a codebook is one."""
+        count, code = self.evaluated["num_tokens"], self.evaluated["code"]
+        return count if code["codebook_size"] else count * code["channels"]
 
 
-def read_result(path: Path) -> Result | None:
-    """Reads ROW.json and ROW.csv; None where the row has not been evaluated.
+def read_record(path: Path, group: str = "", scale: str = "") -> Result | None:
+    """A result file that says of itself what its place says; None where there is none.
 
     Raises:
-        ValueError: if the two files do not belong together, the first does not say its row, group and scale, the row is
-            not that of its file name, or a distance bears a name that is not its own.
+        ValueError: if it does not say its row, group and scale, or they are not its name and the group and scale given.
     """
     if not path.is_file():
         return None
-    table = path.with_suffix(".csv")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    named = named_result(path, record)
+    if named.row != path.stem or named.group != (group or named.group):
+        raise ValueError(f"{path}: holds the row {named.row!r} of the group {named.group!r}")
+    if named.scale != (scale or named.scale):
+        raise ValueError(f"{path}: belongs to the scale {named.scale!r}, not {scale!r}; move it to that scale's folder")
+    return Result(path, record)
+
+
+def read_result(path: Path, scale: str = "") -> Result | None:
+    """Reads ROW.json and ROW.csv of evaluated images; None where the row has not been evaluated.
+
+    Raises:
+        ValueError: as `read_record`, and if the two files do not belong together or a distance bears a name that is not
+            its own.
+    """
+    result = read_record(path, scale=scale)
+    if result is None:
+        return None
+    record, table = result.record, path.with_suffix(".csv")
     if not table.is_file():
         raise ValueError(f"{path}: the numbers of its images, {table.name}, are missing")
-    record = json.loads(path.read_text())
-    if named_result(path, record).row != path.stem:
-        raise ValueError(f"{path}: holds the row {record['row']!r}")
-    _check_scores(path, record.get("scores", {}))
-    with table.open(newline="") as file:
-        rows = {(int(row["seed"]), int(row["index"])): row for row in csv.DictReader(file)}
-    seeds, count = record["seeds"], record["data"]["images"]
-    indices = sorted({index for _, index in rows})
-    if len(indices) != count or set(rows) != {(seed, index) for seed in seeds for index in indices}:
-        raise ValueError(f"{table}: expected each of {count} images once for each of the seeds {seeds}")
-    sources = [rows[seeds[0], index]["source"] for index in indices]
-    values = {
-        name: np.array([[float(rows[seed, index][name]) for index in indices] for seed in seeds])
-        for name in record["metrics"]
-    }
-    return Result(record, values, indices, sources, path)
-
-
-def _check_scores(path: Path, scores: dict[str, Any]) -> None:
-    for name, score in scores.items():
+    for name, score in record.get("scores", {}).items():
         if name not in COLUMNS:
             raise ValueError(f"{path}: score {name!r} has no column in reports/tables/columns.yaml")
         # A distance of another network must never pass for an FID.
         label = score.get("label", COLUMNS[name].heading)
         if name in INCEPTION_COLUMNS and not label.replace("-Inception", "").endswith(("FID", "KID")):
             raise ValueError(f"{path}: score {name!r} is labelled {label!r}, which is no Inception distance")
+    seeds, count = record["seeds"], record["data"]["images"]
+    with table.open(newline="") as file:
+        rows = {(int(row["seed"]), int(row["index"])): row for row in csv.DictReader(file)}
+    indices = sorted({index for _, index in rows})
+    if len(indices) != count or set(rows) != {(seed, index) for seed in seeds for index in indices}:
+        raise ValueError(f"{table}: expected each of {count} images once for each of the seeds {seeds}")
+    values = {
+        name: np.array([[float(rows[seed, index][name]) for index in indices] for seed in seeds])
+        for name in record["metrics"]
+    }
+    return Result(path, record, values, indices, [rows[seeds[0], index]["source"] for index in indices])
 
 
-def check_scale(path: Path, record: dict[str, Any], scale: str) -> None:
-    """Refuses a result that lies in the folder of another scale.
+# What rows of a table share, by the words of an error; of a tuple, an error says the first part alone.
+SHARED: dict[str, Callable[[Result], Any]] = {
+    "scale": lambda result: result.record["scale"],
+    "seeds": lambda result: result.record["seeds"],
+    "training": lambda result: result.record["training"],
+    "batch size": lambda result: result.record["training"]["batch_size"],
+    "images": lambda result: (
+        f"fingerprint {result.record['data']['fingerprint'][:12]}",
+        result.record["data"]["fingerprint"],
+    ),
+    "photographs": lambda result: (
+        f"{len(result.indices)} images of {len(set(result.sources))}",
+        result.indices,
+        result.sources,
+    ),
+    "real images": lambda result: {name: part["sha256"][:12] for name, part in result.record["reference"].items()},
+    "numbers of samples": lambda result: sorted({score["count"] for score in result.record["scores"].values()}),
+}
+
+
+def check_same(first: Result, other: Result, *names: str) -> None:
+    """Refuses two rows that differ in something of `SHARED`.
 
     Raises:
-        ValueError: naming the file and both scales.
+        ValueError: naming the rows and the first thing that differs.
     """
-    if record["scale"] != scale:
-        raise ValueError(
-            f"{path}: belongs to the scale {record['scale']!r}, not {scale!r}; move it to that scale's folder"
-        )
-
-
-def clusters(data: dict[str, Any]) -> str:
-    """What the images of a result come from, in words: "16 photographs"; faces are counted by person."""
-    return f"{data['photographs']} {'people' if data.get('dataset') == 'faces' else 'photographs'}"
+    for name in names:
+        values = [SHARED[name](result) for result in (first, other)]
+        if values[0] != values[1]:
+            rows = f"{first.record['row']} and {other.record['row']}"
+            said = " and ".join(str(value[0] if isinstance(value, tuple) else value) for value in values)
+            raise ValueError(f"{rows}: measured with different {name}, {said}")
 
 
 def check_same_origin(results: list[Result], sizes_differ: bool = False) -> None:
     """Refuses rows that cannot be compared with each other: of another scale, other images, seeds or budget.
 
-    Args:
-        results: the rows.
-        sizes_differ: whether images of several sizes, of the same views of the same photographs, may be compared.
+    With `sizes_differ`, images of several sizes, of the same views of the same photographs, may be compared.
 
     Raises:
         ValueError: naming the first two rows that differ, and in what.
@@ -113,28 +135,4 @@ def check_same_origin(results: list[Result], sizes_differ: bool = False) -> None
         same_size = first_of_size.setdefault(result.evaluated["image_size"] if sizes_differ else None, result)
         check_same(results[0], result, "scale")
         check_same(same_size, result, "images")
-        for name in ("photographs", "seeds", "training"):
-            check_same(results[0], result, name)
-
-
-def check_same(first: Result, other: Result, name: str) -> None:
-    """Refuses two rows that differ in `name`: scale, images, photographs, seeds or training.
-
-    Raises:
-        ValueError: naming the rows and what differs.
-    """
-    values = []
-    for result in (first, other):
-        images = {"images": result.record["data"]["fingerprint"], "photographs": (result.indices, result.sources)}
-        values.append(images[name] if name in images else result.record[name])
-    if values[0] != values[1]:
-        rows = f"{first.record['row']} and {other.record['row']}"
-        raise ValueError(f"{rows}: measured with different {name}, {' and '.join(_short(name, v) for v in values)}")
-
-
-def _short(name: str, value: Any) -> str:
-    if name == "images":
-        return f"fingerprint {value[:12]}"
-    if name == "photographs":
-        return f"{len(value[0])} images of {len(set(value[1]))}"
-    return repr(value)
+        check_same(results[0], result, "photographs", "seeds", "training")

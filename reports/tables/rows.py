@@ -1,6 +1,7 @@
 """The tables of tables.yaml that are of images reconstructed: our result files beside the paper's numbers."""
 
 import csv
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,8 @@ def declarations() -> dict[str, dict[str, Any]]:
     return {name: declared for name, declared in every_table().items() if "reader" not in declared}
 
 
-def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Result | None], list[dict[str, str]]]:
-    """The result files that a table names (None where there is none), its sweeps, and the published rows.
-
-    Args:
-        declared: the table.
-        results: results/SCALE.
-
-    Returns:
-        Our rows by name, and the paper's: what is printed, with the "source" that tables.yaml words.
+def read_table(declared: dict[str, Any], results: Path) -> dict[str, Result | None]:
+    """The result files that a table names, with its sweeps, from results/SCALE; None where there is none.
 
     Raises:
         ValueError: if the files are of different scales, seeds or training budgets, those of one data set are of
@@ -36,12 +30,11 @@ def read_table(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resul
         label = declared["ours"][row]
         if (of := label.get("of", row)) != result.evaluated["row"]:
             raise ValueError(f"{results}: the file of {row} evaluated the row {result.evaluated['row']!r}, not {of!r}")
-        for name in ("scale", "seeds", "training"):
-            check_same(next(iter(found.values())), result, name)
+        check_same(next(iter(found.values())), result, "seeds", "training")
         of_data_set.setdefault(label.get("dataset"), []).append(result)
     for group in of_data_set.values():
         check_same_origin(group, declared.get("sizes_differ", False))
-    return ours | read_sweeps(declared, results)[0], published(declared)
+    return ours | read_sweeps(declared, results)[0]
 
 
 def published(declared: dict[str, Any]) -> list[dict[str, str]]:
@@ -75,12 +68,13 @@ def read_sweeps(declared: dict[str, Any], results: Path) -> tuple[dict[str, Resu
                 if base is None:
                     raise ValueError(f"no result of {declared['base']} to compare it with")
                 check_same_origin([base, result])
-                _check_one_change(base, result, sweep)
+                if more := [name for name in changed_arguments(base, result) if name != sweep]:
+                    raise ValueError(f"further arguments differ from those of {declared['base']}: {', '.join(more)}")
             except ValueError as difference:
                 otherwise.append(f"{path.stem}: {difference}")
-                continue
-            values.append((sweep_of(sweep, result), path.stem, result))
-        found |= {row: result for _, row, result in sorted(values, key=lambda each: each[:2])}
+            else:
+                values.append((sweep_of(sweep, result), path.stem, result))
+        found |= {row: result for _, row, result in sorted(values, key=itemgetter(0, 1))}
     return found, otherwise
 
 
@@ -96,19 +90,18 @@ def sweep_of(argument: str, result: Result) -> float:
         raise ValueError(f"{result.path}: its tokenizer has no {argument}; is it a sweep of it?") from None
 
 
-def _check_one_change(base: Result, result: Result, argument: str) -> None:
-    first, other = base.record["tokenizer"]["init_args"], result.record["tokenizer"]["init_args"]
-    more = [name for name in first | other if first.get(name) != other.get(name) and name != argument]
-    if more:
-        raise ValueError(f"further arguments differ from those of {base.record['row']}: {', '.join(more)}")
+def changed_arguments(base: Result, result: Result) -> list[str]:
+    """The arguments of the tokenizer in which a result differs from another."""
+    first, other = (each.record["tokenizer"]["init_args"] for each in (base, result))
+    return [name for name in first | other if first.get(name) != other.get(name)]
 
 
 def _read(results: Path, row: str, label: dict[str, str], study: str | None) -> Result | None:
     if "of" not in label:
-        return read_result(results / "tokenizers" / f"{row}.json")
-    result = read_result(results / "studies" / str(study) / f"{row}.json")
+        return read_result(results / "tokenizers" / f"{row}.json", results.name)
+    result = read_result(results / "studies" / str(study) / f"{row}.json", results.name)
     if result is None and "dataset" in label:
-        itself = read_result(results / "tokenizers" / f"{label['of']}.json")
+        itself = read_result(results / "tokenizers" / f"{label['of']}.json", results.name)
         if itself is not None and itself.record["data"].get("dataset") == label["dataset"]:
             return itself
     return result

@@ -18,25 +18,20 @@ OF_GENERATOR = ("kid_efficientnet_lite0", "class_accuracy")
 def write_summary(results: Path) -> None:
     """Writes metrics.json, of the main tokenizer and of the first generator, and rows.csv, of every tokenizer.
 
-    Args:
-        results: results/SCALE, where both files go; a number that was not measured is left out.
+    Both go to results/SCALE; a number that was not measured is left out.
     """
     declared = every_table()["reconstruction"]
-    ours = {row: result for row, result in read_table(declared, results)[0].items() if result is not None}
-    names = {row: declared["ours"][row]["name"] for row in ours}
-    metrics: dict[str, dict[str, float]] = {}
-    if main_row() in ours:
-        metrics[names[main_row()]] = _numbers(ours[main_row()].record["metrics"], OF_TOKENIZER)
-    first = generators()[0]
-    if record := read_generators(results)[first]:
-        metrics[name_of(first)] = _numbers(record["scores"], OF_GENERATOR)
+    ours = {row: result.record for row, result in read_table(declared, results).items() if result is not None}
+    rows = {declared["ours"][row]["name"]: _numbers(record["metrics"], OF_TOKENIZER) for row, record in ours.items()}
+    main, first = declared["ours"][main_row()]["name"], generators()[0]
+    metrics = {main: rows[main]} if main in rows else {}
+    if result := read_generators(results)[first]:
+        metrics[name_of(first)] = _numbers(result.record["scores"], OF_GENERATOR)
     with replacing(results / "metrics.json") as part:
         part.write_text(json.dumps(metrics, indent=1) + "\n")
     with replacing(results / "rows.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", *OF_TOKENIZER])
-        for row, result in ours.items():
-            writer.writerow([names[row], *_numbers(result.record["metrics"], OF_TOKENIZER).values()])
+        writer.writerows([["row", *OF_TOKENIZER], *([name, *numbers.values()] for name, numbers in rows.items())])
 
 
 def _numbers(measured: dict[str, Any], names: tuple[str, ...]) -> dict[str, float]:

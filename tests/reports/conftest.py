@@ -44,6 +44,9 @@ def write_result(tmp_path):
         folder = tmp_path / "results" / scale / group / study
         folder.mkdir(parents=True, exist_ok=True)
         images = values["psnr"].shape[1]
+        evaluated = {"row": row, "image_size": 64, "num_tokens": 16, "focus": None} | changes.pop("evaluated", {})
+        # of Gaussians with 16 features
+        code = {"shape": [evaluated["num_tokens"]], "channels": 21, "codebook_size": None}
         record = {
             "row": row,
             "group": group,
@@ -62,6 +65,7 @@ def write_result(tmp_path):
                 "fingerprint": "fe6d6b66d051e246" * 4,
                 **(data or {}),
             },
+            "evaluated": {"code": code} | evaluated,
             "training": {"steps": steps, "batch_size": 16},
             "metrics": {
                 name: {

@@ -1,3 +1,5 @@
+from math import inf
+
 import numpy as np
 import pytest
 
@@ -63,7 +65,7 @@ def test_verdict(pair, difference, metric, outcome):
     ],
 )
 def test_no_loss_beyond_a_margin(pair, difference, metric, margin, outcome):
-    verdict = judge(*pair(difference), metric, margin)
+    verdict = judge(*pair(difference), metric, (-margin, inf))
     assert verdict.outcome == outcome
 
 

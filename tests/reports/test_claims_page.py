@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ import yaml
 from reports.declared import every_table
 from reports.tables.claims import judge_all
 from reports.tables.claims_table import judge_cost
+from reports.tables.results import Result
 from reports.tables.rows import HERE, read_published
 
 
@@ -142,10 +144,8 @@ def record(shape, speeds=(1.0, 1.0, 1.0), memory=100.0, rate=1.0, patch=1):
     cost = {**dict(zip(names, speeds, strict=True)), "peak_memory_mb": memory}
     stage = {"steps": 3600, "batch_size": 64, "parameters": 1, "network": network}
     training = {"texture": cost}
-    return {
-        "generator": {"stages": {"texture": stage}},
-        "cost": {"training": training, "inference": {"samples_per_second": rate}},
-    }
+    whole = {"training": training, "inference": {"samples_per_second": rate}}
+    return Result(Path(), {"generator": {"stages": {"texture": stage}}, "cost": whole})
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def record(shape, speeds=(1.0, 1.0, 1.0), memory=100.0, rate=1.0, patch=1):
 def test_training_time_by_hand(speeds, verdict, figure):
     ours = {"grid": record([16, 16], (0.8, 1.0, 1.25), patch=2), "two_stage": record([32], speeds)}
     claim = {"of": "training time", "from": "grid", "to": "two_stage"}
-    _, said, outcome = judge_cost(claim, ours)
+    _, said, outcome, *_ = judge_cost(claim, ours)
     assert said.startswith(figure) and said.endswith("; 32 positions against 64")
     assert outcome == verdict
 
@@ -168,14 +168,14 @@ def test_training_time_by_hand(speeds, verdict, figure):
 def test_costs_at_as_many_positions_cannot_show_the_papers_savings():
     ours = {"grid": record([8, 8], patch=2, memory=200.0), "two_stage": record([16], memory=100.0)}
     for of, figure in (("training memory", "0.50 times (100 against 200 MB)"), ("seconds per sample", "1.00 times")):
-        _, said, outcome = judge_cost({"of": of, "from": "grid", "to": "two_stage"}, ours)
+        _, said, outcome, *_ = judge_cost({"of": of, "from": "grid", "to": "two_stage"}, ours)
         assert said.startswith(figure)
         assert outcome == ("not testable at this scale: 16 against 16 positions, where the paper has 128 against 256")
 
 
 def test_a_cost_of_one_run_without_a_spread_resolves_nothing():
     ours = {"grid": record([64]), "two_stage": record([32], rate=2.0)}
-    _, said, outcome = judge_cost({"of": "seconds per sample", "from": "grid", "to": "two_stage"}, ours)
+    _, said, outcome, *_ = judge_cost({"of": "seconds per sample", "from": "grid", "to": "two_stage"}, ours)
     assert (said.split(" ")[0], outcome) == ("0.50", "not resolved: one run, without a spread")
     assert (
         judge_cost({"of": "seconds per sample", "from": "grid", "to": "two_stage"}, {"grid": None})[2] == "not measured"

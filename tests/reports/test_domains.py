@@ -44,16 +44,16 @@ def test_domains_stand_above_the_papers_data_set(domains):
 
 def test_cells_of_a_domain(domains, cells):
     page = domains["domains.md"]
-    assert cells(page, *NATURAL, "8 images of 4 photographs", "16") == {
+    assert cells(page, *NATURAL, "8 images of 4 photographs", "16", "GPSToken-M128") == {
         "source": "ours, laptop scale, 64 px", "data": "natural photographs", "n": "8 images of 4 photographs",
-        "tokens": "16", "method": "GPSToken-M128", "PSNR (dB) ↑": "20.00 ± 0.25", "SSIM ↑": "**0.500 ± 0.250**",
-        "LPIPS (AlexNet) ↓": "**0.250 ± 0.250**", "LPIPS (VGG) ↓": "**0.500 ± 0.250**",
+        "tokens": "16", "method": "GPSToken-M128", "numbers": "16 x 21", "PSNR (dB) ↑": "20.00 ± 0.25",
+        "SSIM ↑": "**0.500 ± 0.250**", "LPIPS (AlexNet) ↓": "**0.250 ± 0.250**", "LPIPS (VGG) ↓": "**0.500 ± 0.250**",
         "LPIPS (network not stated) ↓": "-", "rec. FID ↓": "-",
         "rFD-EffLite0 ↓": "31.17 ± 0.61 (N = 8)", "KID-EffLite0 x1000 ↓": "12.34 ± 0.21 (N = 8)",
     }  # fmt: skip
     assert cells(page, "paper", "COCO2017", "5,000 images", "128", "GPSToken-M128") == {
         "source": "paper", "data": "COCO2017", "n": "5,000 images", "tokens": "128", "method": "GPSToken-M128",
-        "PSNR (dB) ↑": "23.47", "SSIM ↑": "0.657", "LPIPS (AlexNet) ↓": "-", "LPIPS (VGG) ↓": "-",
+        "numbers": "-", "PSNR (dB) ↑": "23.47", "SSIM ↑": "0.657", "LPIPS (AlexNet) ↓": "-", "LPIPS (VGG) ↓": "-",
         "LPIPS (network not stated) ↓": "0.083", "rec. FID ↓": "4.72", "rFD-EffLite0 ↓": "-",
         "KID-EffLite0 x1000 ↓": "-",
     }  # fmt: skip

@@ -113,7 +113,7 @@ def test_a_gpu_beside_the_laptop(profiled, pages, cells):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"row": "vavae"}, r"gpstoken_m128\.json: holds \['efficiency', 'vavae', 'tokenizer'\]"),
+        ({"row": "vavae"}, r"gpstoken_m128\.json: holds the row 'vavae' of the group 'efficiency'"),
         ({"kind": "generator"}, "profile the row again"),
         ({"scale": "paper"}, "belongs to the scale 'paper', not 'laptop'"),
     ],

@@ -1,4 +1,4 @@
-import json
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -7,11 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from reports.figures.curves import curves, curves_of, sensitivity, training
-from reports.figures.intervals import arms, domains, rate_distortion, rate_of, tokens
-from reports.figures.speed import panels, read_efficiency, speed_quality
+from reports.figures.curves import curves, sensitivity, training
+from reports.figures.intervals import arms, domains, rate_distortion, tokens
+from reports.figures.speed import panels, speed_quality
 from reports.figures.style import STYLE, looks
-from reports.tables.results import read_result
+from reports.tables.results import Result, read_result
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def test_sensitivity_by_hand(varied):
         "support_factor=1": varied("support_factor=1", 15.0, support_factor=1.0),
         "both": varied("both", 1.0, support_factor=7.0, lambda_=7.0),
     }
-    figure = sensitivity(curves_of(results))
+    figure = sensitivity(results)
     panels = np.array(figure.axes).reshape(3, 4)
     assert panels[0, 0].lines[0].get_xydata().tolist() == [[0, 19], [2.5, 20], [5, 20.5]]
     assert panels[1, 0].lines[0].get_xydata().tolist() == [[1, 15], [3, 20]]
@@ -94,14 +94,14 @@ def test_the_band_is_the_interval(varied):
     results = {"gpstoken_m128": varied("gpstoken_m128", 20.0), "lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)}
     # Two seeds 1 dB apart: mean 20.5, standard error 0.5, Student's t of one degree of freedom 12.706
     results["lambda_=5"].values["psnr"][1] += 1
-    band = sensitivity(curves_of(results)).axes[0].collections[0].get_paths()[0].vertices
+    band = sensitivity(results).axes[0].collections[0].get_paths()[0].vertices
     assert band[band[:, 0] == 5, 1].min() == pytest.approx(20.5 - 12.706 * 0.5, abs=1e-3)
     assert band[band[:, 0] == 5, 1].max() == pytest.approx(20.5 + 12.706 * 0.5, abs=1e-3)
 
 
 def test_sensitivity_without_a_second_value_is_not_drawn(varied):
-    assert sensitivity(curves_of({"lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)})) is None
-    assert sensitivity(curves_of({"gpstoken_m128": varied("gpstoken_m128", 20.0)})) is None
+    assert sensitivity({"lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)}) is None
+    assert sensitivity({"gpstoken_m128": varied("gpstoken_m128", 20.0)}) is None
 
 
 def coded(study, row: str, psnr: float, tokens: int, channels: int, codebook: int | None):
@@ -111,11 +111,9 @@ def coded(study, row: str, psnr: float, tokens: int, channels: int, codebook: in
 
 
 def test_rates_by_hand(study):
-    assert rate_of(coded(study, "sdxl_vae", 20.0, 64, 4, None)).numbers == 256
-    # an index of 1024 entries is one number of ten bits, whatever the width of an entry
-    assert rate_of(coded(study, "vqvae_f16", 20.0, 16, 256, 1024)) == (16, 1, 10)
-    # sigma, rho and mu beside 16 features
-    assert rate_of(read_result(study("old", num_tokens=16))).numbers == 16 * 21
+    assert coded(study, "sdxl_vae", 20.0, 64, 4, None).numbers == 256
+    # an index is one number, whatever the width of an entry
+    assert coded(study, "vqvae_f16", 20.0, 16, 256, 1024).numbers == 16
 
 
 def test_rate_distortion_by_hand(study):
@@ -144,27 +142,25 @@ def test_rate_distortion_by_hand(study):
     check_readable(figure)
 
 
-@pytest.fixture
-def efficiency(tmp_path):
-    def write(row: str, counts: dict, **measured) -> None:
-        record = {"row": row, "group": "efficiency", "image_size": 256, "counts": counts, "measured": measured or None}
-        (tmp_path / f"{row}.json").write_text(json.dumps(record))
-
-    return write
+def profile(counts: dict, **measured) -> Result:
+    return Result(Path(), {"image_size": 256, "counts": counts, "measured": measured or None})
 
 
-def test_speed_and_quality_by_hand(study, efficiency, tmp_path):
+def test_speed_and_quality_by_hand(study):
     tokenizer = {"encoder": {"gmacs": 52.0}, "decoder": {"gmacs": 335.5}}
     timed = {"device": "cpu", "batch_size": 4, "latency_ms": 2000.0, "latency_std_ms": 40.0}
-    efficiency("gpstoken_m128", tokenizer, **timed)
-    efficiency("dcae", tokenizer)
-    efficiency("layout", {"network": {"gmacs": 2.0}, "calls": None})
-    efficiency("texture", {"network": {"gmacs": 118.0}, "calls": 250})
-    efficiency("grid", {"network": {"gmacs": 118.0}, "calls": None})
+    profiles = {
+        "gpstoken_m128": profile(tokenizer, **timed),
+        "dcae": profile(tokenizer),
+        "layout": profile({"network": {"gmacs": 2.0}, "calls": None}),
+        "texture": profile({"network": {"gmacs": 118.0}, "calls": 250}),
+        "grid": profile({"network": {"gmacs": 118.0}, "calls": None}),
+        "masked": None,
+    }
     declared = {"gpstoken_m128": {"name": "M", "paper": "GPSToken-M128"}, "dcae": {"name": "D", "paper": "DCAE"}}
     published = [{"method": "GPSToken-M128", "psnr": "24.06"}, {"method": "DCAE", "psnr": "23.62"}]
     ours = {"gpstoken_m128": read_result(study("gpstoken_m128", levels={"psnr": 20.0}))}
-    drawn = panels(declared, ours, published, read_efficiency(tmp_path))
+    drawn = panels(declared, ours, published, profiles)
     counted, measured, theirs, sampled, own = ([tuple(point) for point in panel.points] for panel in drawn)
     assert counted == [("GPSToken-M128", 387.5, 24.06, 0), ("DCAE", 387.5, 23.62, 0)]
     assert measured == [("GPSToken-M128", 500.0, 24.06, 10.0)]
@@ -176,20 +172,16 @@ def test_speed_and_quality_by_hand(study, efficiency, tmp_path):
     assert own == [("GPSToken-M128", 0.388347, 20.0, 0)]
     assert ["measured by us" in panel.x_label for panel in drawn] == [False, True, False, False, False]
     assert [panel.y_label.endswith("paper") for panel in drawn] == [True] * 4 + [False]
-    efficiency("gpstoken_m128", tokenizer, **timed | {"latency_ms": 8000.0})
-    slow = panels(declared, ours, published, read_efficiency(tmp_path))[1]
+    profiles["gpstoken_m128"] = profile(tokenizer, **timed | {"latency_ms": 8000.0})
+    slow = panels(declared, ours, published, profiles)[1]
     assert (slow.x_label.split()[0], *slow.points[0]) == ("s", "GPSToken-M128", 2.0, 24.06, 0.01)
     figure = speed_quality(drawn, looks(["GPSToken-M128", "DCAE"]))
     assert dots(figure.axes[0]) == {"GPSToken-M128": [[387.5, 24.06]], "DCAE": [[387.5, 23.62]]}
     check_readable(figure)
 
 
-def test_speed_without_counts_is_not_drawn(efficiency, tmp_path):
-    assert speed_quality(panels({}, {}, [], read_efficiency(tmp_path)), {}) is None
-    efficiency("dcae", {})
-    (tmp_path / "dcae.json").rename(tmp_path / "vavae.json")
-    with pytest.raises(ValueError, match=r"vavae\.json: holds the row 'dcae'"):
-        read_efficiency(tmp_path)
+def test_speed_without_counts_is_not_drawn():
+    assert speed_quality(panels({}, {}, [], {}), {}) is None
 
 
 def test_domains_by_hand(study):
@@ -232,7 +224,7 @@ def test_curves_of_generators_by_hand():
     early = {"kid_efficientnet_lite0": {"per_seed": [0.1, 0.2, 0.6]}}
     record = {"scale": "laptop", "seeds": [0, 1, 2]}
     record["curve"] = [{"step": 1200, "scores": scores}, {"step": 300, "scores": early}]
-    ours = {"two_stage": record, "one_stage": None, "grid": None}
+    ours = {"two_stage": Result(Path(), record), "one_stage": None, "grid": None}
     figure = curves(ours)
     left, right = figure.axes
     # x1000: the mean of 100, 200 and 600 is 300; of 60, 62 and 64 it is 62

@@ -12,8 +12,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gpstoken import Gaussians, GPSToken
-from reports.figures.pictures import focus_picture, held_out, overview, psnr, samples_page, show, tokens_picture
+from reports.figures.pictures import focus_picture, held_out, overview, samples_page, show, tokens_picture
 from reports.figures.style import STYLE, save
+from reports.tables.results import Result
 
 TINY = {
     "num_tokens": 8,
@@ -68,7 +69,6 @@ def test_photographs_are_held_out_one_a_sitting_named_makers_first(photographs, 
         ("c.png", "c of package (CC-BY-2.0)"),
         ("a.png", "a of package (MIT)"),
     ]
-    assert photographs[0].image(16).shape == (1, 3, 16, 16)
     assert held_out(tmp_path, 1) == photographs[:1]
     assert held_out(tmp_path / "absent", 3) == []
 
@@ -90,11 +90,6 @@ def test_ellipses_are_the_one_sigma_contours():
         np.testing.assert_allclose((x * x - 2 * r * x * y + y * y) / (1 - r * r), 1, rtol=1e-5)  # float32 inputs
 
 
-def test_psnr_by_hand():
-    # 51 of 255 levels off everywhere: 20 log10(5) = 13.98 dB
-    assert psnr(torch.full((1, 3, 8, 8), -0.6), torch.full((1, 3, 8, 8), -1.0)) == pytest.approx(13.98, abs=0.01)
-
-
 def test_overview_is_the_flow_at_both_sizes(tokenizer, photographs):
     figure = overview(tokenizer, photographs, "GPSToken, laptop scale")
     axes = np.array(figure.axes).reshape(3, 4)
@@ -105,7 +100,6 @@ def test_overview_is_the_flow_at_both_sizes(tokenizer, photographs):
     assert [len(place.patches) for place in axes[2]] == [0, 128, 128, 0]
     assert axes[2, 3].get_images()[0].get_array().shape == (128, 128, 3)
     assert figure.get_supxlabel().startswith("GPSToken, laptop scale. Held-out photographs: c of package (CC-BY-2.0)")
-    assert overview(tokenizer, [], "") is None
 
 
 def test_token_counts_with_their_psnr(tokenizer, photographs):
@@ -117,7 +111,6 @@ def test_token_counts_with_their_psnr(tokenizer, photographs):
     # numpy's own mean squared error of what is shown
     expected = [f"{10 * np.log10(1 / np.mean((each - before) ** 2)):.2f} dB" for each in after]
     assert [place.get_xlabel() for place in axes[1, 1:]] == expected
-    assert tokens_picture(tokenizer, [], "") is None
 
 
 def test_focus_draws_tokens_into_the_disc(photographs):
@@ -171,7 +164,7 @@ def test_a_page_of_samples_keeps_their_pixels(samples, tmp_path):
         "sampler": "sde", "method": "euler", "steps": 50, "guidance": 1.5, "guidance_interval": [0.2, 1.0],
     }  # fmt: skip
     record = {"row": "grid", "scale": "laptop", "classifier": {"classes": ["a", "b", "c"]}, "sampling": sampling}
-    figure = samples_page(samples, record)
+    figure = samples_page(Result(tmp_path / "grid.json", record))
     save(figure, tmp_path, "page")
     page = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
     assert page.shape[1] == 7.4 * 160
@@ -182,4 +175,4 @@ def test_a_page_of_samples_keeps_their_pixels(samples, tmp_path):
     assert [text.get_text() for text in axes.texts] == [f"{value}" for value in (*range(8), *range(10, 18))]
     assert "2 of 3 classes" in figure.texts[0].get_text()
     assert min(text.get_fontsize() for text in figure.findobj(Text)) >= 7
-    assert samples_page(tmp_path / "absent.npz", record) is None
+    assert samples_page(Result(tmp_path / "absent.json", record)) is None and samples_page(None) is None

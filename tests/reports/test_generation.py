@@ -1,13 +1,12 @@
 import csv
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from reports.tables.claims import judge
-from reports.tables.generation_results import as_result
+from reports.tables.generation_results import read_generators
 
 KID, PRECISION, RECALL = "kid_efficientnet_lite0", "precision_efficientnet_lite0", "recall_efficientnet_lite0"
 STAGES = {
@@ -204,10 +203,11 @@ def test_all_claims_that_hold(write, run):
     assert "2.06) holds at the laptop scale**: of 4 tests 4 hold." in run()["generation.md"]
 
 
-def test_one_seed_resolves_nothing(write, run):
-    records = [write(row, kid=KIDS[row][:1], right=RIGHT[row][:1], seeds=[0]) for row in ("one_stage", "two_stage")]
-    one = [as_result(record, Path("results")) for record in records]
-    assert judge(*one, KID, by_seed=True).outcome == "not resolved"
+def test_one_seed_resolves_nothing(write, run, tmp_path):
+    for row in ("one_stage", "two_stage"):
+        write(row, kid=KIDS[row][:1], right=RIGHT[row][:1], seeds=[0])
+    ours = read_generators(tmp_path / "results" / "laptop")
+    assert judge(ours["one_stage"], ours["two_stage"], KID, by_seed=True).outcome == "not resolved"
     assert line(run()["generation.md"], *OURS, "GPSToken two-stage")[8] == "**60.00**"
 
 
@@ -221,7 +221,6 @@ def test_nothing_measured(run):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scale": "workstation"}, "different scale, laptop and workstation"),
         ({"seeds": [0, 1, 3]}, r"different seeds, \[0, 1, 2\] and \[0, 1, 3\]"),
         ({"training": {"steps": 1200, "batch_size": 32}}, "different batch size, "),
         ({"data": {"class_path": "x", "fingerprint": "c" * 64}}, "different images, fingerprint fe6d6b66d051 and fin"),
@@ -292,8 +291,8 @@ def test_a_cost_of_another_row_or_of_none_is_refused(write, run, tmp_path):
     path.write_text(json.dumps(whole))
     run()
     for changes, said in (
-        ({"row": "two_stage"}, r"holds two_stage cost \(cost, laptop\), not the cost of grid at the scale 'laptop'"),
-        ({"scale": "paper"}, r"holds grid cost \(cost, paper\), not"),
+        ({"row": "two_stage"}, "holds the row 'two_stage' of the group 'cost'"),
+        ({"scale": "paper"}, "belongs to the scale 'paper', not 'laptop'"),
         ({"scale": None, "row": None}, "does not say its row and scale"),
     ):
         path.write_text(json.dumps(whole | changes))

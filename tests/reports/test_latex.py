@@ -8,10 +8,10 @@ import pytest
 
 from reports.tables.assembly import finished
 from reports.tables.render import escape, latex
-from reports.tables.table import Cell, Head, Row, Table
+from reports.tables.table import Cell, Column, Row, Table
 
 COMPILER = next(filter(shutil.which, ("pdflatex", "tectonic")), None)
-COLUMNS = [Head("method", "a & b"), Head("psnr", "PSNR", "number", True, "dB")]
+COLUMNS = [Column("method", "a & b", "text"), Column("psnr", "PSNR", "number", "more", "dB")]
 ROWS = [
     Row("ours, laptop scale", {"method": Cell("50 % of x_t"), "psnr": Cell("1.50 ± 0.25", 1.5)}, ours=True),
     Row("ours, laptop scale", {"method": Cell("{#1}"), "psnr": Cell("2.50 ± 0.25", 2.5)}, ours=True),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reports.tables import __main__ as tables
-from reports.tables.render import pipe_table
+from reports.tables.render import markdown
+from reports.tables.table import Cell, Column, Row, Table
 
 LEVEL = {"psnr": 20.0, "ssim": 0.5, "lpips_alexnet": 0.25, "lpips_vgg16": 0.5}
 VALUES = {name: np.full((2, 4), value) for name, value in LEVEL.items()}
@@ -40,11 +41,11 @@ def test_cells_of_our_rows(reconstruction):
     page = reconstruction["reconstruction.md"]
     # means and errors rounded by hand; bold: more PSNR, less LPIPS, and both where they are equal
     assert line(page, "ours, laptop scale, 64 px", "GPSToken-S64") == [
-        "GPSToken-S64", "GPSToken-S64", "16", "0.39 M",
+        "GPSToken-S64", "GPSToken-S64", "16", "16 x 21", "0.39 M",
         "20.31 ± 0.43", "**0.618 ± 0.025**", "**0.400 ± 0.011**", "**0.500 ± 0.009**", "-", "-", "-", "-", "-",
     ]  # fmt: skip
     assert line(page, "ours, laptop scale, 64 px", "GPSToken-M128") == [
-        "GPSToken-M128", "GPSToken-M128", "16", "0.39 M",
+        "GPSToken-M128", "GPSToken-M128", "16", "16 x 21", "0.39 M",
         "**21.00 ± 0.50**", "**0.618 ± 0.025**", "0.410 ± 0.020", "**0.500 ± 0.009**", "-", "-", "-", "-", "-",
     ]  # fmt: skip
 
@@ -52,7 +53,7 @@ def test_cells_of_our_rows(reconstruction):
 def test_missing_row_is_dashes(reconstruction):
     assert (
         line(reconstruction["reconstruction.md"], "ours, not measured", "GPSToken-L256")
-        == ["GPSToken-L256"] * 2 + ["-"] * 11
+        == ["GPSToken-L256"] * 2 + ["-"] * 12
     )
 
 
@@ -62,6 +63,7 @@ def test_cells_of_the_papers_rows(reconstruction):
         "GPSToken-M128",
         "-",
         "128",
+        "-",
         "127.8 M",
         "24.06",
         "0.657",
@@ -75,7 +77,7 @@ def test_cells_of_the_papers_rows(reconstruction):
     ]
     assert line(page, "paper, ImageNet 256 px", "GPSToken-M128") == expected
     assert line(page, "paper, ImageNet 256 px", "GPSToken-L256") == [
-        "GPSToken-L256", "-", "256", "128.7 M",
+        "GPSToken-L256", "-", "256", "-", "128.7 M",
         "**28.81**", "**0.809**", "-", "-", "**0.043**", "**0.22**", "**1.31**", "**1.65**", "**3.77**",
     ]  # fmt: skip
     assert page.count("| paper, ImageNet 256 px |") == 16
@@ -309,7 +311,8 @@ def test_a_figure_is_shown_where_it_was_drawn(pages, tmp_path):
 
 
 def test_a_bar_does_not_end_its_cell():
-    assert pipe_table(["a|b"], [["c | d"]], {0}) == ["| a\\|b |", "| --- |", "| c \\| d |"]
+    table = Table("t", "T", "", "", [Column("a", "a|b", "text")], [Row("ours", {"a": Cell("c | d")})])
+    assert markdown(table).splitlines()[4:7] == ["| a\\|b |", "| --- |", "| c \\| d |"]
 
 
 def test_published_weights_are_a_source_of_their_own(reconstruction, write_result, pages):
@@ -318,7 +321,7 @@ def test_published_weights_are_a_source_of_their_own(reconstruction, write_resul
     write_result("vavae", S64, VALUES, seeds=(0,), group="published", training=training)
     page = pages()["reconstruction.md"]
     cells = line(page, "published weights, measured here, 64 px", "VAVAE")
-    assert cells[3:8] == ["0.39 M", "20.31 ± 0.43", "0.618 ± 0.025", "0.400 ± 0.011", "0.500 ± 0.009"]
+    assert cells[3:9] == ["16 x 21", "0.39 M", "20.31 ± 0.43", "0.618 ± 0.025", "0.400 ± 0.011", "0.500 ± 0.009"]
     # The rows that were trained here are compared as before.
     ours = [text for text in reconstruction["reconstruction.md"].splitlines() if text.startswith("| ours")]
     assert [text for text in page.splitlines() if text.startswith("| ours")] == ours
@@ -336,7 +339,7 @@ def test_a_page_shows_what_a_reader_compares(arm, tmp_path, monkeypatch):
     assert tables.main(["--beside", "-o", "tables"]) == 0
     heading = next(line for line in Path("tables/reconstruction.md").read_text().splitlines() if line.startswith("| "))
     assert [cell.strip() for cell in heading.strip("|").split("|")] == [
-        "source", "method", "tokens", "parameters", "PSNR (dB) ↑", "SSIM ↑", "LPIPS (AlexNet) ↓",
+        "source", "method", "tokens", "numbers", "parameters", "PSNR (dB) ↑", "SSIM ↑", "LPIPS (AlexNet) ↓",
         "LPIPS (network not stated) ↓", "rec. FID ↓",
     ]  # fmt: skip
     record = json.loads(Path("tables/reconstruction.json").read_text())
