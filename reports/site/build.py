@@ -18,17 +18,8 @@ from reports.site.rows import row_pages
 HERE = Path(__file__).parent
 READING, CAPTIONS = HERE.with_name("reading.md"), HERE / "figures.yaml"
 ASSETS = {"site.css", "site.js"}
-CONTENT = ASSETS | {
-    "index.html",
-    "figures.html",
-    "reading.html",
-    "tables",
-    "rows",
-    "figures",
-    "results",
-    "explorer.html",
-    "explorer",
-}
+PAGES = ("index", "figures", "reading", "explorer")  # of no table and no row; the last where there is a tokenizer
+CONTENT = ASSETS | {f"{name}.html" for name in PAGES} | {"tables", "rows", "figures", "results", "explorer"}
 PICTURE = re.compile(r"^!\[([^\]]*)\]\(([^)]+)\)$", flags=re.MULTILINE)
 SCROLL = '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table class="sortable">\n'
 
@@ -72,8 +63,7 @@ def render(material: Material, explorer: Explorer | None = None) -> dict[str, st
     def page(template: str, root: str, here: str, **context: object) -> str:
         return environment.get_template(template).render(root=root, here=here, **context)
 
-    alone = ("index", "figures", "reading", *(["explorer"] if explorer else []))
-    pages = {f"{name}.html": page(f"{name}.html", "", name) for name in alone}
+    pages = {f"{name}.html": page(f"{name}.html", "", name) for name in PAGES if explorer or name != "explorer"}
     for name, table in material.tables.items():
         forms = [path.name for path in material.forms[name]]
         template = "claims.html" if name == CLAIMS else "table.html"
