@@ -58,9 +58,8 @@ def _publish(options: argparse.Namespace, uri: str) -> int:
         print(error, file=sys.stderr)
         return 2
     except (MlflowException, SQLAlchemyError) as error:
-        print(
-            f"{uri}: cannot publish ({_reason(error)}); nothing is lost, and the same command resumes", file=sys.stderr
-        )
+        message = f"{uri}: cannot publish ({_reason(error)}); nothing is lost, and the same command resumes"
+        print(message, file=sys.stderr)
         return 2
     print(f"{len(wanted)} runs in {uri}, {new} of them new", flush=True)
     if options.stamp:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from reports.declared import every_table
-from reports.tables.assembly import Part, assembled, text_cells
+from reports.tables.assembly import Part, assembled, our_row, text_cells
 from reports.tables.claims import Tested, as_lines, counted, judge_all, whole
 from reports.tables.columns import columns_of
 from reports.tables.cost_table import PAPERS_POSITIONS
@@ -36,7 +36,7 @@ class Judged(NamedTuple):
     statistic: str
     figure: str
     verdict: str
-    result: Result | None = None  # of the row that the claim is made for
+    result: Result | None = None  # of the row that the claim is made for; None: not measured
     tests: Sequence[Claim] = ()
 
 
@@ -46,10 +46,9 @@ def claims_table(name: str, declared: dict[str, Any], results: Path, scales: lis
     of_scales = [_judged(written, results / scale) for scale in scales]
     rows, tests = [], []
     for place, claim in enumerate(written):
-        for scale, judged in zip(scales, of_scales, strict=True):
-            measured = judged[place].verdict != "not measured"
-            if measured or scale == scales[0]:
-                rows.append(_row(claim, judged[place], scale if measured else None))
+        for judged in of_scales:
+            if judged[place].result or judged is of_scales[0]:
+                rows.append(_row(claim, judged[place]))
                 tests += judged[place].tests
     commits = sorted({row.commit for row in rows if row.result})
     origin = f"Ours: {' and '.join(scales)} scale, commits {', '.join(commits)}." if commits else "Not measured."
@@ -77,13 +76,12 @@ def _judged(written: list[dict[str, Any]], results: Path) -> list[Judged]:
     return [judge(claim) for claim in written]
 
 
-def _row(claim: dict[str, Any], judged: Judged, scale: str | None) -> Row:
+def _row(claim: dict[str, Any], judged: Judged) -> Row:
     texts = {name: claim[name] for name in ("claim", "where", "paper")} | {"statistic": judged.statistic}
-    cells, result = text_cells(texts | {"ours": judged.figure, "verdict": judged.verdict}), judged.result
-    if scale is None:
+    cells = text_cells(texts | {"ours": judged.figure, "verdict": judged.verdict})
+    if judged.result is None:
         return Row("ours, not measured", cells, ours=True, group=claim["claim"])
-    path, commit = (result.path.as_posix(), result.record["commit"]) if result else (None, None)
-    return Row(f"ours, {scale} scale", cells, True, scale, claim["claim"], result=path, commit=commit)
+    return our_row(f"ours, {judged.result.record['scale']} scale", cells, None, judged.result, claim["claim"])
 
 
 def _tally(rows: list[Row], scales: list[str]) -> str:

@@ -39,12 +39,11 @@ def read_table(declared: dict[str, Any], results: Path) -> dict[str, Result | No
 
 def published(declared: dict[str, Any]) -> list[dict[str, str]]:
     """The rows of the paper's tables, as printed, with the "source" that tables.yaml words."""
-    rows = []
-    for table in declared["published"]:
-        for printed in read_published(table["file"]):
-            named = {"source": table["source"].format(**printed)}
-            rows.append({"method": table.get("method", "")} | printed | named)
-    return rows
+    return [
+        {"method": table.get("method", "")} | printed | {"source": table["source"].format(**printed)}
+        for table in declared["published"]
+        for printed in read_published(table["file"])
+    ]
 
 
 def read_published(name: str) -> list[dict[str, str]]:
