@@ -28,6 +28,10 @@ from gpstoken.limits import did_you_mean
 
 Command = list[str]
 CONSTRUCTOR = {"tokenizers": "model.init_args.tokenizer.init_args", "generators": "model.init_args.generator.init_args"}
+FITTED = (
+    "tokenizers", "components", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks",
+)  # fmt: skip
+STUDIED = ("tokenizers", "pretrained", "components", "untrained")  # sections whose rows a study may name
 SPLITS = ("train", "test")  # splits of the real images that samples are compared with
 
 
@@ -92,14 +96,12 @@ def map_globs(line: Command) -> Command:
 
 
 def _fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
-    row = find_row(key, ("tokenizers", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks"))
+    row = find_row(key, FITTED)
     kind = "generators" if row.group == "generators" else "tokenizers"
     words = ["fit", *file_options(configuration_files(row, scale))]
     if row.tokens is not None:
         words += ["--data.init_args.root", f"data/cache/{scale}/{row.tokens}"]
-    for name, value in row.arguments:
-        words += [f"--{CONSTRUCTOR[kind]}.{name}", str(value).lower() if isinstance(value, bool) else str(value)]
-    words += ["--row", key, "--group", row.group, "--scale", scale]
+    words += [*_arguments(row, kind), "--row", key, "--group", row.group, "--scale", scale]
     run = f"runs/{scale}/{row.group}/{key}/seed"
     return [[*words, "--seed_everything", str(seed), "--output", f"{run}{seed}"] for seed in seeds]
 
@@ -128,7 +130,7 @@ def _study(key: str, scale: str, _: Any) -> list[Command]:
         arms, shared = declared["arms"], shared | settings.get(key, {})
     lines = []
     for arm, arm_settings in arms.items():
-        row = find_row(arm_settings["row"], ("tokenizers", "pretrained"))
+        row = find_row(arm_settings["row"], STUDIED)
         arm_settings = {name: value for name, value in arm_settings.items() if name != "row"}
         command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | arm_settings)
         lines.append([command, runs, "--trained-row", row.key, *line])
@@ -142,9 +144,10 @@ def _evaluation(row: Row, key: str, group: str, scale: str, settings: dict[str, 
 
 
 def _published(key: str, scale: str, _: Any) -> list[Command]:
-    row = find_row(key, ("pretrained",))
-    words = ["published", row.published.as_posix(), key]
-    return [[*words, "--output", f"runs/{scale}/{row.group}/{key}/seed0"]]
+    row = find_row(key, ("pretrained", "untrained"))
+    published, *laid = configuration_files(row, scale)
+    words = ["published", published.as_posix(), *([key] if row.section == "pretrained" else []), *file_options(laid)]
+    return [[*words, *_arguments(row, "tokenizers"), "--output", f"runs/{scale}/{row.group}/{key}/seed0"]]
 
 
 def _profile(key: str, scale: str, _: Any) -> list[Command]:
@@ -224,6 +227,14 @@ FORMS: dict[str, Callable[[str, str, list[int]], list[Command]]] = {
     "cost": _cost,
     "evaluate-generator": _evaluate_generator,
 }
+
+
+def _arguments(row: Row, kind: str) -> Command:
+    """The options of the arguments in which a row differs from the one that it is like."""
+    words: Command = []
+    for name, value in row.arguments:
+        words += [f"--{CONSTRUCTOR[kind]}.{name}", str(value).lower() if isinstance(value, bool) else str(value)]
+    return words
 
 
 def _classes(scale: str) -> dict[str, Any]:

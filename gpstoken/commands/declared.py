@@ -18,6 +18,8 @@ EXPERIMENTS = Path("experiments")
 PUBLISHED = {
     "tokenizers": "tokenizers",
     "pretrained": "tokenizers",
+    "components": "tokenizers",
+    "untrained": "tokenizers",
     "ablations": "tokenizers",
     "generator_tokenizers": "tokenizers",
     "networks": "generators",
@@ -26,6 +28,8 @@ PUBLISHED = {
 GROUPS = {
     "tokenizers": "tokenizers",
     "pretrained": "tokenizers",
+    "components": "tokenizers",
+    "untrained": "tokenizers",
     "ablations": "tokenizers",
     "sweeps": "sweeps",
     "generator_tokenizers": "generation",
@@ -34,6 +38,10 @@ GROUPS = {
     "generators": "generators",
     "generator_sizes": "generators",
 }
+# Sections whose rows others may be like.
+LIKE = ("tokenizers", "components", "untrained", "networks")
+# Sections of one size at every scale.
+SCALELESS = ("pretrained", "components", "untrained")
 FIELDS = {"name", "paper", "family", "like", "arguments", "tokens", "first", "last"}
 
 
@@ -91,7 +99,7 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
                 raise ValueError(f"{path}: {key}: no field {unknown[0]}{did_you_mean(unknown[0], sorted(FIELDS))}")
             if any((row.key, bool(row.networks)) == (key, "first" in entry) for row in rows):
                 raise ValueError(f"{path}: {key} is declared twice")
-            like = declared["tokenizers"] | declared.get("networks", {})
+            like = {row: entry for each in LIKE for row, entry in declared.get(each, {}).items()}
             base = entry.get("like", key)
             if "like" in entry and base not in like:
                 raise ValueError(f"{path}: {key}: like: there is no row {base}")
@@ -162,14 +170,14 @@ def configuration_files(row: Row, scale: str) -> list[Path]:
     """The files that configure a row; later files override earlier ones.
 
     The first is the row's published size. Then come, for every folder of the scale, those files that exist of: the file
-    of its kind, of its family, of the row that it is like, of all tokenizers of generators, and its own. Weights that
-    come with the package are of one size, so nothing of a scale lies over theirs.
+    of its kind, of its family, of the row that it is like, of all tokenizers of generators, and its own. Rows of one
+    size have nothing but their own file of a scale.
     """
-    if row.section == "pretrained":
-        return [row.published]
     kind = PUBLISHED["tokenizers" if row.section == "sweeps" else row.section]
     section = row.section if row.section == "generator_tokenizers" else None
     names = dict.fromkeys(name for name in (kind, row.family, row.like, section, row.key) if name is not None)
+    if row.section in SCALELESS:
+        names = {row.key: None}
     laid = [folder / f"{name}.yaml" for folder in folders(scale) for name in names]
     return [row.published, *(path for path in laid if path.is_file())]
 

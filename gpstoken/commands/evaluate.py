@@ -25,6 +25,7 @@ from gpstoken.metrics import METRICS, summarise
 from gpstoken.metrics.distributions import networks_at_hand
 from gpstoken.metrics.networks import load_features
 from gpstoken.metrics.summary import summarise_seeds
+from gpstoken.rounding import BITS
 from gpstoken.training.lost import lost_connections
 
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--trained-row", help="row of the runs, if it differs from --row (in a study)")
     parser.add_argument("--num-tokens", type=int, help="tokens per image (default: as in training, scaled by the area)")
     parser.add_argument("--token-factor", type=float, help="tokens per image, as a multiple of the trained number")
+    parser.add_argument("--token-bits", type=int, choices=BITS, help="round the numbers of tokens to so many bits")
     parser.add_argument("--size-factor", type=int, help="size of the images, as a multiple of the trained size")
     parser.add_argument("--focus-radius", type=float, help="also measure a central disc with this radius (in sides)")
     parser.add_argument("--focus-strength", type=float, default=0.0, help="how strongly tokens are drawn into the disc")
@@ -62,6 +64,7 @@ def main(arguments: list[str]) -> int:
     protocol = Protocol(
         options.num_tokens,
         options.token_factor,
+        options.token_bits,
         options.size_factor,
         options.focus_radius,
         options.focus_strength,

@@ -122,6 +122,7 @@ def evaluate_run(
             "focus": None
             if protocol.focus_radius is None
             else {"radius": protocol.focus_radius, "strength": protocol.focus_strength},
+            **({"token_bits": protocol.token_bits} if protocol.token_bits else {}),
         },
         "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]}
         | checkpoint.get("training", {})
@@ -184,6 +185,7 @@ def evaluate_run(
 
 
 def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:
+    module.token_bits = protocol.token_bits
     if protocol.num_tokens is not None:
         module.encoding["num_tokens"] = protocol.num_tokens
     if protocol.focus_radius is not None:

@@ -13,6 +13,7 @@ class Protocol:
     Attributes:
         num_tokens: tokens per image; None: as in training, in proportion to the area.
         token_factor: tokens per image as a multiple of the trained number, used if `num_tokens` is None.
+        token_bits: bits to which each number of a token is rounded before decoding, see `gpstoken.rounding`; None: all.
         size_factor: side of the images as a multiple of the trained side; None: the data's size.
         focus_radius: radius, in shorter sides, of a central disc; PSNR is measured inside and outside; None: no disc.
         focus_strength: strength of the map that draws tokens into the disc.
@@ -23,6 +24,7 @@ class Protocol:
 
     num_tokens: int | None = None
     token_factor: float | None = None
+    token_bits: int | None = None
     size_factor: int | None = None
     focus_radius: float | None = None
     focus_strength: float = 0.0

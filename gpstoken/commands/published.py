@@ -1,4 +1,7 @@
-"""`gpstoken published`: turns trained weights of a row into a run, which `gpstoken evaluate` takes like any other."""
+"""`gpstoken published`: turns trained weights of a row into a run, which `gpstoken evaluate` takes like any other.
+
+A row without weights, such as a codec, needs none.
+"""
 
 import json
 from pathlib import Path
@@ -27,21 +30,24 @@ def main(arguments: list[str]) -> int:
     )
     rows = "experiments/tokenizers/ROW.yaml: sdxl_vae, vqvae_f16, vavae or dcae, or the row of your own weights"
     parser.add_argument("row", type=Path, help=rows)
-    weights = "diffusers folder, .safetensors, .ckpt or .pt as published; a file of `gpstoken export`, or small"
-    parser.add_argument("weights", type=Path, help=weights)
+    weights = (
+        "diffusers folder, .safetensors, .ckpt or .pt as published; a file of `gpstoken export`, or small; "
+        "nothing for a row without weights"
+    )
+    parser.add_argument("weights", type=Path, nargs="?", help=weights)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run, ROW/seed0")
     options, rest = parser.parse_known_args(arguments)
     write_run(options.row, options.weights, options.output, rest)
     return 0
 
 
-def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> None:
+def write_run(row: Path, weights: Path | None, output: Path, arguments: list[str]) -> None:
     """Writes config.yaml, origin.json and last.ckpt like a run of `gpstoken fit` with no training steps.
 
     Args:
         row: YAML of the row.
         weights: see `gpstoken.baselines.published.read_published`; for another class than those of diffusers, what
-            `gpstoken export` wrote, or the name of weights that come with the package.
+            `gpstoken export` wrote, or the name of weights that come with the package. None for a class without any.
         output: the folder; it is created, and an older run in it is replaced.
         arguments: further arguments of `gpstoken fit`.
 
@@ -61,7 +67,8 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
     state, file, origin = _read(weights, tokenizer)
     config = cli.config.clone()
     config.pop("output", None)
-    origin |= {"weights": {"file": file.name, "sha256": file_hash(file)}}
+    if file is not None:
+        origin |= {"weights": {"file": file.name, "sha256": file_hash(file)}}
     checkpoint = {
         "tokenizer": {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config},
         "state_dict": {f"tokenizer.{name}": tensor for name, tensor in state.items()},
@@ -73,11 +80,15 @@ def write_run(row: Path, weights: Path, output: Path, arguments: list[str]) -> N
     with replacing(output / ORIGIN_FILE) as part:
         part.write_text(json.dumps(origin, indent=1) + "\n")
     write_plain(output / CHECKPOINT_FILE, checkpoint)
-    print(f"{output}: {len(state)} tensors of {file}")
+    print(f"{output}: {len(state)} tensors of {file or 'a row without weights'}")
 
 
-def _read(weights: Path, tokenizer: Tokenizer) -> tuple[dict[str, Tensor], Path, dict[str, Any]]:
+def _read(weights: Path | None, tokenizer: Tokenizer) -> tuple[dict[str, Tensor], Path | None, dict[str, Any]]:
     """State dict of the tokenizer, the file that it is from, and the origin of a run of it."""
+    if weights is None:
+        if named := next(iter(tokenizer.state_dict()), None):
+            raise ValueError(f"weights: {type(tokenizer).__name__} has some, such as {named}; name their file")
+        return {}, None, {"commit": "untrained"}
     from gpstoken.baselines.grid import GridTokenizer  # here: diffusers loads slowly, --help does not need it
     from gpstoken.baselines.published import read_published
 

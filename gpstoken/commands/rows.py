@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from gpstoken.commands.by_row import SPLITS, expanded
+from gpstoken.commands.by_row import SPLITS, STUDIED, expanded
 from gpstoken.commands.closure import digests
 from gpstoken.commands.declared import (
     EXPERIMENTS,
@@ -25,6 +25,8 @@ from gpstoken.files.writing import replacing
 STEPS = {
     "tokenizers": ("fit", "evaluate", "profile"),
     "pretrained": ("published",),
+    "components": ("fit",),
+    "untrained": ("published",),
     "ablations": ("fit", "evaluate"),
     "sweeps": ("fit", "evaluate"),
     "generator_tokenizers": ("fit", "cache", "images"),
@@ -92,12 +94,11 @@ def _involved(command: str, key: str) -> list[Row]:
         keys = (
             declared["domains"].values() if "domains" in declared else [arm["row"] for arm in declared["arms"].values()]
         )
-        return [find_row(trained, ["tokenizers", "pretrained"]) for trained in dict.fromkeys(keys)]
+        return [find_row(trained, STUDIED) for trained in dict.fromkeys(keys)]
     if command in ("generate-curve", "cost"):
         row = find_row(key, ["generators", "generator_sizes"])
         networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]
         return [*networks, find_row(row.tokens, ["generator_tokenizers"])]
     if command in ("evaluate-generator", "features") or key in SPLITS:
         return []
-    sections = ["tokenizers", "pretrained", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks"]
-    return [find_row(key, sections)]
+    return [find_row(key, [section for section in STEPS if not section.startswith("generators")])]

@@ -3,6 +3,7 @@
 from gpstoken.training.averaging import AveragedWeights
 from gpstoken.training.files import LastCheckpoint, MetricsFile
 from gpstoken.training.pictures import ReconstructionPictures
+from gpstoken.training.principal_components import PrincipalComponents
 from gpstoken.training.progress import StepProgress
 from gpstoken.training.timed_steps import TimedSteps
 from gpstoken.training.tokenizer_module import TokenizerModule
@@ -11,6 +12,7 @@ __all__ = [
     "AveragedWeights",
     "LastCheckpoint",
     "MetricsFile",
+    "PrincipalComponents",
     "ReconstructionPictures",
     "StepProgress",
     "TimedSteps",

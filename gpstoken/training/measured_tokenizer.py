@@ -9,6 +9,7 @@ from torch import Tensor
 from gpstoken.metrics import reconstruction_metrics, to_uint8
 from gpstoken.metrics.focus import region_psnr
 from gpstoken.perceptual import load_lpips
+from gpstoken.rounding import rounded
 from gpstoken.tokenizer import Tokenizer
 
 
@@ -28,8 +29,10 @@ class MeasuredTokenizer(LightningModule):
         # Frozen networks are kept out of the module tree: as submodules they would add 56 MiB to every checkpoint, and
         # `.train()` would enable their dropout.
         self._frozen: dict[str, torch.nn.Module] = {}
-        # Set by `gpstoken evaluate`: further arguments of `encode`, and the region to measure separately.
+        # Set by `gpstoken evaluate`: further arguments of `encode`, the bits of the tokens' numbers, and the region to
+        # measure separately.
         self.encoding: dict[str, Any] = {}
+        self.token_bits: int | None = None
         self.focus: Tensor | None = None
 
     def setup(self, stage: str) -> None:
@@ -61,6 +64,8 @@ class MeasuredTokenizer(LightningModule):
         """
         image = batch["image"]
         tokens = self.tokenizer.encode(image, **self.encoding)
+        if self.token_bits is not None:
+            tokens = rounded(tokens, self.token_bits)
         reconstruction = self.tokenizer.decode(tokens)
         if len(broken := batch["index"][~reconstruction.isfinite().flatten(1).all(1)]):
             raise FloatingPointError(f"image {int(broken[0])}: its reconstruction is not finite")
