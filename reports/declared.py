@@ -57,7 +57,16 @@ def every_table() -> dict[str, dict[str, Any]]:
             declared["ours"] = ours | declared.get("ours", {})
         if declared.get("study") == "domains":
             declared["ours"] = _domains(declared["datasets"]) | declared.get("ours", {})
+        elif "study" in declared and "ours" not in declared:
+            declared["ours"] = _arms(declared["study"])
     return tables
+
+
+def _arms(study: str) -> dict[str, dict[str, str]]:
+    """A row for every arm of a study, by the name of the row that it evaluates."""
+    arms = yaml.safe_load((EXPERIMENTS / "studies" / f"{study}.yaml").read_text(encoding="utf-8"))["arms"]
+    names = {row: entry for section in rows().values() if isinstance(section, dict) for row, entry in section.items()}
+    return {arm: {"name": names[arguments["row"]]["name"], "of": arguments["row"]} for arm, arguments in arms.items()}
 
 
 def _domains(datasets: dict[str, Any]) -> dict[str, dict[str, str]]:

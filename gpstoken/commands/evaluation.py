@@ -13,6 +13,7 @@ import torch
 from lightning import LightningDataModule, Trainer
 from torch import nn
 
+from gpstoken.base import Code
 from gpstoken.commands.fit import RunCLI
 from gpstoken.commands.protocol import Protocol, accelerator, times
 from gpstoken.files.checkpoints import check, read_plain
@@ -23,6 +24,7 @@ from gpstoken.metrics.codebook import codebook_usage
 from gpstoken.metrics.distributions import paired_scores
 from gpstoken.metrics.focus import disc
 from gpstoken.metrics.weights import weights_record
+from gpstoken.rounding import stored_bits
 from gpstoken.training.files import CHECKPOINT_FILE
 from gpstoken.training.lost import watch_processes
 from gpstoken.training.origins import read_data_of, read_origin
@@ -122,7 +124,7 @@ def evaluate_run(
             "focus": None
             if protocol.focus_radius is None
             else {"radius": protocol.focus_radius, "strength": protocol.focus_strength},
-            **({"token_bits": protocol.token_bits} if protocol.token_bits else {}),
+            **_stored(code, protocol.token_bits),
         },
         "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]}
         | checkpoint.get("training", {})
@@ -195,6 +197,11 @@ def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:
                 name = type(module.tokenizer).__name__
                 raise ValueError(f"--focus-strength: {name} cannot draw tokens to a region; leave the option out")
             module.encoding["bias"] = module.focus * protocol.focus_strength
+
+
+def _stored(code: Code, bits: int | None) -> dict[str, int]:
+    """How tokens were rounded, and the bits of an image that this makes; nothing where they were not."""
+    return {} if bits is None else {"token_bits": bits, "bits": stored_bits(code.tokens, code.channels, bits)}
 
 
 def _describe(images: LightningDataModule) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from gpstoken import GPSToken
 from gpstoken.training.files import CHECKPOINT_FILE
-from reports.declared import every_table, main_row
+from reports.declared import every_table, rows
 from reports.figures.curves import curves, sensitivity, training
-from reports.figures.intervals import arms, domains, rate_distortion, tokens
+from reports.figures.intervals import arms, domains, rate_distortion, rates, tokens
 from reports.figures.pictures import focus_picture, held_out, overview, samples_page, tokens_picture
 from reports.figures.speed import panels, speed_quality
 from reports.figures.style import STYLE, looks, save
@@ -64,12 +64,13 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
     by_name = {names[row]: styles[row] for row in reversed(names)}
     declared, measured, theirs = drawn["reconstruction"]["ours"], ours["reconstruction"], papers["reconstruction"]
     by_method = {label["paper"]: styles[row] for row, label in declared.items() if label.get("paper")}
-    checkpoint = runs / "tokenizers" / main_row() / "seed0" / CHECKPOINT_FILE
+    (shown,) = rows()["pretrained"]  # what a network learns in minutes shows nothing of what the method can do
+    checkpoint = runs / "tokenizers" / shown / "seed0" / CHECKPOINT_FILE
     tokenizer = cache(GPSToken.from_checkpoint)
     generators = read_generators(results)
 
     def picture(draw: Callable[..., Figure], count: int, *more: float) -> Figure | None:
-        whose, photographs = f"{names[main_row()]}, {results.name} scale, seed 0", held_out(data, count)
+        whose, photographs = f"{rows()['pretrained'][shown]['name']}, gpstoken/weights", held_out(data, count)
         if not photographs or not checkpoint.is_file():
             return None
         return draw(tokenizer(checkpoint), photographs, whose, *more)
@@ -86,7 +87,8 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
         "overview": partial(picture, overview, 3),
         "tokens_picture": partial(picture, tokens_picture, 1),
         "focus_picture": focus,
-        "rate_distortion": partial(rate_distortion, declared, measured, ours["tokens"], theirs, styles),
+        "rate_distortion": partial(rate_distortion, declared, measured, theirs, styles),
+        "rates": partial(rates, tables["rates"], ours["rates"]),
         "speed_quality": speed,
         "sensitivity": partial(sensitivity, ours["sensitivity"]),
         "domains": partial(domains, tables["domains"], ours["domains"], papers["domains"], by_name),

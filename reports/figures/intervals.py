@@ -16,7 +16,6 @@ from reports.tables.claims import bounds_of, judge
 from reports.tables.columns import COLUMNS, tokens_cell
 from reports.tables.results import Result
 
-COUNTED = "gpstoken_m128"  # the row of the studies of token counts
 AMOUNTS: dict[str, Callable[[Result], int]] = {
     "numbers per image (ours)": lambda result: result.numbers,
     "tokens per image (ours)": lambda result: result.evaluated["num_tokens"],
@@ -24,13 +23,10 @@ AMOUNTS: dict[str, Callable[[Result], int]] = {
 FEW = 3  # photographs up to which an interval would say nothing
 
 
-def rate_distortion(
-    declared: dict[str, Any], results: Results, counts: Results, published: Published, styles: Looks
-) -> Figure | None:
+def rate_distortion(declared: dict[str, Any], results: Results, published: Published, styles: Looks) -> Figure | None:
     """PSNR and LPIPS of ours over numbers and over tokens an image; the paper's over tokens in panels of their own.
 
-    `declared` are the rows: their `name`, and `paper` for the paper's row of the same method. `counts` are results of
-    one trained row at several token counts, drawn as a line.
+    `declared` are the rows: their `name`, and `paper` for the paper's row of the same method.
     """
     if not results:
         return None
@@ -40,11 +36,6 @@ def rate_distortion(
     panels = figure.subplots(2, 3, sharex="col", width_ratios=[1, 1, 1.15])
     for (*ours, theirs), (metric, papers_metric) in zip(panels, METRICS.items(), strict=True):
         for axes, amount in zip(ours, AMOUNTS.values(), strict=True):
-            line = sorted((amount(result), estimate(result, metric).mean) for result in counts.values())
-            if len(line) > 1:
-                look = styles[COUNTED]._replace(dash=":", marker=".")
-                label = "GPSToken-M128, other counts"
-                style.curve(axes, *zip(*line, strict=True), look, linewidth=1.2, label=label, zorder=1)
             for row, result in results.items():
                 hollow = {"markerfacecolor": "white"} if result.evaluated["code"]["codebook_size"] else {}
                 look = {"label": declared[row]["name"], "elinewidth": 1} | hollow
@@ -62,8 +53,34 @@ def rate_distortion(
         axes.margins(x=0.12)
     scale, numbers = _measured(results)
     text = "Paper: ImageNet 256 px. Hollow marks: a token is an index into a codebook and counts as one number."
-    headline(figure, f"Rate and distortion. Ours: {scale} scale, {numbers}. {text}")
+    headline(figure, f"Tokens and quality. Ours: {scale} scale, {numbers}. {text}")
     style.legend_below(figure, 5)
+    return figure
+
+
+def rates(declared: dict[str, Any], results: Results) -> Figure | None:
+    """PSNR and LPIPS over bytes an image: a line for every method and every number of bits that its numbers have."""
+    lines: dict[str, list[Result]] = {}
+    for row, result in results.items():
+        bits = result.evaluated.get("token_bits")
+        lines.setdefault(declared["ours"][row]["name"] + (f", {bits} bit" if bits else ""), []).append(result)
+    if len(lines) < 2:
+        return None
+    # The components are one method, whose number of them is its rate.
+    figure = page(3.9)
+    for axes, metric in zip(figure.subplots(1, 2), METRICS, strict=True):
+        for look, (name, line) in zip(style.looks(lines).values(), lines.items(), strict=True):
+            line = sorted(line, key=lambda result: result.bits)
+            places = [result.bits / 8 for result in line]
+            means = [estimate(result, metric) for result in line]
+            band = list(zip(*(mean.interval for mean in means), strict=True))
+            style.curve(axes, places, [mean.mean for mean in means], look, band, alpha=0.08, markersize=4, label=name)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:.3g}")
+        axes.set(xlabel="kilobytes an image of 256 px", title=COLUMNS[metric].titled)
+    scale, numbers = _measured(results)
+    headline(figure, f"Rate and distortion at {scale} scale: {numbers}")
+    style.legend_below(figure, 4)
     return figure
 
 

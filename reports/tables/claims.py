@@ -37,11 +37,15 @@ def judge(
     bounds: tuple[float, float] = (0.0, inf),
     sizes_differ: bool = False,
     by_seed: bool = False,
+    one_model: bool = False,
+    budgets_differ: bool = False,
 ) -> Verdict:
     """Tests whether `second` is better than `first` by what lies between `bounds`, in units of the metric.
 
     One seed or one photograph says nothing of what another would have brought: the outcome is then "not resolved"
-    whatever the numbers. With `sizes_differ`, images may be of other sizes, of the same views of the same photographs.
+    whatever the numbers. With `one_model`, nothing is said but of the weights at hand, and one seed is enough.
+    With `sizes_differ`, images may be of other sizes, of the same views of the same photographs; with `budgets_differ`,
+    rows need not have been trained alike.
     With `by_seed`, a seed has one number, of all its samples; the interval is Student's t of the differences, with a
     degree of freedom less than there are seeds.
 
@@ -50,9 +54,9 @@ def judge(
             photographs and seeds.
     """
     if not by_seed:  # samples have no images in common, and their rows were compared as they were read
-        check_same_origin([first, second], sizes_differ)
+        check_same_origin([first, second], sizes_differ, budgets_differ)
     difference = paired_difference(second.values[metric], first.values[metric], first.sources)
-    if difference.seeds < 2 or (difference.clusters < 2 and not by_seed):
+    if (difference.seeds < 2 and not one_model) or (difference.clusters < 2 and not by_seed):
         return Verdict(difference, "not resolved")
     low, high = difference.interval
     if not METRICS[metric].more_is_better:
@@ -92,14 +96,15 @@ def judge_all(declared: dict[str, Any], ours: Mapping[str, Result | None]) -> Te
 def _test(declared: dict[str, Any], claim: dict[str, Any], first: Result, second: Result, metric: str) -> Claim:
     measured, by_seed = claim.get("kind") == "measured", claim.get("by_seed", False)
     bounds, column = bounds_of(declared, claim, metric), METRICS[metric]
-    difference, outcome = judge(first, second, metric, bounds, declared.get("sizes_differ", False), by_seed)
+    flags = {name: declared.get(name, False) for name in ("sizes_differ", "one_model", "budgets_differ")}
+    difference, outcome = judge(first, second, metric, bounds, by_seed=by_seed, **flags)
     mean, *ends = (round(value * column.factor, column.digits + 1) for value in (difference.mean, *difference.interval))
     return Claim(
         text=claim["text"],
         metric=column.printed,
         difference=mean,
-        # One seed gives no interval, whatever the photographs.
-        interval=tuple(ends) if difference.seeds > 1 else None,
+        # One seed gives no interval of what another would bring, whatever the photographs.
+        interval=tuple(ends) if difference.seeds > 1 or flags["one_model"] else None,
         claimed="nothing" if measured else _claimed(metric, *bounds),
         verdict=PLAIN[outcome] if measured else outcome,
         digits=column.digits + 1,

@@ -37,6 +37,14 @@ class Result:
         count, code = self.evaluated["num_tokens"], self.evaluated["code"]
         return count if code["codebook_size"] else count * code["channels"]
 
+    @property
+    def bits(self) -> int | None:
+        """The bits of an image's code; None where its numbers were not rounded to bits."""
+        count, code = self.evaluated["num_tokens"], self.evaluated["code"]
+        if code["codebook_size"]:
+            return count * (code["codebook_size"] - 1).bit_length()
+        return self.evaluated.get("bits")
+
 
 def read_record(path: Path, group: str = "", scale: str = "") -> Result | None:
     """A result file that says of itself what its place says; None where there is none.
@@ -122,10 +130,11 @@ def check_same(first: Result, other: Result, *names: str) -> None:
             raise ValueError(f"{rows}: measured with different {name}, {said}")
 
 
-def check_same_origin(results: list[Result], sizes_differ: bool = False) -> None:
+def check_same_origin(results: list[Result], sizes_differ: bool = False, budgets_differ: bool = False) -> None:
     """Refuses rows that cannot be compared with each other: of another scale, other images, seeds or budget.
 
-    With `sizes_differ`, images of several sizes, of the same views of the same photographs, may be compared.
+    With `sizes_differ`, images of several sizes, of the same views of the same photographs, may be compared; with
+    `budgets_differ`, rows that were not trained alike.
 
     Raises:
         ValueError: naming the first two rows that differ, and in what.
@@ -135,4 +144,4 @@ def check_same_origin(results: list[Result], sizes_differ: bool = False) -> None
         same_size = first_of_size.setdefault(result.evaluated["image_size"] if sizes_differ else None, result)
         check_same(results[0], result, "scale")
         check_same(same_size, result, "images")
-        check_same(results[0], result, "photographs", "seeds", "training")
+        check_same(results[0], result, "photographs", "seeds", *([] if budgets_differ else ["training"]))

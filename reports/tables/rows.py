@@ -30,10 +30,11 @@ def read_table(declared: dict[str, Any], results: Path) -> dict[str, Result | No
         label = declared["ours"][row]
         if (of := label.get("of", row)) != result.evaluated["row"]:
             raise ValueError(f"{results}: the file of {row} evaluated the row {result.evaluated['row']!r}, not {of!r}")
-        check_same(next(iter(found.values())), result, "seeds", "training")
+        if not declared.get("budgets_differ"):
+            check_same(next(iter(found.values())), result, "seeds", "training")
         of_data_set.setdefault(label.get("dataset"), []).append(result)
     for group in of_data_set.values():
-        check_same_origin(group, declared.get("sizes_differ", False))
+        check_same_origin(group, declared.get("sizes_differ", False), declared.get("budgets_differ", False))
     return ours | read_sweeps(declared, results)[0]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from gpstoken.metrics import Estimate
 from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
-from reports.tables.columns import COLUMNS, cells_of, columns_of, millions, score_cell, tokens_cell
+from reports.tables.columns import COLUMNS, cells_of, columns_of, millions, rounded, score_cell, tokens_cell
 from reports.tables.results import Result, check_same, read_result
 from reports.tables.rows import read_sweeps, read_table, sweep_of
 from reports.tables.table import Cell, Row, Table
-from reports.tables.texts import paragraph
+from reports.tables.texts import listed, paragraph
 
 # Up to so many photographs, a mean stands for those photographs alone.
 FEW_PHOTOGRAPHS = 3
@@ -41,10 +41,19 @@ def _part(declared: dict[str, Any], results: Path) -> Part:
         + _published_here(declared, results, list(measured.values())),
         caption=paragraph("caption", [result.record for result in measured.values()]),
         origins=[_origin(declared, measured, read_sweeps(declared, results)[1])],
-        finding=finding(declared, tests, scale),
+        finding=finding(declared, tests, scale) or _told(declared, measured),
         claims=as_lines(tests, scale),
         notes=[FEW] * any(result.record["data"]["photographs"] <= FEW_PHOTOGRAPHS for result in measured.values()),
     )
+
+
+def _told(declared: dict[str, Any], measured: dict[str, Result]) -> str:
+    """The PSNR of the rows that a table names for it, as a sentence; empty where none is measured."""
+    told = declared.get("told", {"rows": []})
+    found = {row: measured[row].record["metrics"]["psnr"]["mean"] for row in told["rows"] if row in measured}
+    parts = [f"{rounded('psnr', mean)} dB ({declared['ours'][row]['name']})" for row, mean in found.items()]
+    data = {measured[row].record["data"].get("dataset", "") for row in found}
+    return f"{told['of']} ({', '.join(sorted(data))}) PSNR is {listed(parts)}." if parts else ""
 
 
 def _origin(declared: dict[str, Any], measured: dict[str, Result], left_out: list[str]) -> str:
@@ -78,7 +87,9 @@ def _our_row(declared: dict[str, Any], name: str, result: Result | None) -> Row:
     texts["dataset"] = title if data.get("dataset", kind) == kind else data["dataset"]
     texts |= {"size": paragraph("size", data, FEW_PHOTOGRAPHS), "focus": paragraph("focus", evaluated["focus"])}
     cells = text_cells(texts) | _code(result) | _swept(declared, name, result) | cells_of("tokenizers", record)
-    cells |= {column: score_cell(column, metric, _interval(metric)) for column, metric in record["metrics"].items()}
+    seeds = 1 if declared.get("one_model") else 2
+    for column, metric in record["metrics"].items():
+        cells[column] = score_cell(column, metric, _interval(metric, seeds))
     for column, score in record.get("scores", {}).items():
         cell = score_cell(column, score)
         cells[column] = replace(cell, text=f"{cell.text} (N = {score['count']})")
@@ -102,21 +113,26 @@ def _published_here(declared: dict[str, Any], results: Path, measured: list[Resu
     return rows
 
 
-def _interval(metric: dict[str, Any]) -> tuple[float, float] | None:
-    """The 95 % interval of a mean; None where a source of chance cannot be told, or the file is too old to say."""
-    if min(metric["seeds"], metric["clusters"]) < 2 or "degrees_of_freedom" not in metric:
+def _interval(metric: dict[str, Any], seeds: int) -> tuple[float, float] | None:
+    """The 95 % interval of a mean; None with fewer than `seeds` or two photographs, or where the file is too old."""
+    if metric["seeds"] < seeds or metric["clusters"] < 2 or "degrees_of_freedom" not in metric:
         return None
     return Estimate(**metric).interval
 
 
 def _code(result: Result) -> dict[str, Cell]:
     """Tokens, as a grid where they are one, and the numbers or bits that they hold."""
-    count, code = result.evaluated["num_tokens"], result.evaluated["code"]
+    count, code, bits = result.evaluated["num_tokens"], result.evaluated["code"], result.bits
     held = Cell(f"{count} x {code['channels']}", result.numbers)
     if code["codebook_size"]:
-        bits = (code["codebook_size"] - 1).bit_length()
-        held = Cell(f"{count} x {bits} bit", count * bits)
-    return {"tokens": Cell("x".join(map(str, code["shape"])), count), "numbers": held}
+        held = Cell(f"{count} x {bits // count} bit", bits)
+    elif bits is not None:
+        held = Cell(f"{count} x {code['channels']} x {result.evaluated['token_bits']} bit", result.numbers)
+    cells = {"tokens": Cell("x".join(map(str, code["shape"])), count), "numbers": held}
+    if bits is not None:
+        per_pixel = bits / result.evaluated["image_size"] ** 2
+        cells |= {"bytes": Cell(f"{bits / 8:,.0f}", bits / 8), "bits_per_pixel": Cell(f"{per_pixel:.2f}", per_pixel)}
+    return cells
 
 
 def _swept(declared: dict[str, Any], name: str, result: Result) -> dict[str, Cell]:

@@ -116,7 +116,7 @@ def arm(write_result):
 
 def _study_of(row: str) -> str:
     prefix = row.partition("_")[0]
-    return {"domain": "domains"}.get(prefix, prefix) if prefix in ("domain", "tokens", "resolution", "focus") else ""
+    return {"domain": "domains"}.get(prefix, prefix) if prefix in ("domain", "small", "resolution", "focus") else ""
 
 
 @pytest.fixture

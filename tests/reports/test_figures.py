@@ -22,7 +22,6 @@ def test_every_form_is_written_and_same_inputs_give_the_same_bytes(arm, write_ru
     for seed in range(2):
         (write_run("gpstoken_m128", seed, 1.0 + seed) / "last.ckpt").unlink()
     first = draw("first")
-    # gpstoken_m128 is one of the counts of the figure of tokens, and alone shows nothing
     assert set(first) == {
         f"{name}.{form}"
         for name in ("ablation", "domains", "rate_distortion", "training")
@@ -46,7 +45,8 @@ def test_nothing_to_draw(draw, capsys):
     lines = [line.partition(": ") for line in capsys.readouterr().out.splitlines()]
     assert {text for *_, text in lines} == {"nothing to draw yet"}
     assert {name for name, *_ in lines} >= {
-        "overview", "tokens_picture", "focus_picture", "rate_distortion", "speed_quality", "sensitivity", "domains",
+        "overview", "tokens_picture", "focus_picture", "rate_distortion", "rates", "speed_quality", "sensitivity",
+        "domains",
         "tokens", "ablation", "resolution", "focus", "training", "fid_curve",
         "samples_two_stage", "samples_one_stage", "samples_grid",
     }  # fmt: skip

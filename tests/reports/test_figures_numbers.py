@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from reports.figures.curves import curves, sensitivity, training
-from reports.figures.intervals import arms, domains, rate_distortion, tokens
+from reports.figures.intervals import arms, domains, rate_distortion, rates, tokens
 from reports.figures.speed import panels, speed_quality
 from reports.figures.style import STYLE, looks
 from reports.tables.results import Result, read_result
@@ -118,27 +118,40 @@ def test_rates_by_hand(study):
 
 def test_rate_distortion_by_hand(study):
     results = {"a": coded(study, "a", 20.0, 16, 21, None), "v": coded(study, "v", 15.0, 16, 256, 1024)}
-    half = coded(study, "half", 18.0, 8, 21, None)
     declared = {"a": {"name": "A", "paper": "A of the paper"}, "v": {"name": "V"}}
     published = [
         {"method": "A of the paper", "tokens": "16x16", "psnr": "24.06", "lpips": "0.080"},
         {"method": "other", "tokens": "128", "psnr": "23.25"},
     ]
-    styles = looks(["a", "v"]) | looks(["gpstoken_m128"])
-    figure = rate_distortion(declared, results, {"half": half, "a": results["a"]}, published, styles)
+    styles = looks(["a", "v"])
+    figure = rate_distortion(declared, results, published, styles)
     by_numbers, by_tokens, theirs = figure.axes[:3]
-    line = {"GPSToken-M128, other counts": [[168, 18.0], [336, 20.0]]}
-    assert dots(by_numbers) == {"A": [[336, 20.0]], "V": [[16, 15.0]]} | line
-    assert dots(by_tokens) == {
-        "A": [[16, 20.0]], "V": [[16, 15.0]], "GPSToken-M128, other counts": [[8, 18.0], [16, 20.0]]
-    }  # fmt: skip
+    assert dots(by_numbers) == {"A": [[336, 20.0]], "V": [[16, 15.0]]}
+    assert dots(by_tokens) == {"A": [[16, 20.0]], "V": [[16, 15.0]]}
     assert dots(theirs) == {"A of the paper": [[256, 24.06]], "other": [[128, 23.25]]}
     # LPIPS that the paper does not print is not drawn
     assert dots(figure.axes[5]) == {"A of the paper": [[256, 0.080]]}
     hollow = {bar.get_label(): bar[0].get_markerfacecolor() == "white" for bar in by_numbers.containers}
     assert hollow == {"A": False, "V": True}
     assert theirs.lines[0].get_color() == styles["a"].colour != theirs.lines[1].get_color()
-    assert rate_distortion(declared, {}, {}, published, styles) is None
+    assert rate_distortion(declared, {}, published, styles) is None
+    check_readable(figure)
+
+
+def test_rates_are_lines_over_bytes(study):
+    names = {"few": "A", "many": "A", "file": "JPEG"}
+    results = {
+        "many": coded(study, "many", 24.0, 128, 37, None),
+        "few": coded(study, "few", 22.0, 64, 37, None),
+        "file": coded(study, "file", 30.0, 2000, 1, 256),
+    }
+    for row, count in (("few", 64), ("many", 128)):
+        results[row].evaluated.update(token_bits=8, bits=8 * count * 37 + 32 * 37)
+    declared = {"ours": {row: {"name": name} for row, name in names.items()}}
+    figure = rates(declared, results)
+    # a number has a byte, and each of 37 channels two float16
+    assert dots(figure.axes[0]) == {"A, 8 bit": [[64 * 37 + 148, 22.0], [128 * 37 + 148, 24.0]], "JPEG": [[2000, 30.0]]}
+    assert rates(declared, {"few": results["few"], "many": results["many"]}) is None
     check_readable(figure)
 
 
