@@ -12,6 +12,7 @@ from gpstoken import GPSToken, load_image
 from gpstoken.cli import main
 from gpstoken.files.weights import SHIPPED, read_origin_of
 from gpstoken.metrics import reconstruction_metrics
+from tools.card import RESULTS, filled, table
 
 RECIPE = Path(__file__).parents[1] / "experiments" / "tokenizers" / "small.yaml"
 
@@ -36,6 +37,12 @@ def test_its_file_is_small_and_says_what_it_is():
     phases = read_origin_of(path)["phases"]
     assert [phase["image_size"] for phase in phases][-1] == 256
     assert all(phase["steps"] > 0 and phase["commit"] for phase in phases)
+
+
+def test_the_card_has_the_numbers_of_the_results():
+    card = SHIPPED["small"].with_suffix(".md").read_text(encoding="utf-8")
+    assert filled(card, RECIPE.parents[2] / RESULTS) == card
+    assert len(table(RECIPE.parents[2] / RESULTS).splitlines()) == 18
 
 
 def test_its_network_is_that_of_the_recipe():
