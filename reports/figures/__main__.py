@@ -14,6 +14,7 @@ from gpstoken import GPSToken
 from gpstoken.training.files import CHECKPOINT_FILE
 from reports.declared import every_table, rows
 from reports.figures.curves import curves, sensitivity, training
+from reports.figures.failures import failures
 from reports.figures.intervals import arms, domains, rate_distortion, rates, tokens
 from reports.figures.pictures import focus_picture, held_out, overview, samples_page, tokens_picture
 from reports.figures.speed import panels, speed_quality
@@ -69,8 +70,10 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
     tokenizer = cache(GPSToken.from_checkpoint)
     generators = read_generators(results)
 
+    whose = f"{rows()['pretrained'][shown]['name']}, gpstoken/weights"
+
     def picture(draw: Callable[..., Figure], count: int, *more: float) -> Figure | None:
-        whose, photographs = f"{rows()['pretrained'][shown]['name']}, gpstoken/weights", held_out(data, count)
+        photographs = held_out(data, count)
         if not photographs or not checkpoint.is_file():
             return None
         return draw(tokenizer(checkpoint), photographs, whose, *more)
@@ -87,6 +90,7 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
         "overview": partial(picture, overview, 3),
         "tokens_picture": partial(picture, tokens_picture, 1),
         "focus_picture": focus,
+        "failures": lambda: failures(tokenizer(checkpoint), whose) if checkpoint.is_file() else None,
         "rate_distortion": partial(rate_distortion, declared, measured, theirs, styles),
         "rates": partial(rates, tables["rates"], ours["rates"]),
         "speed_quality": speed,

@@ -52,16 +52,16 @@ def held_out(root: Path, count: int) -> list[Photograph]:
 
 
 def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure:
-    """Input, initial and refined Gaussians, reconstruction: photographs as one tile, the first as 4x4 tiles as well."""
+    """Input, initial and refined Gaussians, reconstruction: photographs as one tile, the first as 2x2 tiles as well."""
     side = tokenizer.image_size
-    lines = [(photograph, side) for photograph in photographs] + [(photographs[0], 4 * side)]
+    lines = [(photograph, side) for photograph in photographs] + [(photographs[0], 2 * side)]
     titles = ("input", "initial Gaussians", "refined Gaussians", "reconstruction")
     figure, panels = _sheet(len(lines), titles, photographs, whose)
     for (before, initial, refined, after), (photograph, size) in zip(panels, lines, strict=True):
         image = load_image(photograph.path, size)
         show(before, image)
         show(initial, image, tokenizer.layout(image))
-        tokens, _ = _reconstruct(tokenizer, image, refined, after)
+        tokens, _ = reconstructed(tokenizer, image, refined, after)
         before.set_ylabel(f"{size} px, {tokens.features.shape[1]} tokens")
     return figure
 
@@ -78,7 +78,7 @@ def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: st
     legend.set_box_aspect(1)
     show(first, image)
     for (above, below), count in zip(columns, counts, strict=True):
-        _, after = _reconstruct(tokenizer, image, above, below, num_tokens=count)
+        _, after = reconstructed(tokenizer, image, above, below, num_tokens=count)
         below.set_xlabel(f"{reconstruction_metrics(after, image)['psnr'].item():.2f} dB")
     return figure
 
@@ -98,7 +98,7 @@ def focus_picture(
         image = load_image(photograph.path, side)
         show(line[0], image)
         for left, right, bias in ((*line[1:3], None), (*line[3:], inside * strength)):
-            _, after = _reconstruct(tokenizer, image, left, right, bias=bias)
+            _, after = reconstructed(tokenizer, image, left, right, bias=bias)
             within, without = region_psnr(to_uint8(after), to_uint8(image), inside).values()
             right.set_xlabel(f"inside {within.item():.2f} dB\noutside {without.item():.2f} dB")
         for axes in line:
@@ -108,7 +108,7 @@ def focus_picture(
 
 
 @torch.no_grad()
-def _reconstruct(tokenizer: GPSToken, image: Tensor, left: Axes, right: Axes, **how: Any) -> tuple[Tokens, Tensor]:
+def reconstructed(tokenizer: GPSToken, image: Tensor, left: Axes, right: Axes, **how: Any) -> tuple[Tokens, Tensor]:
     """Shows an image's Gaussians on the left and its reconstruction on the right; gives tokens and reconstruction."""
     tokens = tokenizer.encode(image, **how)
     reconstruction = tokenizer.decode(tokens)
@@ -141,9 +141,14 @@ def show(axes: Axes, image: Tensor, gaussians: Gaussians | None = None) -> None:
 def _sheet(
     rows: int, titles: Sequence[str], photographs: list[Photograph], whose: str, captions: int = 0
 ) -> tuple[Figure, np.ndarray]:
-    """A sheet of squares, as wide as a page; `captions` lines under them in all, credits of photographs at its foot."""
+    """A sheet of squares with the credits of photographs at its foot."""
     credits = ", ".join(photograph.credit for photograph in photographs)
-    text = textwrap.fill(f"{whose}. Held-out photographs: {credits}", 130)
+    return sheet(rows, titles, f"{whose}. Held-out photographs: {credits}", captions)
+
+
+def sheet(rows: int, titles: Sequence[str], foot: str, captions: int = 0) -> tuple[Figure, np.ndarray]:
+    """A sheet of squares, as wide as a page, with a text at its foot; `captions` lines under the squares in all."""
+    text = textwrap.fill(foot, 130)
     side = (WIDTH - 0.2) / len(titles)
     figure = page(rows * (side + 0.04) + 0.18 * captions + 0.4 + 0.14 * (text.count("\n") + 1))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)

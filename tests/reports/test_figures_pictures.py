@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gpstoken import Gaussians, GPSToken
+from reports.figures.failures import failures, hard_pictures
 from reports.figures.pictures import focus_picture, held_out, overview, samples_page, show, tokens_picture
 from reports.figures.style import STYLE, save
 from reports.tables.results import Result
@@ -96,9 +97,9 @@ def test_overview_is_the_flow_at_both_sizes(tokenizer, photographs):
     assert [place.get_title() for place in axes[0]] == [
         "input", "initial Gaussians", "refined Gaussians", "reconstruction"
     ]  # fmt: skip
-    assert [line[0].get_ylabel() for line in axes] == ["32 px, 8 tokens"] * 2 + ["128 px, 128 tokens"]
-    assert [len(place.patches) for place in axes[2]] == [0, 128, 128, 0]
-    assert axes[2, 3].get_images()[0].get_array().shape == (128, 128, 3)
+    assert [line[0].get_ylabel() for line in axes] == ["32 px, 8 tokens"] * 2 + ["64 px, 32 tokens"]
+    assert [len(place.patches) for place in axes[2]] == [0, 32, 32, 0]
+    assert axes[2, 3].get_images()[0].get_array().shape == (64, 64, 3)
     assert figure.get_supxlabel().startswith("GPSToken, laptop scale. Held-out photographs: c of package (CC-BY-2.0)")
 
 
@@ -132,9 +133,24 @@ def test_focus_draws_tokens_into_the_disc(photographs):
     assert axes[0, 3].get_title() == "map of strength 5000"
 
 
+def test_hard_pictures_are_shown_with_their_psnr(tokenizer):
+    pictures = hard_pictures(32)
+    assert all(picture.size == (32, 32) for picture in pictures.values())
+    # what they are: of one colour, of the least and the most, of every colour
+    colours = {name: len(picture.getcolors(32 * 32)) for name, picture in pictures.items()}
+    assert colours["one colour"] == 1 and colours["gradient"] == 32 and colours["noise"] > 1000
+    assert colours["text"] > 2 and colours["thin lines"] == 3
+    axes = np.array(failures(tokenizer, "Name").axes).reshape(3, 5)
+    assert [place.get_title() for place in axes[0]] == list(pictures)
+    for before, gaussians, after in axes.T:
+        images = [place.get_images()[0].get_array() for place in (before, after)]
+        assert after.get_xlabel() == f"{10 * np.log10(1 / np.mean((images[1] - images[0]) ** 2)):.2f} dB"
+        assert len(gaussians.patches) == 8
+
+
 def test_pictures_are_readable(tokenizer, photographs):
     figures = overview(tokenizer, photographs, "name"), tokens_picture(tokenizer, photographs, "name")
-    for figure in (*figures, focus_picture(tokenizer, photographs, "name", 0.25, 50)):
+    for figure in (*figures, failures(tokenizer, "name"), focus_picture(tokenizer, photographs, "name", 0.25, 50)):
         assert figure.get_figwidth() == 7.4
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
