@@ -24,7 +24,7 @@ def class_paths(content):
 
 
 def pages(entry):
-    return [entry] if isinstance(entry, str) else [page for part in entry for page in pages(list(part.values())[0])]
+    return [entry] if isinstance(entry, str) else [page for part in entry for page in pages(next(iter(part.values())))]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.limits import did_you_mean
 
-# Those of the working folder, where a checkout and the pipeline have theirs; elsewhere those installed with this package.
+# That of the working folder, as in a checkout and in the pipeline; elsewhere the one installed beside this package.
 EXPERIMENTS = Path("experiments")
 if not (EXPERIMENTS / "rows.yaml").is_file():
     EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
