@@ -1,4 +1,4 @@
-# make repro [SCALE=quick|laptop|workstation|paper] | test | test-numeric | lint | ui | bench | clean.
+# make repro [SCALE=quick|laptop|workstation|paper] | test | test-numeric | lint | ui | docs | bench | clean.
 # Every target makes .venv first if it is missing.
 SCALE ?= quick
 SHELL := /bin/bash
@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONDONTWRITEBYTECODE :=
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlruns.db
 
-.PHONY: install repro test test-numeric lint ui bench clean
+.PHONY: install repro test test-numeric lint ui docs bench clean
 install: $(STAMP)
 
 # uv installs in a fifth of pip's time; pip takes over where uv fails. Both use the same indexes.
@@ -58,8 +58,16 @@ ui: install
 	python -m reports.publish --follow & trap "kill $$!" EXIT; \
 	mlflow ui --backend-store-uri "$$MLFLOW_TRACKING_URI" --host 127.0.0.1 --workers 1
 
+# The pages of docs/ with the reference of the public API, into build/docs; a warning is an error. Only this needs mkdocs.
+docs: $(VENV)/.docs
+	mkdocs build
+
+$(VENV)/.docs: $(STAMP)
+	$(VENV)/bin/python tools/install.py -c $(CONSTRAINTS) -e '.[docs]'
+	touch $@
+
 bench: install
 	python -m benchmarks
 
 clean:
-	rm -rf $(VENV) scratch .pytest_cache .ruff_cache
+	rm -rf $(VENV) build scratch .pytest_cache .ruff_cache

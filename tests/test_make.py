@@ -38,6 +38,15 @@ def test_installs_into_its_own_folder_once(project):
     assert "venv" not in make(project, "-n", "install").stdout
 
 
+def test_docs_installs_what_only_it_needs_once(project):
+    (project / ".venv").mkdir()
+    (project / ".venv" / ".installed").touch()
+    plan = make(project, "-n", "docs").stdout
+    assert "-e '.[docs]'\n" in plan and plan.endswith("mkdocs build\n")
+    (project / ".venv" / ".docs").touch()
+    assert make(project, "-n", "docs").stdout == "mkdocs build\n"
+
+
 def test_clean_removes_what_it_made_and_no_neighbour(project):
     neighbour = project.parent / "my"
     for folder in (neighbour, project / ".venv", project / "scratch"):

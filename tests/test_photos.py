@@ -91,6 +91,20 @@ def test_a_photo_to_tokens_and_back(run, tokenizer, tmp_path, quiet):
     assert torch.equal(levels, expected.to(torch.uint8))
 
 
+def test_padding_and_tiles_are_said(checkpoint, tmp_path, capfd):
+    for width, height in ((64, 64), (63, 65), (451, 300)):
+        picture(width, height).save(tmp_path / f"{width}.png")
+    model = ["-o", str(tmp_path), "--checkpoint", str(checkpoint)]
+    assert main(["encode", str(tmp_path / "[0-9]*.png"), *model]) == 0
+    # One tile; to whole grid points of 4 pixels; to 5 x 8 tiles of 64 x 64, because it has more pixels than four tiles.
+    sizes = [line.split(": ")[1].split(" tokens")[0] for line in capfd.readouterr().out.splitlines()]
+    assert sorted(sizes) == ["300x451, padded to 320x512, in 5x8 tiles, 320", "64x64, 8", "65x63, padded to 68x64, 8"]
+    assert main(["decode", str(tmp_path / "451.safetensors"), str(tmp_path / "64.safetensors"),
+                 *model[:1], str(tmp_path / "back"), *model[2:]]) == 0  # fmt: skip
+    lines = capfd.readouterr().out.splitlines()
+    assert "300x451, cropped from 320x512, 320 tokens" in lines[0] and ": 64x64, 8 tokens" in lines[1]
+
+
 @torch.no_grad()
 def test_a_whole_photo_comes_back_in_its_size(run, tokenizer, tmp_path):
     # 300 x 451 is more than four tiles of 64 x 64: 5 x 8 tiles of 8 tokens, the last row and column repeated.

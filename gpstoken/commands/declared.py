@@ -13,7 +13,10 @@ from typing import Any
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.limits import did_you_mean
 
+# That of the working folder, as in a checkout and in the pipeline; elsewhere the one installed beside this package.
 EXPERIMENTS = Path("experiments")
+if not (EXPERIMENTS / "rows.yaml").is_file():
+    EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 # Section of rows.yaml -> folder of its rows' published sizes; below, folder of runs/SCALE that holds their runs.
 PUBLISHED = {
     "tokenizers": "tokenizers",
@@ -84,13 +87,10 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
     """Every row of rows.yaml. A network and the generator of that network alone may have one key.
 
     Raises:
-        ValueError: if the file is missing, two rows would be written to the same folder, or an entry has an unknown
-            field.
+        FileNotFoundError: if the file is missing.
+        ValueError: if two rows would be written to the same folder, or an entry has an unknown field.
     """
-    try:
-        declared = read_yaml(path)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; naming a row needs a checkout of this project") from error
+    declared = read_yaml(path)
     rows: list[Row] = []
     for section in [section for section in GROUPS if section in declared]:
         for key, entry in declared[section].items():

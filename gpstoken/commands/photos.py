@@ -77,7 +77,8 @@ def encode_file(
         measure: whether to decode the tokens, for the PSNR.
 
     Returns:
-        A line: size, tokens, bytes, bits per pixel, PSNR of the round trip as 8-bit pictures.
+        A line: size, padding and tiles where there are any, tokens, bytes, bits per pixel, PSNR of the round trip as
+        8-bit pictures.
 
     Raises:
         ValueError: if the file is not a photograph, or the tokenizer cannot take its size.
@@ -94,7 +95,12 @@ def encode_file(
             tokens = replace(tokens, size=(height, width), canvas=canvas)
         tokens.save(outputs[0])
         size_of_file = outputs[0].stat().st_size
-        line = f"{height}x{width}, {len(tokens)} tokens, {size_of_file:,} bytes"
+        line = f"{height}x{width}, "
+        if canvas != (height, width):
+            line += "padded to {}x{}, ".format(*canvas)
+        if (tiles := tokenizer.canvas.tiles(canvas)) != (1, 1):
+            line += "in {}x{} tiles, ".format(*tiles)
+        line += f"{len(tokens)} tokens, {size_of_file:,} bytes"
         line += f", {8 * size_of_file / (height * width):.3g} bits per pixel"
         if measure or outputs[1:]:
             reconstruction = tokenizer.decode(tokens, canvas[0] * canvas[1])  # the photo's size was checked above
@@ -115,7 +121,7 @@ def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path], max_pixels
         max_pixels: the most pixels that an image may have; None: see `pixel_limit`.
 
     Returns:
-        A line: size, tokens.
+        A line: size, the padded size that it is cropped from, tokens.
 
     Raises:
         ValueError: if the file holds no tokens, those of several images, of an image that is too large, or those of
@@ -130,7 +136,8 @@ def decode_file(tokenizer: GPSToken, path: Path, outputs: list[Path], max_pixels
     with torch.inference_mode():
         image = tokenizer.decode(tokens.to(weight.device, weight.dtype), limit)
     save_image(image, outputs[0])
-    return f"{image.shape[-2]}x{image.shape[-1]}, {len(tokens)} tokens -> {printable(outputs[0])}"
+    cropped = "" if tokens.canvas is None else "cropped from {}x{}, ".format(*tokens.canvas)
+    return f"{image.shape[-2]}x{image.shape[-1]}, {cropped}{len(tokens)} tokens -> {printable(outputs[0])}"
 
 
 def _psnr(photo: Tensor, reconstruction: Tensor) -> float:
