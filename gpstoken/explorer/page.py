@@ -48,7 +48,9 @@ def page(
     def square(path: Path) -> torch.Tensor:
         return load_image(path, side).to(device)
 
-    def answer(make: Callable[[], View], chosen: int | None = None, compared: str | None = None) -> list[Any]:
+    def answer(
+        make: Callable[[], View], question: Any = None, chosen: int | None = None, compared: str | None = None
+    ) -> list[Any]:
         """What the page shows of a view, and the time that it took to make; a mistake leaves the pictures alone."""
         with lock:
             started = perf_counter()
@@ -57,32 +59,38 @@ def page(
             except ValueError as error:  # such as more tokens than a photograph splits into
                 message = html.escape(str(error))
                 gradio.Warning(message)  # in view wherever the page is scrolled to, but only for some seconds
-                stay = f"**Not possible:** {message} The pictures are those of before."
-                return [stay if each is text else gradio.skip() for each in outputs]
+                mistake = {asked: None, text: f"**Not possible:** {message} The pictures are those of before."}
+                return [mistake.get(each, gradio.skip()) for each in outputs]
             drawn = pictures(shown, chosen)
             changed = gradio.Image(drawn.change, visible=drawn.change is not None)
             sentence = _sentence(shown, chosen, distances, compared)
             sentence += f"\n\nAnswered in {perf_counter() - started:.2f} s."
-            return [shown, chosen, drawn.initial, drawn.refined, drawn.reconstruction, sentence, changed, drawn.error]
+            drawings = [drawn.initial, drawn.refined, drawn.reconstruction]
+            return [shown, question, chosen, *drawings, sentence, changed, drawn.error]
 
-    def encode(name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float | None) -> list[Any]:
-        if None in sliders:  # the number beside a slider was deleted, to type another
+    def encode(
+        before: Any, name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float | None
+    ) -> list[Any]:
+        focus = _painted(editor["layers"] if editor else [], side)
+        question = (paths[name], sliders, None if focus is None else focus.tobytes())
+        # Gradio also calls this when a photograph is put under the brush. A number beside a slider may be deleted, to
+        # type another.
+        if question == before or None in sliders:
             return [gradio.skip()] * len(outputs)
         count, lambda_, smallest, support, strength = sliders
         settings = Settings(round(count), lambda_, round(smallest), support, strength)
-        focus = _painted(editor["layers"] if editor else [], side)
-        return answer(lambda: view(tokenizer, square(paths[name]), settings, focus))
+        return answer(lambda: view(tokenizer, square(paths[name]), settings, focus), question)
 
     def click(shown: View, chosen: int | None, action: str, event: gradio.SelectData) -> list[Any]:
         x, y = (2 * value / (SCALE * side - 1) - 1 for value in event.index)
         if action == MOVE and chosen is not None:
-            return answer(lambda: moved(tokenizer, shown, chosen, x, y), chosen)
+            return answer(lambda: moved(tokenizer, shown, chosen, x, y), chosen=chosen)
         found = nearest(shown.tokens, x, y)
         if action == DROP:
             return answer(lambda: dropped(tokenizer, shown, found))
         if action == MOVE:
             gradio.Info("This Gaussian is chosen now. Click again where it should go.")
-        return answer(lambda: shown, found)
+        return answer(lambda: shown, chosen=found)
 
     def mix(shown: View | None, name: str, other: str, paths: dict[str, Path]) -> list[Any]:
         if shown is None:  # before the first answer
@@ -106,7 +114,7 @@ def page(
     names, largest = list(photographs), max_regions(side, side, 2)
     with gradio.Blocks(title="GPSToken explorer", analytics_enabled=False) as blocks:
         gradio.Markdown(INTRODUCTION)
-        shown, chosen, paths = gradio.State(None), gradio.State(None), gradio.State(photographs)
+        shown, asked, chosen, paths = (gradio.State(value) for value in (None, None, None, photographs))
         with gradio.Row():
             with gradio.Column():
                 start = gradio.Dropdown(names, value=names[0], label="photograph", elem_id="names")
@@ -150,13 +158,13 @@ def page(
                     **PICTURE,
                 )
                 error = gradio.Image(label="error, four times as strong", elem_id="error", **PICTURE)
-        outputs = [shown, chosen, initial, refined, result, text, changed, error]
-        inputs = [start, paths, editor, count, lambda_, smallest, support, strength]
+        outputs = [shown, asked, chosen, initial, refined, result, text, changed, error]
+        inputs = [asked, start, paths, editor, count, lambda_, smallest, support, strength]
         blocks.load(load, [start, paths], editor).then(encode, inputs, outputs, show_progress="minimal")
         start.input(load, [start, paths], editor).then(encode, inputs, outputs, show_progress="minimal")
         added = own.upload(upload, [own, paths], [paths, start, other], show_progress="hidden")
         added.success(load, [start, paths], editor).then(encode, inputs, outputs, show_progress="minimal")
-        gradio.on([each.change for each in inputs[3:]] + [editor.input], encode, inputs, outputs, **FOLLOW)
+        gradio.on([each.change for each in inputs[4:]] + [editor.input], encode, inputs, outputs, **FOLLOW)
         again.click(encode, inputs, outputs, **FOLLOW)
         refined.select(click, [shown, chosen, action], outputs, show_progress="minimal")
         mix_button.click(mix, [shown, start, other, paths], outputs, show_progress="minimal")
