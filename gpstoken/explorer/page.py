@@ -1,7 +1,6 @@
 """The explorer's page in the browser, on Gradio."""
 
 import html
-import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +24,12 @@ reconstruction is made from these Gaussians and their textures alone. Change the
 tokens should go, and click a Gaussian to see what depends on it."""
 CHOOSE, MOVE, DROP = "choose a Gaussian", "move the chosen one here", "drop a Gaussian"
 BRUSH = "#ffd60a80"
+Question = tuple[Path, tuple[float, ...], bytes | None]  # a photograph, the sliders and what is painted
 # The pictures are drawn for reading, so they are sent without loss; Gradio's own choice is a lossy format.
 PICTURE = {"interactive": False, "format": "png", "buttons": ["download", "fullscreen"]}
-# Only the last of several values of a dragged slider counts, and the pictures stay until the new ones are there.
-FOLLOW = {"trigger_mode": "always_last", "show_progress": "minimal"}
+# One answer at a time, because two would only slow each other down; the pictures stay until the new ones are there.
+ANSWER = {"show_progress": "minimal", "concurrency_limit": 1, "concurrency_id": "answer"}
+FOLLOW = {"trigger_mode": "always_last"}  # of the values of a dragged slider only the last counts
 
 
 def page(
@@ -41,45 +42,53 @@ def page(
         photographs: photographs to choose from by name, at least one; others can be uploaded.
         distances: LPIPS networks by name.
     """
-    side, lock = tokenizer.image_size, threading.Lock()  # two requests at a time would only slow each other down
-    device = next(tokenizer.parameters()).device
+    side, device = tokenizer.image_size, next(tokenizer.parameters()).device
 
     @lru_cache(maxsize=64)
     def square(path: Path) -> torch.Tensor:
         return load_image(path, side).to(device)
 
     def answer(
-        make: Callable[[], View], question: Any = None, chosen: int | None = None, compared: str | None = None
+        make: Callable[[], View],
+        question: Question | None = None,
+        chosen: int | None = None,
+        compared: str | None = None,
     ) -> list[Any]:
         """What the page shows of a view, and the time that it took to make; a mistake leaves the pictures alone."""
-        with lock:
-            started = perf_counter()
-            try:
-                shown = make()
-            except ValueError as error:  # such as more tokens than a photograph splits into
-                message = html.escape(str(error))
-                gradio.Warning(message)  # in view wherever the page is scrolled to, but only for some seconds
-                mistake = {asked: None, text: f"**Not possible:** {message} The pictures are those of before."}
-                return [mistake.get(each, gradio.skip()) for each in outputs]
-            drawn = pictures(shown, chosen)
-            changed = gradio.Image(drawn.change, visible=drawn.change is not None)
-            sentence = _sentence(shown, chosen, distances, compared)
-            sentence += f"\n\nAnswered in {perf_counter() - started:.2f} s."
-            drawings = [drawn.initial, drawn.refined, drawn.reconstruction]
-            return [shown, question, chosen, *drawings, sentence, changed, drawn.error]
+        started = perf_counter()
+        try:
+            shown = make()
+        except ValueError as error:  # such as more tokens than a photograph splits into
+            message = html.escape(str(error))
+            gradio.Warning(message)  # in view wherever the page is scrolled to, but only for some seconds
+            mistake = {asked: question, text: f"**Not possible:** {message} The pictures are those of before."}
+            return [mistake.get(each, gradio.skip()) for each in outputs]
+        drawn = pictures(shown, chosen)
+        drawings = [drawn.initial, drawn.refined, drawn.reconstruction]
+        changed = gradio.Image(drawn.change, visible=drawn.change is not None)
+        sentence = _sentence(shown, chosen, distances, compared)
+        sentence += f"\n\nAnswered in {perf_counter() - started:.2f} s."
+        return [shown, question, chosen, *drawings, sentence, changed, drawn.error]
 
     def encode(
-        before: Any, name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float | None
+        before: Question | None, name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float
     ) -> list[Any]:
         focus = _painted(editor["layers"] if editor else [], side)
         question = (paths[name], sliders, None if focus is None else focus.tobytes())
-        # Gradio also calls this when a photograph is put under the brush. A number beside a slider may be deleted, to
-        # type another.
-        if question == before or None in sliders:
+        if question == before or None in sliders:  # None: the number beside a slider was deleted, to type another
             return [gradio.skip()] * len(outputs)
         count, lambda_, smallest, support, strength = sliders
         settings = Settings(round(count), lambda_, round(smallest), support, strength)
         return answer(lambda: view(tokenizer, square(paths[name]), settings, focus), question)
+
+    def paint(
+        before: Question | None, name: str, paths: dict[str, Path], editor: dict[str, Any], *sliders: float
+    ) -> list[Any]:
+        focus = _painted(editor["layers"], side)
+        # Gradio also calls this some time after a photograph has been laid under the brush, with sliders of that time.
+        if before is not None and before[2] == (None if focus is None else focus.tobytes()):
+            return [gradio.skip()] * len(outputs)
+        return encode(before, name, paths, editor, *sliders)
 
     def click(shown: View, chosen: int | None, action: str, event: gradio.SelectData) -> list[Any]:
         x, y = (2 * value / (SCALE * side - 1) - 1 for value in event.index)
@@ -159,15 +168,22 @@ def page(
                 )
                 error = gradio.Image(label="error, four times as strong", elem_id="error", **PICTURE)
         outputs = [shown, asked, chosen, initial, refined, result, text, changed, error]
-        inputs = [asked, start, paths, editor, count, lambda_, smallest, support, strength]
-        blocks.load(load, [start, paths], editor).then(encode, inputs, outputs, show_progress="minimal")
-        start.input(load, [start, paths], editor).then(encode, inputs, outputs, show_progress="minimal")
-        added = own.upload(upload, [own, paths], [paths, start, other], show_progress="hidden")
-        added.success(load, [start, paths], editor).then(encode, inputs, outputs, show_progress="minimal")
-        gradio.on([each.change for each in inputs[4:]] + [editor.input], encode, inputs, outputs, **FOLLOW)
-        again.click(encode, inputs, outputs, **FOLLOW)
-        refined.select(click, [shown, chosen, action], outputs, show_progress="minimal")
-        mix_button.click(mix, [shown, start, other, paths], outputs, show_progress="minimal")
+        sliders = [count, lambda_, smallest, support, strength]
+        inputs = [asked, start, paths, editor, *sliders]
+        laid = [
+            blocks.load(load, [start, paths], editor),
+            start.input(load, [start, paths], editor),
+            own.upload(upload, [own, paths], [paths, start, other], show_progress="hidden").success(
+                load, [start, paths], editor
+            ),
+        ]
+        for event in laid:
+            event.then(encode, inputs, outputs, **ANSWER)
+        gradio.on([each.change for each in sliders], encode, inputs, outputs, **ANSWER, **FOLLOW)
+        editor.input(paint, inputs, outputs, **ANSWER, **FOLLOW)
+        again.click(encode, inputs, outputs, **ANSWER)
+        refined.select(click, [shown, chosen, action], outputs, **ANSWER)
+        mix_button.click(mix, [shown, start, other, paths], outputs, **ANSWER)
     return blocks
 
 
