@@ -27,13 +27,13 @@ def main(arguments: list[str]) -> int:
         ValueError: if Gradio is not installed, or a photograph, the tokenizer, the device or the port cannot be used.
     """
     options = _parse(arguments)
+    _check_port(options.port)
     try:
         from gpstoken.explorer.page import page
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise ValueError("explore needs the package gradio: pip install 'gpstoken[explore]'") from error
-    _check_port(options.port)
     photographs = _named([Path(path) for path in options.photos or load_sample_images().filenames])
     for path in photographs.values():
         read_picture(path)

@@ -1,6 +1,8 @@
 """The real page of `gpstoken explore` in a real browser: it shows what Python computes with the same tokenizer."""
 
+import base64
 import importlib.util
+import io
 import os
 import re
 import signal
@@ -17,7 +19,7 @@ from sklearn.datasets import load_sample_image
 
 from gpstoken import GPSToken, load_image
 from gpstoken.drawing import CENTRE
-from gpstoken.explorer.views import dropped, measures, mixed, settings_of, view
+from gpstoken.explorer.views import dropped, measures, mixed, pictures, settings_of, view
 
 pytest.importorskip("gradio", reason="gpstoken explore needs gradio: pip install 'gpstoken[explore]'")
 spec = importlib.util.spec_from_file_location("chrome", Path(__file__).parents[1] / "reports" / "chrome.py")
@@ -26,14 +28,13 @@ spec.loader.exec_module(chrome)
 pytestmark = pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome")
 
 ROOT, SIDE = Path(__file__).parents[2], 256
-TEXT = "document.querySelector('#measures .prose')?.innerText ?? ''"
-# The pixels of a picture on the page, which are sent without loss.
-PIXELS = """(() => {
+TEXT = "(document.querySelector('#measures .prose')?.innerText ?? '')"
+# A picture of the page, which is sent without loss, as a PNG in base64.
+PICTURE = """(() => {
   const picture = document.querySelector('#NAME img'), canvas = document.createElement('canvas');
   [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
-  const pen = canvas.getContext('2d');
-  pen.drawImage(picture, 0, 0);
-  return [...pen.getImageData(0, 0, canvas.width, canvas.height).data];
+  canvas.getContext('2d').drawImage(picture, 0, 0);
+  return canvas.toDataURL('image/png').split(',')[1];
 })()"""
 
 
@@ -117,7 +118,9 @@ def press(page, words: str) -> None:
 def picture(page, name: str) -> np.ndarray:
     """uint8[512, 512, 3], as the browser has it."""
     page.wait_for(f"document.querySelector('#{name} img')?.complete")
-    return np.array(page.run(PIXELS.replace("NAME", name)), np.uint8).reshape(2 * SIDE, 2 * SIDE, 4)[..., :3]
+    drawn = Image.open(io.BytesIO(base64.b64decode(page.run(PICTURE.replace("NAME", name)))))
+    assert drawn.size == (2 * SIDE, 2 * SIDE)
+    return np.asarray(drawn.convert("RGB"))
 
 
 def assert_shows(text: str, truth) -> None:
@@ -139,7 +142,9 @@ def test_the_first_answer(page, china):
     expected = ((china.reconstruction[0].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).numpy()
     # Half a level of rounding, and what another number of threads rounds otherwise.
     assert np.abs(shown - expected).max() < 1
-    assert {name: picture(page, name).shape for name in ("initial", "refined", "error")}.keys()
+    drawn = pictures(china)
+    for name in ("initial", "refined", "error"):
+        assert np.abs(picture(page, name).astype(int) - np.asarray(getattr(drawn, name))).mean() < 0.1
     assert page.run("document.querySelector('#changed img')") is None
 
 
