@@ -121,7 +121,11 @@ def page(
         return {"background": picture, "layers": [], "composite": picture}
 
     names, largest = list(photographs), max_regions(side, side, 2)
-    with gradio.Blocks(title="GPSToken explorer", analytics_enabled=False) as blocks:
+    keep = (
+        3600,
+        24 * 3600,
+    )  # seconds; looks every hour for uploads and drawings of a day ago, and all end with the page
+    with gradio.Blocks(title="GPSToken explorer", analytics_enabled=False, delete_cache=keep) as blocks:
         gradio.Markdown(INTRODUCTION)
         shown, asked, chosen, paths = (gradio.State(value) for value in (None, None, None, photographs))
         with gradio.Row():
