@@ -213,7 +213,8 @@ def test_click_move_and_drop(page, tokenizer, china):
     press(page, "drop a Gaussian")
     fewer = dropped(tokenizer, china, largest)
     assert_shows(after(page, lambda: click(page, "refined", x, y)), fewer)
-    change = np.abs(fewer.reconstruction.clamp(-1, 1) - china.reconstruction.clamp(-1, 1))[0].permute(1, 2, 0).numpy()
+    change = fewer.reconstruction.clamp(-1, 1) - china.reconstruction.clamp(-1, 1)
+    change = change[0].abs().permute(1, 2, 0).numpy()
     shown = picture(page, "changed")[::2, ::2]
     assert np.abs(shown - (4 * 127.5 * change).clip(max=255)).max() < 1
     # A mixture keeps what was dropped.
