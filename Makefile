@@ -20,7 +20,7 @@ install: $(STAMP)
 # uv installs in a fifth of pip's time; pip takes over where uv fails. Both use the same indexes.
 $(STAMP): pyproject.toml constraints.txt tools/install.py
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python tools/install.py -c $(CONSTRAINTS) -e '.[pipeline,onnx,dev]'
+	$(VENV)/bin/python tools/install.py -c $(CONSTRAINTS) -e '.[pipeline,explore,onnx,dev]'
 	touch $(STAMP)
 # A download without Git history works too: dvc only has to be told that there is no Git.
 	@[ -e .git ] || $(VENV)/bin/dvc config -q --local core.no_scm true

@@ -1,13 +1,17 @@
 """`gpstoken explore`: a page in the browser on which the tokens of a photograph can be looked at and changed."""
 
 import argparse
+import socket
+import sys
 from pathlib import Path
 
 from sklearn.datasets import load_sample_images
 
 from gpstoken.commands.parser import Parser, positive
 from gpstoken.devices import to_device
+from gpstoken.explorer.views import settings_of, view
 from gpstoken.files.pictures import read_picture
+from gpstoken.images import load_image
 from gpstoken.metrics.weights import find_weights
 from gpstoken.perceptual import load_lpips
 from gpstoken.tokenizer import GPSToken
@@ -20,26 +24,50 @@ def main(arguments: list[str]) -> int:
         0.
 
     Raises:
-        ValueError: if Gradio is not installed, or a photograph, the tokenizer or the device cannot be used.
+        ValueError: if Gradio is not installed, or a photograph, the tokenizer, the device or the port cannot be used.
     """
     options = _parse(arguments)
+    _check_port(options.port)
     try:
         from gpstoken.explorer.page import page
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise ValueError("explore needs the package gradio: pip install 'gpstoken[explore]'") from error
-    photographs = [Path(path) for path in options.photos] or [Path(path) for path in load_sample_images().filenames]
-    for path in photographs:
+    photographs = _named([Path(path) for path in options.photos or load_sample_images().filenames])
+    for path in photographs.values():
         read_picture(path)
     tokenizer = to_device(GPSToken.from_pretrained(options.checkpoint), options.device)
     try:
         distances = {"lpips_alexnet": load_lpips("alexnet", find_weights("alexnet")).to(options.device)}
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        print(f"gpstoken: without LPIPS: {error}", file=sys.stderr)
         distances = {}
+    # What is compiled at first use is compiled here, and not while somebody looks at an empty page.
+    first = load_image(next(iter(photographs.values())), tokenizer.image_size).to(options.device)
+    view(tokenizer, first, settings_of(tokenizer))
     blocks = page(tokenizer, photographs, distances)
-    blocks.launch(server_name="127.0.0.1", server_port=options.port, quiet=False, share=False)
+    more = {"share": False, "footer_links": [], "run_history": False}  # nothing that leaves this machine
+    blocks.launch(server_name="127.0.0.1", server_port=options.port, quiet=True, prevent_thread_lock=True, **more)
+    print(f"the explorer: http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)
+    blocks.block_thread()
     return 0
+
+
+def _named(paths: list[Path]) -> dict[str, Path]:
+    """Each photograph by the name of its file, and by its whole path where several have that name."""
+    names = [path.name for path in paths]
+    return {path.name if names.count(path.name) == 1 else str(path): path for path in paths}
+
+
+def _check_port(port: int) -> None:
+    """Raises a ValueError if the port is in use or does not exist."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"--port {port}: {error}") from error
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

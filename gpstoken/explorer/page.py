@@ -1,6 +1,8 @@
 """The explorer's page in the browser, on Gradio."""
 
-import threading
+import html
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -10,130 +12,182 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gpstoken.explorer.views import (
-    SCALE,
-    Settings,
-    View,
-    edited,
-    measures,
-    mixed,
-    moved,
-    nearest,
-    pictures,
-    view,
-    without,
-)
+from gpstoken.drawing import to_picture
+from gpstoken.explorer.views import SCALE, Settings, View, dropped, measures, mixed, moved, nearest, pictures, view
 from gpstoken.images import load_image
+from gpstoken.partition import max_regions
 from gpstoken.tokenizer import GPSToken
 
-MAGNIFIED = "The error is shown four times as strong, and black where there is none."
+INTRODUCTION = """# GPSToken explorer
+The photograph is split into regions, small ones where it is busy. Each region becomes a Gaussian, and the
+reconstruction is made from these Gaussians and their textures alone. Change the settings, paint with the brush where
+tokens should go, and click a Gaussian to see what depends on it."""
+CHOOSE, MOVE, DROP = "choose a Gaussian", "move the chosen one here", "drop a Gaussian"
+BRUSH = "#ffd60a80"
+Question = tuple[Path, tuple[float, ...], bytes | None]  # a photograph, the sliders and what is painted
+# The pictures are drawn for reading, so they are sent without loss; Gradio's own choice is a lossy format.
+PICTURE = {"interactive": False, "format": "png", "buttons": ["download", "fullscreen"]}
+# One answer at a time, because two would only slow each other down; the pictures stay until the new ones are there.
+ANSWER = {"show_progress": "minimal", "concurrency_limit": 1, "concurrency_id": "answer"}
+FOLLOW = {"trigger_mode": "always_last"}  # of the values of a dragged slider only the last counts
 
 
 def page(
-    tokenizer: GPSToken, photographs: list[Path], distances: dict[str, torch.nn.Module] | None = None
+    tokenizer: GPSToken, photographs: dict[str, Path], distances: dict[str, torch.nn.Module] | None = None
 ) -> gradio.Blocks:
     """Builds the page.
 
     Args:
         tokenizer: the tokenizer to explore.
-        photographs: photographs to start from; one's own can be uploaded.
+        photographs: photographs to choose from by name, at least one; others can be uploaded.
         distances: LPIPS networks by name.
     """
-    side, lock = tokenizer.image_size, threading.Lock()  # two requests at a time would only slow each other down
+    side, device = tokenizer.image_size, next(tokenizer.parameters()).device
 
-    def square(photo: Image.Image | None) -> torch.Tensor:
-        if photo is None:
-            raise gradio.Error("Choose a photograph first.")
-        return load_image(photo, side)
+    @lru_cache(maxsize=64)
+    def square(path: Path) -> torch.Tensor:
+        return load_image(path, side).to(device)
 
-    def answer(make: Any, chosen: int | None = None) -> list[Any]:
-        """What the page shows of a view, with the time that it took to make."""
-        with lock:
-            started = perf_counter()
-            try:
-                shown = make()
-            except ValueError as error:  # such as more tokens than a photograph splits into
-                raise gradio.Error(str(error)) from error
-            seconds = perf_counter() - started
-            return [shown, chosen, *pictures(shown, chosen), _sentence(shown, distances, seconds)]
+    def answer(
+        make: Callable[[], View],
+        question: Question | None = None,
+        chosen: int | None = None,
+        compared: str | None = None,
+    ) -> list[Any]:
+        """What the page shows of a view, and the time that it took to make; a mistake leaves the pictures alone."""
+        started = perf_counter()
+        try:
+            shown = make()
+        except ValueError as error:  # such as more tokens than a photograph splits into
+            message = html.escape(str(error))
+            gradio.Warning(message)  # in view wherever the page is scrolled to, but only for some seconds
+            mistake = {asked: question, text: f"**Not possible:** {message} The pictures are those of before."}
+            return [mistake.get(each, gradio.skip()) for each in outputs]
+        drawn = pictures(shown, chosen)
+        drawings = [drawn.initial, drawn.refined, drawn.reconstruction]
+        changed = gradio.Image(drawn.change, visible=drawn.change is not None)
+        sentence = _sentence(shown, chosen, distances, compared)
+        sentence += f"\n\nAnswered in {perf_counter() - started:.2f} s."
+        return [shown, question, chosen, *drawings, sentence, changed, drawn.error]
 
-    def encode(editor: dict[str, Any], *sliders: float) -> list[Any]:
-        photo = editor["background"] if editor else None
-        image = square(photo and photo.convert("RGB"))
+    def encode(
+        before: Question | None, name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float
+    ) -> list[Any]:
+        focus = _painted(editor["layers"] if editor else [], side)
+        question = (paths[name], sliders, None if focus is None else focus.tobytes())
+        if question == before or None in sliders:  # None: the number beside a slider was deleted, to type another
+            return [gradio.skip()] * len(outputs)
         count, lambda_, smallest, support, strength = sliders
         settings = Settings(round(count), lambda_, round(smallest), support, strength)
-        return answer(lambda: view(tokenizer, image, settings, _painted(editor["layers"], side)))
+        return answer(lambda: view(tokenizer, square(paths[name]), settings, focus), question)
 
-    def click(shown: View | None, chosen: int | None, action: str, event: gradio.SelectData) -> list[Any]:
-        if shown is None:
-            raise gradio.Error("Encode a photograph first.")
+    def paint(
+        before: Question | None, name: str, paths: dict[str, Path], editor: dict[str, Any], *sliders: float
+    ) -> list[Any]:
+        focus = _painted(editor["layers"], side)
+        # Gradio also calls this some time after a photograph has been laid under the brush, with sliders of that time.
+        if before is not None and before[2] == (None if focus is None else focus.tobytes()):
+            return [gradio.skip()] * len(outputs)
+        return encode(before, name, paths, editor, *sliders)
+
+    def click(shown: View, chosen: int | None, action: str, event: gradio.SelectData) -> list[Any]:
         x, y = (2 * value / (SCALE * side - 1) - 1 for value in event.index)
-        if action == "move it here" and chosen is not None:
-            return answer(lambda: edited(tokenizer, shown, moved(shown.tokens, chosen, x, y)), chosen)
+        if action == MOVE and chosen is not None:
+            return answer(lambda: moved(tokenizer, shown, chosen, x, y), chosen=chosen)
         found = nearest(shown.tokens, x, y)
-        if action == "drop it":
-            return answer(lambda: edited(tokenizer, shown, without(shown.tokens, found)))
-        return answer(lambda: shown, found)
+        if action == DROP:
+            return answer(lambda: dropped(tokenizer, shown, found))
+        if action == MOVE:
+            gradio.Info("This Gaussian is chosen now. Click again where it should go.")
+        return answer(lambda: shown, chosen=found)
 
-    def mix(shown: View | None, other: Image.Image | None) -> list[Any]:
-        if shown is None:
-            raise gradio.Error("Encode a photograph first.")
-        image = square(other)
-        return answer(lambda: mixed(tokenizer, shown, view(tokenizer, image, shown.settings)))
+    def mix(shown: View | None, name: str, other: str, paths: dict[str, Path]) -> list[Any]:
+        if shown is None:  # before the first answer
+            return [gradio.skip()] * len(outputs)
+        words = f"{other} in the layout of {name}, compared with {other}"
+        return answer(lambda: mixed(tokenizer, shown, square(paths[other])), compared=words)
 
-    def load(photo: str) -> dict[str, Any]:
-        picture = Image.fromarray(((load_image(photo, side)[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+    def upload(file: str, paths: dict[str, Path]) -> list[Any]:
+        name = Path(file).name
+        try:
+            square(Path(file))
+        except ValueError as error:
+            raise gradio.Error(html.escape(str(error).replace(file, name)), print_exception=False) from error
+        paths = paths | {name: Path(file)}
+        return [paths, gradio.Dropdown(list(paths), value=name), gradio.Dropdown(list(paths))]
+
+    def load(name: str, paths: dict[str, Path]) -> dict[str, Any]:
+        picture = to_picture(square(paths[name])[0])
         return {"background": picture, "layers": [], "composite": picture}
 
-    with gradio.Blocks(title="GPSToken explorer") as blocks:
-        gradio.Markdown(
-            "# GPSToken explorer\nA photograph as Gaussians: choose one or bring your own, change the settings, paint "
-            "where the tokens should go, then click a Gaussian to drop or move it."
-        )
-        shown, chosen = gradio.State(None), gradio.State(None)
+    names, largest = list(photographs), max_regions(side, side, 2)
+    keep = (
+        3600,
+        24 * 3600,
+    )  # seconds; looks every hour for uploads and drawings of a day ago, and all end with the page
+    with gradio.Blocks(title="GPSToken explorer", analytics_enabled=False, delete_cache=keep) as blocks:
+        gradio.Markdown(INTRODUCTION)
+        shown, asked, chosen, paths = (gradio.State(value) for value in (None, None, None, photographs))
         with gradio.Row():
             with gradio.Column():
-                brush = gradio.Brush(default_size=24, colors=["#ffd60a80"], default_color="#ffd60a80")
-                editor = gradio.ImageEditor(
-                    type="pil", image_mode="RGBA", brush=brush, layers=False, transforms=(), height=420,
-                    label="photograph; the brush paints the focus map", elem_id="photograph",
-                )  # fmt: skip
-                names = [path.name for path in photographs]
-                start = gradio.Dropdown(names, value=names[0] if names else None, label="photographs", elem_id="names")
-                count = gradio.Slider(16, 1024, 256, step=1, label="tokens", elem_id="tokens")
-                with gradio.Accordion("partition and renderer", open=False):
-                    lambda_ = gradio.Slider(0, 5, tokenizer.lambda_, step=0.1, label="λ, weight of the entropy")
-                    smallest = gradio.Slider(
-                        2, 32, tokenizer.min_region_size, step=1, label="s_min, smallest region, px"
-                    )
-                    support = gradio.Slider(0.5, 6, tokenizer.support_factor, step=0.1, label="s, support in sigmas")
-                    strength = gradio.Slider(0, 200, 50, step=1, label="strength of the focus map")
-                encode_button = gradio.Button("encode", variant="primary", elem_id="encode")
-            with gradio.Column():
-                refined = gradio.Image(label="refined Gaussians; click one", interactive=False, elem_id="refined")
-                action = gradio.Radio(
-                    ["choose it", "move it here", "drop it"], value="choose it", label="a click will", elem_id="action"
+                start = gradio.Dropdown(names, value=names[0], label="photograph", elem_id="names")
+                own = gradio.UploadButton(
+                    "use a photograph of your own", file_types=["image"], size="sm", elem_id="own"
                 )
-                initial = gradio.Image(label="initial Gaussians", interactive=False)
+                editor = gradio.ImageEditor(
+                    type="pil", image_mode="RGBA", format="png", sources=(), transforms=(), layers=False, height=420,
+                    brush=gradio.Brush(default_size=24, colors=[BRUSH], default_color=BRUSH, color_mode="fixed"),
+                    label="paint", buttons=[], elem_id="photograph",
+                )  # fmt: skip
+                count = gradio.Slider(
+                    16, min(1024, largest), tokenizer.num_tokens, step=1, label="tokens", elem_id="tokens"
+                )
+                strength = gradio.Slider(0, 200, 50, step=1, label="strength of the paint", elem_id="strength")
+                lambda_ = gradio.Slider(
+                    0, 5, tokenizer.lambda_, step=0.1, label="λ: how much the content counts", elem_id="lambda"
+                )
+                smallest = gradio.Slider(
+                    2, min(32, side // 2), tokenizer.min_region_size, step=1, label="s_min: smallest region, pixels",
+                    elem_id="smallest",
+                )  # fmt: skip
+                support = gradio.Slider(
+                    0.5, 6, tokenizer.support_factor, step=0.1, label="s: where a Gaussian is cut off, sigmas",
+                    elem_id="support",
+                )  # fmt: skip
+                other = gradio.Dropdown(names, value=names[-1], label="textures of another photograph", elem_id="other")
+                mix_button = gradio.Button("put these textures into this layout", size="sm", elem_id="mix")
             with gradio.Column():
-                result = gradio.Image(label="reconstruction", interactive=False, elem_id="reconstruction")
+                refined = gradio.Image(label="refined Gaussians: click one", elem_id="refined", **PICTURE)
+                action = gradio.Radio([CHOOSE, MOVE, DROP], value=CHOOSE, label="a click will", elem_id="action")
+                again = gradio.Button("undo all clicks and mixing", size="sm", elem_id="again")
+                initial = gradio.Image(label="initial Gaussians", elem_id="initial", **PICTURE)
+            with gradio.Column():
+                result = gradio.Image(label="reconstruction", elem_id="reconstruction", **PICTURE)
                 text = gradio.Markdown(elem_id="measures")
-                error = gradio.Image(label="error", interactive=False)
-                gradio.Markdown(MAGNIFIED)
-        with gradio.Accordion("textures of another photograph in this layout", open=False):
-            other = gradio.Image(type="pil", label="the other photograph", elem_id="other")
-            mix_button = gradio.Button("mix", elem_id="mix")
+                changed = gradio.Image(
+                    label="what the last click changed, four times as strong",
+                    visible=False,
+                    elem_id="changed",
+                    **PICTURE,
+                )
+                error = gradio.Image(label="error, four times as strong", elem_id="error", **PICTURE)
+        outputs = [shown, asked, chosen, initial, refined, result, text, changed, error]
         sliders = [count, lambda_, smallest, support, strength]
-        outputs = [shown, chosen, initial, refined, result, error, text]
-        paths = dict(zip(names, map(str, photographs), strict=True))
-        encode_button.click(encode, [editor, *sliders], outputs)
-        for slider in sliders:
-            slider.release(encode, [editor, *sliders], outputs)
-        start.change(lambda name: load(paths[name]), start, editor).then(encode, [editor, *sliders], outputs)
-        refined.select(click, [shown, chosen, action], outputs)
-        mix_button.click(mix, [shown, other], outputs)
-        if names:
-            blocks.load(lambda: load(paths[names[0]]), None, editor).then(encode, [editor, *sliders], outputs)
+        inputs = [asked, start, paths, editor, *sliders]
+        laid = [
+            blocks.load(load, [start, paths], editor),
+            start.input(load, [start, paths], editor),
+            own.upload(upload, [own, paths], [paths, start, other], show_progress="hidden").success(
+                load, [start, paths], editor
+            ),
+        ]
+        for event in laid:
+            event.then(encode, inputs, outputs, **ANSWER)
+        gradio.on([each.change for each in sliders], encode, inputs, outputs, **ANSWER, **FOLLOW)
+        editor.input(paint, inputs, outputs, **ANSWER, **FOLLOW)
+        again.click(encode, inputs, outputs, **ANSWER)
+        refined.select(click, [shown, chosen, action], outputs, **ANSWER)
+        mix_button.click(mix, [shown, start, other, paths], outputs, **ANSWER)
     return blocks
 
 
@@ -145,12 +199,21 @@ def _painted(layers: list[Image.Image], side: int) -> np.ndarray | None:
     return painted if painted.any() else None
 
 
-def _sentence(shown: View, distances: dict[str, torch.nn.Module] | None, seconds: float) -> str:
+def _sentence(
+    shown: View, chosen: int | None, distances: dict[str, torch.nn.Module] | None, compared: str | None
+) -> str:
+    """The measures of a view, and the Gaussian that is chosen."""
     values = measures(shown, distances)
-    parts = [f"**PSNR {values['psnr']:.2f} dB**", f"SSIM {values['ssim']:.3f}"]
+    change = f" ({round(values['change'], 2) + 0:+.2f} dB by the last click)" if "change" in values else ""
+    parts = [f"**PSNR {values['psnr']:.2f} dB**{change}", f"SSIM {values['ssim']:.3f}"]
     parts += [f"{name.replace('lpips_', 'LPIPS ')} {value:.3f}" for name, value in values.items() if "lpips" in name]
-    parts += [
-        f"{len(shown.tokens)} tokens",
-        f"{values['bytes']:,} bytes in float16 ({values['bits']:.2f} bits per pixel)",
-    ]
-    return ", ".join([*parts, f"{seconds:.2f} s"])
+    size = f"{len(shown.tokens)} tokens: {values['bytes']:,} bytes in float16, {values['bits']:.2f} bits per pixel"
+    lines = [*([html.escape(compared)] if compared else []), ", ".join(parts), size]
+    if chosen is not None:
+        gaussians, last = shown.tokens.gaussians, shown.image.shape[-1] - 1
+        (x, y), (width, height) = gaussians.mu[0, chosen].tolist(), gaussians.sigma[0, chosen].tolist()
+        lines.append(
+            f"chosen: centre ({(x + 1) / 2 * last:.0f}, {(y + 1) / 2 * last:.0f}), sigmas {width / 2 * last:.1f} and "
+            f"{height / 2 * last:.1f} pixels, correlation {gaussians.rho[0, chosen].item():.2f}"
+        )
+    return "\n\n".join(lines)

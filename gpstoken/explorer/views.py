@@ -11,7 +11,7 @@ from torch import Tensor
 from gpstoken.drawing import draw_gaussians, to_picture
 from gpstoken.gaussians import Gaussians
 from gpstoken.metrics import reconstruction_metrics
-from gpstoken.partition import partition
+from gpstoken.partition import max_regions, partition
 from gpstoken.tokenizer import GPSToken
 from gpstoken.tokens import Tokens
 
@@ -38,23 +38,33 @@ class Settings:
     strength: float = 50.0
 
 
+def settings_of(tokenizer: GPSToken) -> Settings:
+    """The settings with which a tokenizer was trained."""
+    numbers = (tokenizer.num_tokens, tokenizer.lambda_, tokenizer.min_region_size, tokenizer.support_factor)
+    return Settings(*numbers)
+
+
 @dataclass(frozen=True)
 class View:
     """A photograph with its tokens.
 
     Attributes:
         image: float[1, 3, H, W] in [-1, 1].
+        regions: long[1, N, 4], the pixel box of each token.
         layout: the initial Gaussians.
         tokens: the tokens.
         reconstruction: what is decoded from them, float[1, 3, H, W].
         settings: the settings under which they were made.
+        previous: the reconstruction before the last edit; None if the tokens are as encoded.
     """
 
     image: Tensor
+    regions: Tensor
     layout: Gaussians
     tokens: Tokens
     reconstruction: Tensor
     settings: Settings
+    previous: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -70,28 +80,59 @@ def view(tokenizer: GPSToken, image: Tensor, settings: Settings, focus: np.ndarr
     Raises:
         ValueError: if the partition cannot make so many tokens of such a size.
     """
-    adjusted = _adjusted(tokenizer, settings)
+    adjusted, side = _adjusted(tokenizer, settings), tokenizer.image_size
+    limit = max_regions(side, side, settings.min_region_size)
+    if settings.tokens > limit:
+        raise ValueError(
+            f"{settings.tokens} tokens are too many: with s_min = {settings.min_region_size} px the photograph splits "
+            f"into at most {limit} regions. Choose fewer tokens or a smaller s_min."
+        )
     bias = None if focus is None else settings.strength * torch.from_numpy(focus.astype(np.float32)).to(image)
-    tokens = adjusted.encode(image, settings.tokens, bias)
-    return View(image, adjusted.layout(image, settings.tokens, bias), tokens, adjusted.decode(tokens), settings)
+    how = (settings.lambda_, settings.min_region_size, bias, adjusted.partition_backend, side)
+    regions = partition(image, settings.tokens, *how)
+    layout, tokens = adjusted.layout(image, regions=regions), adjusted.encode(image, regions=regions)
+    return View(image, regions, layout, tokens, adjusted.decode(tokens), settings)
 
 
 @torch.inference_mode()
-def mixed(tokenizer: GPSToken, layout_of: View, textures_of: View) -> View:
-    """The layout of one photograph with the textures of another, which is encoded in the regions of the first."""
+def mixed(tokenizer: GPSToken, layout_of: View, image: Tensor) -> View:
+    """The Gaussians of one photograph with the textures of another, which is encoded in the regions of the first.
+
+    Args:
+        tokenizer: the tokenizer.
+        layout_of: the first photograph; Gaussians that were dropped or moved stay so.
+        image: the other photograph, float[1, 3, H, W] in [-1, 1], with which the reconstruction is then compared.
+    """
     adjusted = _adjusted(tokenizer, layout_of.settings)
-    settings = layout_of.settings
-    how = {"lambda_": settings.lambda_, "min_region_size": settings.min_region_size, "tile_size": adjusted.image_size}
-    regions = partition(layout_of.image, settings.tokens, **how)
-    textures = adjusted.encode(textures_of.image, regions=regions).features
+    textures = adjusted.encode(image, regions=layout_of.regions).features
     tokens = replace(layout_of.tokens, features=textures)
-    return replace(layout_of, tokens=tokens, reconstruction=adjusted.decode(tokens))
+    return replace(layout_of, image=image, tokens=tokens, reconstruction=adjusted.decode(tokens), previous=None)
 
 
 @torch.inference_mode()
-def edited(tokenizer: GPSToken, before: View, tokens: Tokens) -> View:
-    """The view with other tokens, decoded anew."""
-    return replace(before, tokens=tokens, reconstruction=_adjusted(tokenizer, before.settings).decode(tokens))
+def dropped(tokenizer: GPSToken, before: View, index: int) -> View:
+    """The view without one of its tokens, decoded anew.
+
+    Raises:
+        ValueError: if it is the only one.
+    """
+    if len(before.tokens) < 2:
+        raise ValueError("The last token cannot be dropped.")
+    kept = [number for number in range(len(before.tokens)) if number != index]
+    layout, gaussians = (
+        Gaussians(each.mu[:, kept], each.sigma[:, kept], each.rho[:, kept])
+        for each in (before.layout, before.tokens.gaussians)
+    )
+    tokens = replace(before.tokens, gaussians=gaussians, features=before.tokens.features[:, kept])
+    return _edited(tokenizer, replace(before, regions=before.regions[:, kept], layout=layout), tokens)
+
+
+@torch.inference_mode()
+def moved(tokenizer: GPSToken, before: View, index: int, x: float, y: float) -> View:
+    """The view with the centre of one Gaussian at a point of the canvas, [-1, 1] each way, decoded anew."""
+    mu = before.tokens.gaussians.mu.clone()
+    mu[0, index] = torch.tensor([x, y]).to(mu)
+    return _edited(tokenizer, before, replace(before.tokens, gaussians=replace(before.tokens.gaussians, mu=mu)))
 
 
 def nearest(tokens: Tokens, x: float, y: float) -> int:
@@ -106,52 +147,67 @@ def nearest(tokens: Tokens, x: float, y: float) -> int:
     return int(density.argmax())
 
 
-def without(tokens: Tokens, index: int) -> Tokens:
-    """The tokens without one of them.
+@dataclass(frozen=True)
+class Pictures:
+    """What is shown of a view.
 
-    Raises:
-        ValueError: if it is the only one.
+    Attributes:
+        initial: the initial Gaussians on the photograph.
+        refined: the refined ones, with a ring around the chosen one.
+        reconstruction: the reconstruction.
+        error: its difference from the photograph, four times as strong.
+        change: its difference from the reconstruction before the last edit, four times as strong; None if unedited.
     """
-    if len(tokens) < 2:
-        raise ValueError("the last token cannot be dropped")
-    kept = [number for number in range(len(tokens)) if number != index]
-    parts = tokens.gaussians
-    gaussians = Gaussians(parts.mu[:, kept], parts.sigma[:, kept], parts.rho[:, kept])
-    return replace(tokens, gaussians=gaussians, features=tokens.features[:, kept])
+
+    initial: Image.Image
+    refined: Image.Image
+    reconstruction: Image.Image
+    error: Image.Image
+    change: Image.Image | None
 
 
-def moved(tokens: Tokens, index: int, x: float, y: float) -> Tokens:
-    """The tokens with the centre of one at a point of the canvas, [-1, 1] each way."""
-    mu = tokens.gaussians.mu.clone()
-    mu[0, index] = torch.tensor([x, y]).to(mu)
-    return replace(tokens, gaussians=replace(tokens.gaussians, mu=mu))
-
-
-def pictures(shown: View, chosen: int | None = None) -> tuple[Image.Image, Image.Image, Image.Image, Image.Image]:
-    """Initial Gaussians and refined ones on the photograph, the reconstruction, and the error, four times as strong."""
+def pictures(shown: View, chosen: int | None = None) -> Pictures:
+    """Draws a view in which the Gaussian of that number is chosen."""
     photo = to_picture(shown.image[0], SCALE)
     refined = draw_gaussians(photo, shown.tokens.gaussians)
     if chosen is not None:
         width, height = photo.size
         x, y = ((shown.tokens.gaussians.mu[0, chosen].double().cpu() + 1) / 2).tolist()
         x, y = x * (width - 1), y * (height - 1)
-        ImageDraw.Draw(refined).ellipse((x - 5, y - 5, x + 5, y + 5), outline=CHOSEN, width=3)
-    error = (4 * (shown.reconstruction.clamp(-1, 1) - shown.image).abs() - 1).clamp(max=1)
-    return (
+        ImageDraw.Draw(refined).ellipse((x - 8, y - 8, x + 8, y + 8), outline=CHOSEN, width=3)
+    return Pictures(
         draw_gaussians(photo, shown.layout),
         refined,
         to_picture(shown.reconstruction[0], SCALE),
-        to_picture(error[0], SCALE),
+        _difference(shown.reconstruction, shown.image),
+        None if shown.previous is None else _difference(shown.reconstruction, shown.previous),
     )
 
 
 def measures(shown: View, distances: dict[str, torch.nn.Module] | None = None) -> dict[str, float]:
-    """PSNR in dB, SSIM and the LPIPS of the networks at hand; "bytes" of the tokens in float16, "bits" per pixel."""
+    """PSNR in dB, SSIM and the LPIPS of the networks at hand; "bytes" of the tokens in float16, "bits" per pixel.
+
+    Of an edited view also "change": how much higher in dB the PSNR is than before the last edit.
+    """
     with torch.inference_mode():
         rows = reconstruction_metrics(shown.reconstruction, shown.image, distances or {})
     count = 2 * shown.tokens.to_tensor().numel()
     bits = 8 * count / (shown.image.shape[-2] * shown.image.shape[-1])
-    return {name: row.item() for name, row in rows.items()} | {"bytes": count, "bits": bits}
+    values = {name: row.item() for name, row in rows.items()} | {"bytes": count, "bits": bits}
+    if shown.previous is not None:
+        values["change"] = values["psnr"] - reconstruction_metrics(shown.previous, shown.image, {})["psnr"].item()
+    return values
+
+
+def _edited(tokenizer: GPSToken, before: View, tokens: Tokens) -> View:
+    """The view with other tokens, decoded anew."""
+    reconstruction = _adjusted(tokenizer, before.settings).decode(tokens)
+    return replace(before, tokens=tokens, reconstruction=reconstruction, previous=before.reconstruction)
+
+
+def _difference(image: Tensor, other: Tensor) -> Image.Image:
+    """|image - other| of float[1, 3, H, W], four times as strong: black where they agree."""
+    return to_picture((4 * (image.clamp(-1, 1) - other.clamp(-1, 1)).abs() - 1)[0], SCALE)
 
 
 def _adjusted(tokenizer: GPSToken, settings: Settings) -> GPSToken:

@@ -54,7 +54,7 @@ class Chrome:
 
     def _note(self, message: Any) -> None:
         if message.type in ("error", "warning", "assert"):
-            self.complaints.append(message.text)
+            self.complaints.append(f"{message.type}: {message.text}")
 
     def _note_failure(self, request: Any) -> None:
         if request.failure != "net::ERR_ABORTED":  # left for another page
@@ -90,6 +90,10 @@ class Chrome:
         self._page.mouse.down()
         self._page.mouse.move(*stop, steps=5)
         self._page.mouse.up()
+
+    def upload(self, selector: str, path: Path) -> None:
+        """A file for the first input of that kind."""
+        self._page.locator(selector).first.set_input_files(path)
 
     def picture(self, path: Path, whole: bool = True) -> Path:
         """A screenshot as a PNG: of the whole page, or of what the window shows."""

@@ -8,7 +8,17 @@ import torch
 from scipy.stats import multivariate_normal
 
 from gpstoken import Gaussians, GPSToken, Tokens, partition
-from gpstoken.explorer.views import Settings, edited, measures, mixed, moved, nearest, pictures, view, without
+from gpstoken.explorer.views import (
+    Settings,
+    dropped,
+    measures,
+    mixed,
+    moved,
+    nearest,
+    pictures,
+    settings_of,
+    view,
+)
 
 TINY = {
     "num_tokens": 16, "feature_channels": 4, "image_size": 64, "grid_size": 16, "width": 16, "depth": 1, "heads": 2,
@@ -41,6 +51,14 @@ def test_a_view_is_what_the_tokenizer_gives(tokenizer, image):
         assert torch.equal(shown.tokens.to_tensor(), tokens.to_tensor())
         assert torch.equal(shown.reconstruction, tokenizer.decode(tokens))
     assert torch.equal(shown.layout.to_tensor(), tokenizer.layout(image).to_tensor())
+    assert settings_of(tokenizer) == replace(SETTINGS, strength=settings_of(tokenizer).strength)
+
+
+def test_more_tokens_than_regions_are_refused(tokenizer, image):
+    # 64 pixels are halved to 8, and regions of at most 9 stay whole: 8 rows of 8.
+    assert len(view(tokenizer, image, Settings(tokens=64, min_region_size=8)).tokens) == 64
+    with pytest.raises(ValueError, match=r"65 tokens are too many: with s_min = 8 px .* at most 64 regions"):
+        view(tokenizer, image, Settings(tokens=65, min_region_size=8))
 
 
 def test_the_sliders_reach_the_tokenizer_and_leave_it_alone(tokenizer, image):
@@ -86,39 +104,66 @@ def test_the_nearest_gaussian_is_that_of_the_highest_density():
 
 def test_dropping_and_moving_change_one_token(tokenizer, image):
     shown = view(tokenizer, image, SETTINGS)
-    dropped = without(shown.tokens, 3)
+    fewer = dropped(tokenizer, shown, 3)
     kept = [0, 1, 2, *range(4, 16)]
-    assert torch.equal(dropped.to_tensor(), shown.tokens.to_tensor()[:, kept])
-    elsewhere = moved(shown.tokens, 3, 0.5, -0.25)
-    assert elsewhere.gaussians.mu[0, 3].tolist() == [0.5, -0.25]
-    assert torch.equal(elsewhere.to_tensor()[:, kept], shown.tokens.to_tensor()[:, kept])
-    with torch.no_grad():
-        expected = tokenizer.decode(dropped)
-    assert torch.equal(edited(tokenizer, shown, dropped).reconstruction, expected)
+    assert torch.equal(fewer.tokens.to_tensor(), shown.tokens.to_tensor()[:, kept])
+    assert torch.equal(fewer.regions, shown.regions[:, kept])
+    assert torch.equal(fewer.layout.to_tensor(), shown.layout.to_tensor()[:, kept])
+    elsewhere = moved(tokenizer, shown, 3, 0.5, -0.25)
+    assert elsewhere.tokens.gaussians.mu[0, 3].tolist() == [0.5, -0.25]
+    assert torch.equal(elsewhere.tokens.to_tensor()[:, kept], shown.tokens.to_tensor()[:, kept])
+    for edited in (fewer, elsewhere):
+        with torch.no_grad():
+            assert torch.equal(edited.reconstruction, tokenizer.decode(edited.tokens))
+        assert edited.previous is shown.reconstruction
+        change = measures(edited)["psnr"] - measures(shown)["psnr"]
+        assert measures(edited)["change"] == change and "change" not in measures(shown)
 
 
-def test_the_last_token_stays():
-    with pytest.raises(ValueError, match="the last token cannot be dropped"):
-        without(tokens_at([[0.0, 0.0]], [[0.1, 0.1]], [0.0]), 0)
+def test_the_last_token_stays(tokenizer, image):
+    one = view(tokenizer, image, Settings(tokens=1, min_region_size=4))
+    with pytest.raises(ValueError, match="The last token cannot be dropped"):
+        dropped(tokenizer, one, 0)
 
 
 def test_a_mixture_has_the_layout_of_one_and_the_textures_of_the_other(tokenizer, image):
     other = image.flip(-1) * 0.5
-    first, second = view(tokenizer, image, SETTINGS), view(tokenizer, other, SETTINGS)
-    both = mixed(tokenizer, first, second)
+    first = view(tokenizer, image, SETTINGS)
+    both = mixed(tokenizer, first, other)
     assert torch.equal(both.tokens.gaussians.to_tensor(), first.tokens.gaussians.to_tensor())
+    assert both.image is other and both.previous is None
     regions = partition(image, 16, min_region_size=4, tile_size=64)
     with torch.no_grad():
         assert torch.equal(both.tokens.features, tokenizer.encode(other, regions=regions).features)
+        assert torch.equal(both.reconstruction, tokenizer.decode(both.tokens))
+
+
+def test_a_mixture_keeps_to_the_painted_layout_and_to_what_was_dropped(tokenizer, image):
+    focus = np.zeros((64, 64), bool)
+    focus[:32, :32] = True
+    first = dropped(tokenizer, view(tokenizer, image, replace(SETTINGS, strength=1e6), focus), 5)
+    both = mixed(tokenizer, first, image)
+    # Each texture belongs to its region: the same photograph in its own layout is as before, but for the dropped token,
+    # which the transformer no longer sees.
+    regions = partition(image, 16, min_region_size=4, bias=torch.from_numpy(focus * 1e6), tile_size=64)
+    with torch.no_grad():
+        expected = tokenizer.encode(image, regions=regions[:, [0, 1, 2, 3, 4, *range(6, 16)]])
+    assert torch.equal(both.tokens.features, expected.features)
+    assert len(both.tokens) == 15
 
 
 def test_what_is_shown(tokenizer, image):
     shown = view(tokenizer, image, SETTINGS)
-    assert {picture.size for picture in pictures(shown, 2)} == {(128, 128)}
+    drawn = pictures(shown, 2)
+    assert {each.size for each in (drawn.initial, drawn.refined, drawn.reconstruction, drawn.error)} == {(128, 128)}
+    assert drawn.change is None
     values = measures(shown)
     assert values["bytes"] == 16 * (5 + 4) * 2 and values["bits"] == 8 * values["bytes"] / 64**2
     levels = ((shown.reconstruction.clamp(-1, 1) - image) * 127.5).square().mean().item()
     # To whole levels, whose rounding error has a variance of 1/6 beside an error of thousands.
     assert values["psnr"] == pytest.approx(10 * np.log10(255**2 / levels), abs=0.01)
     perfect = replace(shown, reconstruction=shown.image)
-    assert pictures(perfect)[3].getextrema() == ((0, 0),) * 3  # black
+    assert pictures(perfect).error.getextrema() == ((0, 0),) * 3  # black
+    # A level of 10 of 255 brighter: four times 10.
+    brighter = replace(shown, reconstruction=torch.full_like(image, 20 / 255), previous=torch.zeros_like(image))
+    assert pictures(brighter).change.getextrema() == ((40, 40),) * 3
