@@ -45,12 +45,17 @@ def address():
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "gpstoken.cli", "explore", "--port", str(port), "--device", "cpu"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        line = process.stdout.readline()
-        assert line == f"the explorer: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
-        yield f"http://127.0.0.1:{port}/"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+    # What a shell starts in the background ignores Ctrl-C, and so would the server.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **heeding) as process:
+        try:
+            line = process.stdout.readline()
+            assert line == f"the explorer: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
+            yield f"http://127.0.0.1:{port}/"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

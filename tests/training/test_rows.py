@@ -24,7 +24,8 @@ BASELINES = {
     "maskgit_vae": (54.52, (16, 16), (4, 4)),
 }
 ROWS = [row.key for row in read_rows() if row.section in ("tokenizers", "ablations")]
-OURS = [row for row in ROWS if row not in BASELINES]
+FLOORS = ["pca", "linear"]  # linear maps, with as many numbers as GPSToken-M128
+OURS = [row for row in ROWS if row not in [*BASELINES, *FLOORS]]
 
 
 def build(monkeypatch, row: str, scale: str, *more: str) -> RunCLI:
@@ -35,7 +36,7 @@ def build(monkeypatch, row: str, scale: str, *more: str) -> RunCLI:
     return RunCLI(run=False, args=[*words[: words.index("--seed_everything")], *more])
 
 
-@pytest.mark.parametrize("row", [*OURS, "lambda_=5", "support_factor=1", "gpstoken_classes"])
+@pytest.mark.parametrize("row", [*OURS, *FLOORS, "lambda_=5", "support_factor=1", "gpstoken_classes"])
 def test_row_at_laptop_scale(monkeypatch, row):
     cli = build(monkeypatch, row, "laptop")
     assert isinstance(cli.model, TokenizerModule)
@@ -68,6 +69,16 @@ def test_baseline_at_laptop_scale(monkeypatch, row):
     sizes = [sum(each.numel() for each in tokenizer.parameters()) for tokenizer in (cli.model.tokenizer, ours)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
     assert multiply_adds(cli.model.tokenizer) == pytest.approx(multiply_adds(ours), rel=0.1)
+
+
+@pytest.mark.parametrize("scale", ["quick", "laptop", "paper"])  # that of a workstation needs a GPU
+@pytest.mark.parametrize("row", FLOORS)
+def test_a_floor_has_as_many_numbers_as_ours(monkeypatch, row, scale):
+    with torch.device("meta"):
+        modules = [build(monkeypatch, each, scale) for each in (row, "gpstoken_m128")]
+    side = modules[0].datamodule.image_size
+    codes = [module.model.tokenizer.code((side, side)) for module in modules]
+    assert codes[0].tokens * codes[0].channels == codes[1].tokens * codes[1].channels
 
 
 @pytest.mark.parametrize("scale", ["laptop", "workstation"])
