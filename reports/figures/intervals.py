@@ -20,6 +20,7 @@ AMOUNTS: dict[str, Callable[[Result], int]] = {
     "numbers per image (ours)": lambda result: result.numbers,
     "tokens per image (ours)": lambda result: result.evaluated["num_tokens"],
 }
+KILOBYTES = (2.5, 5, 10, 20, 40)  # ticks
 FEW = 3  # photographs up to which an interval would say nothing
 
 
@@ -76,8 +77,8 @@ def rates(declared: dict[str, Any], results: Results) -> Figure | None:
             band = list(zip(*(mean.interval for mean in means), strict=True))
             style.curve(axes, places, [mean.mean for mean in means], look, band, alpha=0.08, markersize=4, label=name)
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:.3g}")
-        axes.set(xlabel="kilobytes an image of 256 px", title=COLUMNS[metric].titled)
+        axes.set_xticks([1000 * kilobytes for kilobytes in KILOBYTES], [f"{kilobytes:g}" for kilobytes in KILOBYTES])
+        axes.set(xlabel="kilobytes an image", title=COLUMNS[metric].titled)
     scale, numbers = _measured(results)
     headline(figure, f"Rate and distortion at {scale} scale: {numbers}")
     style.legend_below(figure, 4)
