@@ -14,6 +14,7 @@ from typing import Any
 from gpstoken.commands.declared import (
     EXPERIMENTS,
     Row,
+    chosen_arms,
     configuration_files,
     file_options,
     find_row,
@@ -127,7 +128,9 @@ def _study(key: str, scale: str, _: Any) -> list[Command]:
             for end, row in declared["domains"].items()
         }
     else:
-        arms, shared = declared["arms"], shared | settings.get(key, {})
+        own = dict(settings.get(key, {}))
+        arms = chosen_arms(declared["arms"], own.pop("arms", None), f"{scale}: {key}")
+        shared |= own
     lines = []
     for arm, arm_settings in arms.items():
         row = find_row(arm_settings["row"], STUDIED)

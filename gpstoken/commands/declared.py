@@ -138,6 +138,17 @@ def studies() -> list[str]:
     return list(read_yaml(EXPERIMENTS / "rows.yaml")["studies"])
 
 
+def chosen_arms(arms: dict[str, Any], names: list[str] | None, where: str) -> dict[str, Any]:
+    """The arms of a study that a scale names; all of them where it names none.
+
+    Raises:
+        ValueError: if the study has no such arm; the message begins with `where`.
+    """
+    if unknown := [name for name in names or [] if name not in arms]:
+        raise ValueError(f"{where}: arms: {unknown[0]}: no such arm{did_you_mean(unknown[0], arms)}")
+    return arms if names is None else {name: arms[name] for name in names}
+
+
 def scales() -> list[str]:
     """The scales that experiments/ declares."""
     return sorted(path.parent.name for path in EXPERIMENTS.glob("*/scale.yaml"))

@@ -133,6 +133,18 @@ def test_runs_are_found_when_the_command_runs(declare):
     assert expanded("evaluate", "depth=2", "small", [])[0][-1] == "--networks"
 
 
+def test_a_scale_may_leave_out_arms_of_a_study(declare):
+    arms = {name: {"row": "ours", "size-factor": factor} for name, factor in (("big", 2), ("huge", 4))}
+    scale = FILES["tiny/scale.yaml"] | {"sizes": {"arms": ["huge"], "num-tokens": 9}}
+    declare(FILES | {"studies/sizes.yaml": {"arms": arms}, "tiny/scale.yaml": scale})
+    (line,) = expanded("study", "sizes", "tiny", [])
+    assert line[line.index("--row") + 1] == "huge" and line[line.index("--num-tokens") + 1] == "9"
+    assert "--arms" not in line and len(expanded("study", "sizes", "small", [])) == 2
+    declare({"tiny/scale.yaml": scale | {"sizes": {"arms": ["hug"]}}})
+    with pytest.raises(ValueError, match="tiny: sizes: arms: hug: no such arm; did you mean huge"):
+        expanded("study", "sizes", "tiny", [])
+
+
 def test_a_study_is_an_evaluation_an_arm(declare):
     declare(FILES)
     (line,) = expanded("study", "sizes", "tiny", [])
