@@ -56,7 +56,12 @@ def trainings(runs: Path) -> Iterator[Published]:
     """
     folders = (path.parent for path in sorted(runs.glob(f"**/{CONFIG_FILE}")))
     finished = (folder for folder in folders if (folder / CHECKPOINT_FILE).is_file())
-    return (read_training(folder) for folder in finished if "weights" not in read_origin(folder))
+    return (read_training(folder) for folder in finished if _trained_here(read_origin(folder)))
+
+
+def _trained_here(origin: dict[str, Any]) -> bool:
+    """Whether a run is a training; those of `gpstoken published` have weights from elsewhere, or none."""
+    return "weights" not in origin and origin.get("commit") != "untrained"
 
 
 def read_training(folder: Path) -> Published:
