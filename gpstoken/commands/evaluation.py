@@ -128,7 +128,7 @@ def evaluate_run(
         },
         "training": {"steps": checkpoint["global_step"], "batch_size": trained_on["batch_size"]}
         | checkpoint.get("training", {})
-        | ({"published": origin["weights"]} if "weights" in origin else {}),
+        | ({"published": origin["weights"]} if origin.get("weights") else {}),
         "networks": {name: weights_record(network.path) for name, network in networks.items()},
     }
     checkpoint_hash = file_hash(run / CHECKPOINT_FILE)

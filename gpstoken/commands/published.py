@@ -67,8 +67,7 @@ def write_run(row: Path, weights: Path | None, output: Path, arguments: list[str
     state, file, origin = _read(weights, tokenizer)
     config = cli.config.clone()
     config.pop("output", None)
-    if file is not None:
-        origin |= {"weights": {"file": file.name, "sha256": file_hash(file)}}
+    origin |= {"weights": None if file is None else {"file": file.name, "sha256": file_hash(file)}}
     checkpoint = {
         "tokenizer": {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config},
         "state_dict": {f"tokenizer.{name}": tensor for name, tensor in state.items()},

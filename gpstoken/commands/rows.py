@@ -10,6 +10,7 @@ from gpstoken.commands.by_row import SPLITS, STUDIED, expanded
 from gpstoken.commands.closure import digests
 from gpstoken.commands.declared import (
     EXPERIMENTS,
+    PUBLISHED,
     Row,
     configuration_files,
     find_row,
@@ -101,4 +102,4 @@ def _involved(command: str, key: str) -> list[Row]:
         return [*networks, find_row(row.tokens, ["generator_tokenizers"])]
     if command in ("evaluate-generator", "features") or key in SPLITS:
         return []
-    return [find_row(key, [section for section in STEPS if not section.startswith("generators")])]
+    return [find_row(key, [*PUBLISHED, "sweeps"])]

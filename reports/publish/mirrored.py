@@ -49,19 +49,14 @@ class Published:
 
 
 def trainings(runs: Path) -> Iterator[Published]:
-    """Every finished fit under `runs`; runs made of trained weights (`gpstoken published`) are none.
+    """Every finished fit under `runs`; runs of `gpstoken published`, of trained weights or without any, are none.
 
     Raises:
         ValueError: for a damaged one; names the file.
     """
     folders = (path.parent for path in sorted(runs.glob(f"**/{CONFIG_FILE}")))
     finished = (folder for folder in folders if (folder / CHECKPOINT_FILE).is_file())
-    return (read_training(folder) for folder in finished if _trained_here(read_origin(folder)))
-
-
-def _trained_here(origin: dict[str, Any]) -> bool:
-    """Whether a run is a training; those of `gpstoken published` have weights from elsewhere, or none."""
-    return "weights" not in origin and origin.get("commit") != "untrained"
+    return (read_training(folder) for folder in finished if "weights" not in read_origin(folder))
 
 
 def read_training(folder: Path) -> Published:

@@ -438,7 +438,10 @@ def test_a_store_that_another_process_holds_is_one_line_and_then_goes_on(
 
 
 def test_runs_of_weights_from_elsewhere_and_without_any_are_no_trainings(write_run, tmp_path):
-    for row, origin in (("small", {"commit": "0123", "weights": {"file": "small"}}), ("jpeg", {"commit": "untrained"})):
+    for row, origin in (
+        ("small", {"commit": "0123", "weights": {"file": "small"}}),
+        ("jpeg", {"commit": "untrained", "weights": None}),
+    ):
         run = write_run(row, 0)
         (run / "metrics.csv").unlink()
         (run / "origin.json").write_text(json.dumps(origin))
