@@ -156,3 +156,13 @@ def narrow_generator(tmp_path_factory):
             paths[stage] = folder / f"{stage}.ckpt"
             torch.save({"generator": entry, "state_dict": weights, "global_step": 7}, paths[stage])
     return paths
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium, which the tests of a module share."""
+    from tests.reports.chrome import Chrome  # here: most tests need no playwright
+
+    browser = Chrome(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

@@ -1,7 +1,6 @@
 """The real page of `gpstoken explore` in a real browser: it shows what Python computes with the same tokenizer."""
 
 import base64
-import importlib.util
 import io
 import os
 import re
@@ -20,11 +19,9 @@ from sklearn.datasets import load_sample_image
 from gpstoken import GPSToken, load_image
 from gpstoken.drawing import CENTRE
 from gpstoken.explorer.views import dropped, measures, mixed, pictures, settings_of, view
+from tests.reports import chrome
 
 pytest.importorskip("gradio", reason="gpstoken explore needs gradio: pip install 'gpstoken[explore]'")
-spec = importlib.util.spec_from_file_location("chrome", Path(__file__).parents[1] / "reports" / "chrome.py")
-chrome = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(chrome)
 pytestmark = pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome")
 
 ROOT, SIDE = Path(__file__).parents[2], 256
@@ -56,13 +53,6 @@ def address():
             assert process.wait(timeout=60) == 0
         finally:
             process.kill()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = chrome.Chrome(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

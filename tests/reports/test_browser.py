@@ -1,20 +1,9 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
 from reports.site import __main__ as site
+from tests.reports import chrome, contract
 
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-chrome, contract = load("chrome"), load("contract")
 pytestmark = pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome")
 DESKTOP, PHONE = 1280, 390
 
@@ -25,13 +14,6 @@ def built(tmp_path_factory):
     places = ["--report", str(folder), "--results", str(folder / "results"), "-o", str(folder / "site")]
     assert site.main([*places, "--explorer", "none"]) == 0
     return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = chrome.Chrome(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

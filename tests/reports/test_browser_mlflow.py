@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,10 +9,8 @@ from PIL import Image
 
 from reports.publish import __main__ as publish
 from reports.publish.store import EXPERIMENTS
+from tests.reports import chrome
 
-_spec = importlib.util.spec_from_file_location("chrome", Path(__file__).with_name("chrome.py"))
-chrome = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(chrome)
 pytestmark = pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome")
 
 

@@ -1,6 +1,5 @@
 """explorer.html, opened as a file: what it shows is what Python computes with the same tokenizer."""
 
-import importlib.util
 import json
 import math
 import os
@@ -21,16 +20,8 @@ from gpstoken.gaussians import Gaussians
 from gpstoken.loading import class_path_of
 from reports.site import __main__ as site
 from reports.site.explorer.runtime import NAME, read_archive, runtime
+from tests.reports import chrome, contract
 
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-chrome, contract = load("chrome"), load("contract")
 needs_browser = pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome")
 NARROW = {
     "num_tokens": 128, "feature_channels": 8, "image_size": 256, "grid_size": 64, "width": 16, "depth": 1, "heads": 2,

@@ -1,7 +1,6 @@
 """partition.js and splat.js in a browser: the released vectors, and photographs in the same regions as here."""
 
 import base64
-import importlib.util
 import json
 from pathlib import Path
 
@@ -13,10 +12,8 @@ from skimage.data import chelsea, rocket
 from gpstoken import load_image, partition
 from gpstoken.drawing import to_picture
 from gpstoken.partition.reference import ENTROPY_TERMS
+from tests.reports import chrome
 
-_spec = importlib.util.spec_from_file_location("chrome", Path(__file__).with_name("chrome.py"))
-chrome = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(chrome)
 pytestmark = pytest.mark.skipif(chrome.BROWSER is None, reason="no chromium, chromium-browser or google-chrome")
 SCRIPTS = Path(__file__).parents[2] / "reports" / "site" / "explorer"
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import re
@@ -10,10 +9,7 @@ import pytest
 from reports.site import __main__ as site
 from reports.site.build import templates
 from reports.site.claims import claim_cards, tally, verdict_class
-
-_spec = importlib.util.spec_from_file_location("contract", Path(__file__).with_name("contract.py"))
-contract = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(contract)
+from tests.reports import contract
 
 
 def build(folder: Path, output: str = "site") -> int:
