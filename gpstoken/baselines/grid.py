@@ -1,4 +1,4 @@
-"""The common base of the convolutional tokenizers: a library's autoencoder whose latent is a grid over the image."""
+"""The common bases of tokenizers whose tokens are a grid over the image, and of those with a library's autoencoder."""
 
 from typing import Any
 
@@ -16,17 +16,15 @@ BLOCKS: dict[str, Limit] = {
 }
 
 
-class GridTokenizer(Tokenizer):
+class TokenGrid(Tokenizer):
     """Base of the tokenizers with one token for every `factor` x `factor` pixels.
 
     Attributes:
-        autoencoder: the library's network; only its submodules are called.
         factor: pixels along a side of a grid cell.
         channels: numbers per token; 1 where a token is an index.
         codebook_size: number of codebook entries; None without a codebook.
     """
 
-    autoencoder: nn.Module
     factor: int
     channels: int
     codebook_size: int | None = None
@@ -45,6 +43,16 @@ class GridTokenizer(Tokenizer):
             raise ValueError(f"num_tokens: {type(self).__name__} has {cell}, cannot make {num_tokens}; leave it out")
         shape = (height // self.factor, width // self.factor)
         return Code(shape[0] * shape[1], shape, self.channels, self.codebook_size)
+
+
+class GridTokenizer(TokenGrid):
+    """Base of the convolutional tokenizers.
+
+    Attributes:
+        autoencoder: the library's network; only its submodules are called.
+    """
+
+    autoencoder: nn.Module
 
     @property
     def last_layer(self) -> Tensor:

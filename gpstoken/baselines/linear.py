@@ -4,19 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpstoken.base import Code, Tokenizer
+from gpstoken.baselines.grid import TokenGrid
 from gpstoken.limits import at_least, limits
 
 
-class LinearPatches(Tokenizer):
+class LinearPatches(TokenGrid):
     """A square of pixels to `channels` numbers by an affine map, and back by another one.
 
     Trained by gradient descent it is a linear autoencoder. Its best maps are known: those of `set_components` with the
     principal components of the patches (Baldi and Hornik 1989), which `gpstoken.training.PrincipalComponents` finds.
-
-    Attributes:
-        patch: side of a patch in pixels.
-        channels: numbers per token.
     """
 
     @limits(patch=at_least(1), channels=at_least(1))
@@ -35,7 +31,7 @@ class LinearPatches(Tokenizer):
         if channels > numbers:
             raise ValueError(f"channels: a patch of {patch}x{patch} pixels has only {numbers} numbers, got {channels}")
         self.config = {"patch": patch, "channels": channels}
-        self.patch, self.channels = patch, channels
+        self.factor, self.channels = patch, channels
         self.encoder, self.decoder = nn.Conv2d(numbers, channels, 1), nn.Conv2d(channels, numbers, 1)
 
     def patches(self, image: Tensor) -> Tensor:
@@ -45,7 +41,7 @@ class LinearPatches(Tokenizer):
             ValueError: for sides that are not multiples of `patch`.
         """
         self.code((image.shape[-2], image.shape[-1]))
-        return F.pixel_unshuffle(image, self.patch)
+        return F.pixel_unshuffle(image, self.factor)
 
     def encode(self, image: Tensor) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to float[B, channels, H / patch, W / patch].
@@ -63,21 +59,7 @@ class LinearPatches(Tokenizer):
         """
         if tokens.dim() != 4 or tokens.shape[1] != self.channels:
             raise ValueError(f"tokens: expected float[B, {self.channels}, h, w], got {list(tokens.shape)}")
-        return F.pixel_shuffle(self.decoder(tokens), self.patch)
-
-    def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
-        """A token for every patch of an image of `size` (H, W).
-
-        Raises:
-            ValueError: for sides that are not multiples of `patch`, or any `num_tokens` but None.
-        """
-        height, width = size
-        if height % self.patch or width % self.patch or not height * width:
-            raise ValueError(f"image: sides must be multiples of {self.patch} pixels, got {height}x{width}")
-        if num_tokens is not None:
-            raise ValueError(f"num_tokens: LinearPatches has one for every patch, cannot make {num_tokens}")
-        shape = (height // self.patch, width // self.patch)
-        return Code(shape[0] * shape[1], shape, self.channels, None)
+        return F.pixel_shuffle(self.decoder(tokens), self.factor)
 
     @torch.no_grad()
     def set_components(self, mean: Tensor, components: Tensor) -> None:

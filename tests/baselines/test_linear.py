@@ -12,7 +12,6 @@ from gpstoken.baselines.linear import LinearPatches
 from gpstoken.training import AveragedWeights, PrincipalComponents
 
 pytestmark = [
-    pytest.mark.numeric,
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The '[a-z]+_dataloader' does not have many workers"),
 ]
@@ -95,7 +94,9 @@ def test_wrong_sizes():
     assert tokenizer.code((16, 24)) == (24, (4, 6), CHANNELS, None)
     with pytest.raises(ValueError, match="image: sides must be multiples of 4 pixels, got 16x22"):
         tokenizer.encode(torch.zeros(1, 3, 16, 22))
-    with pytest.raises(ValueError, match="num_tokens: LinearPatches has one for every patch, cannot make 7"):
+    with pytest.raises(
+        ValueError, match="num_tokens: LinearPatches has one token for every 4x4 pixels, cannot make 7; leave it out"
+    ):
         tokenizer.code((16, 24), 7)
     with pytest.raises(ValueError, match=r"tokens: expected float\[B, 5, h, w\], got \[1, 6, 4, 4\]"):
         tokenizer.decode(torch.zeros(1, 6, 4, 4))
