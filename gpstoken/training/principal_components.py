@@ -25,9 +25,7 @@ class PrincipalComponents(TokenizerModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Adds the patches of one batch; in the last step, sets the tokenizer's components."""
-        step = self.global_step
-        if not torch.isfinite(batch["image"]).all():
-            raise FloatingPointError(f"image is not finite at step {step}; batch indices {batch['index'].tolist()}")
+        self.check_images(batch)
         # On the CPU, because not every device has float64, which sums of many products need.
         patches = self.tokenizer.patches(batch["image"]).transpose(0, 1).flatten(1).cpu().double()
         sums = {
@@ -40,7 +38,7 @@ class PrincipalComponents(TokenizerModule):
         if (batch_index + 1) % self.accumulate:
             return
         # The average of the weights begins with this update, and so is a copy of them.
-        self.autoencoder_stepped = step + 1 >= self.trainer.estimated_stepping_batches
+        self.autoencoder_stepped = self.global_step + 1 >= self.trainer.estimated_stepping_batches
         if self.autoencoder_stepped:
             self._set_components()
         self.optimizers().step()

@@ -151,8 +151,7 @@ class TokenizerModule(MeasuredTokenizer):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Adds the gradients of one batch, and after `accumulate` batches updates the network whose turn it is."""
         step = self.global_step
-        if not torch.isfinite(batch["image"]).all():
-            raise FloatingPointError(f"image is not finite at step {step}; batch indices {batch['index'].tolist()}")
+        self.check_images(batch)
         adversarial = self.adversarial_start is not None and step >= self.adversarial_start
         turn = 1 if adversarial and step % 2 else 0
         optimizers = self.optimizers()
@@ -184,6 +183,12 @@ class TokenizerModule(MeasuredTokenizer):
             self.autoencoder_stepped = not turn
         prefix = "discriminator" if turn else "train"
         self.log_dict({f"{prefix}/loss": loss, **{f"{prefix}/{name}": value for name, value in terms.items()}})
+
+    def check_images(self, batch: dict[str, Tensor]) -> None:
+        """Raises a FloatingPointError if an image of a batch is not finite."""
+        if not torch.isfinite(batch["image"]).all():
+            indices = batch["index"].tolist()
+            raise FloatingPointError(f"image is not finite at step {self.global_step}; batch indices {indices}")
 
     def reconstructed(self, image: Tensor) -> Tensor:
         """float[B, 3, H, W] as decoded from the number of tokens that this step draws."""
