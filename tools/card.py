@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ def table(results: Path) -> str:
             record = json.loads((results / f"small_{domain}_{count}.json").read_text())
             cells = [domain, str(record["data"]["images"]), str(count)]
             cells += [_cell(record["metrics"][metric], digits) for metric, digits in METRICS.items()]
-            lines.append(
-                f"| {' | '.join([*cells, format(record['scores']['rfd_efficientnet_lite0']['mean'], '.0f')])} |"
-            )
+            cells.append(f"{record['scores']['rfd_efficientnet_lite0']['mean']:.0f}")
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -41,4 +39,3 @@ def _cell(metric: dict[str, Any], digits: int) -> str:
 if __name__ == "__main__":
     with replacing(CARD) as part:
         part.write_text(filled(CARD.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
-    sys.exit(0)

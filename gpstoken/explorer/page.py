@@ -121,10 +121,8 @@ def page(
         return {"background": picture, "layers": [], "composite": picture}
 
     names, largest = list(photographs), max_regions(side, side, 2)
-    keep = (
-        3600,
-        24 * 3600,
-    )  # seconds; looks every hour for uploads and drawings of a day ago, and all end with the page
+    # Seconds: looks every hour for uploads and drawings of a day ago; all end with the page.
+    keep = (3600, 24 * 3600)
     with gradio.Blocks(title="GPSToken explorer", analytics_enabled=False, delete_cache=keep) as blocks:
         gradio.Markdown(INTRODUCTION)
         shown, asked, chosen, paths = (gradio.State(value) for value in (None, None, None, photographs))
