@@ -5,7 +5,7 @@ from typing import Any
 
 from gpstoken.files.plain_text import read_json
 from gpstoken.files.records import MAPPING, check_code, check_statistics, check_tokenizer
-from gpstoken.limits import Limit, at_least, text
+from gpstoken.limits import Limit, at_least, each, optional, text
 
 FORMAT, VERSION = "gpstoken.cache", 2
 LONGEST = 1000  # characters of a shard's name; systems allow 255 to 4096
@@ -44,6 +44,7 @@ def read_record(root: Path) -> dict[str, Any]:
 def _check(record: dict[str, Any]) -> None:
     text().check("identity", record["identity"])
     at_least(1).check("num_classes", record["num_classes"])
+    optional(each(text())).check("classes", record.get("classes"))
     check_tokenizer("tokenizer", record["tokenizer"])
     check_code("code", record["code"])
     MAPPING.check("statistics", record["statistics"])

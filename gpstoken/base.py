@@ -1,7 +1,9 @@
 """The two interfaces of the suite: `Tokenizer` and `Generator`."""
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -60,14 +62,18 @@ class Tokenizer(nn.Module, ABC):
         """Reconstructs float[B, 3, H, W]."""
         return self.decode(self.encode(image))
 
-    def pack(self, image: Tensor) -> dict[str, Tensor]:
+    def pack(self, image: Tensor, num_tokens: int | None = None) -> dict[str, Tensor]:
         """Encodes float[B, 3, H, W] for a token cache: the tokens as tensors by name.
+
+        Args:
+            image: float[B, 3, H, W] in [-1, 1].
+            num_tokens: number of tokens, for a tokenizer whose number can be chosen; None: its own.
 
         Returns:
             "codes" long[B, ...] for a tokenizer with a codebook, else "latent" float[B, C, h, w], unless a class
             overrides this; each tensor has one row per image.
         """
-        tokens = self.encode(image)
+        tokens = self.encode(image) if num_tokens is None else self.encode(image, num_tokens)
         return {"latent" if tokens.is_floating_point() else "codes": tokens}
 
     def unpack(self, parts: Mapping[str, Tensor]) -> Any:
@@ -121,6 +127,20 @@ class Generator(nn.Module, ABC):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """An untrained generator with the arguments `config`."""
         return cls(**config)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "small") -> "Generator":
+        """Loads "small", which is in the package, or a complete generator in a file of `gpstoken export`.
+
+        `gpstoken.load_generator` returns the tokenizer of its tokens too.
+
+        Raises:
+            ValueError: if the file is unreadable, or holds something else.
+            FileNotFoundError: if there is no such file.
+        """
+        # The readers of files know this interface, so they are found when they are needed.
+        loaded = importlib.import_module("gpstoken.generators.loading").load_generator(name)
+        return loaded.generator
 
     @property
     def stages(self) -> dict[str, "Generator"]:

@@ -181,9 +181,9 @@ class GPSToken(Tokenizer):
         features = features.unflatten(0, (-1, tiles[0] * tiles[1])).flatten(1, 2)
         return Tokens(merge_tiles(gaussians, tiles), features, size, canvas if canvas != size else None)
 
-    def pack(self, image: Tensor) -> dict[str, Tensor]:
+    def pack(self, image: Tensor, num_tokens: int | None = None) -> dict[str, Tensor]:
         """{"geometry", "layout": float[B, N, 5] of sigma_x, sigma_y, rho, x, y, "features": float[B, N, C]}."""
-        regions = self._regions(image)  # computed once for both
+        regions = self._regions(image, num_tokens)  # computed once for both
         tokens, layout = self.encode(image, regions=regions), self.layout(image, regions=regions)
         return {"geometry": tokens.gaussians.to_tensor(), "layout": layout.to_tensor(), "features": tokens.features}
 

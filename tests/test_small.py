@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_image
 
 from gpstoken import GPSToken, load_image
 from gpstoken.cli import main
-from gpstoken.files.weights import SHIPPED, read_origin_of
+from gpstoken.files.weights import read_origin_of, weights_file
 from gpstoken.metrics import reconstruction_metrics
 from tools.card import RESULTS, filled, table
 
@@ -31,7 +31,7 @@ def test_it_reconstructs_a_held_out_photograph_better_with_more_tokens():
 
 
 def test_its_file_is_small_and_says_what_it_is():
-    path = SHIPPED["small"]
+    path = weights_file("small")
     assert path.stat().st_size <= 8 * 2**20
     assert path.with_suffix(".md").is_file()
     phases = read_origin_of(path)["phases"]
@@ -40,7 +40,7 @@ def test_its_file_is_small_and_says_what_it_is():
 
 
 def test_the_card_has_the_numbers_of_the_results():
-    card = SHIPPED["small"].with_suffix(".md").read_text(encoding="utf-8")
+    card = weights_file("small").with_suffix(".md").read_text(encoding="utf-8")
     assert filled(card, RECIPE.parents[2] / RESULTS) == card
     assert len(table(RECIPE.parents[2] / RESULTS).splitlines()) == 18
 

@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the cache")
     parser.add_argument("--views", type=positive, default=1, help="epochs of training views to store (default: 1)")
     parser.add_argument("--no-mirror", action="store_true", help="leave out the mirror image of each training view")
+    parser.add_argument("--num-tokens", type=positive, metavar="N", help="tokens per image (default: the tokenizer's)")
     parser.add_argument("--splits", nargs="+", default=["train", "val"], choices=("train", "val", "test"))
     parser.add_argument("--batch-size", type=positive, help="images at a time (default: the data's batch size)")
     parser.add_argument("--shard-size", type=positive, default=1024, help="samples per file (default: 1024)")
@@ -97,7 +98,7 @@ def make_cache(
             "sha256": tokenizer_hash(tokenizer),
             "path": str(options.tokenizer),
         },
-        "code": tokenizer.code((data.image_size, data.image_size))._asdict(),
+        "code": tokenizer.code((data.image_size, data.image_size), options.num_tokens)._asdict(),
         "data": described | {"fingerprints": {plan.split: _fingerprint(data, plan.split) for plan in plans}},
         "views": options.views,
         "mirror": not options.no_mirror,
@@ -114,7 +115,8 @@ def make_cache(
     remove_abandoned_within(work)
     for plan in plans:
         (work / plan.split).mkdir(parents=True, exist_ok=True)
-        encode(tokenizer, plan, work, record["identity"], options.batch_size or data.batch_size, data.num_workers)
+        batch_size = options.batch_size or data.batch_size
+        encode(tokenizer, plan, work, record["identity"], batch_size, data.num_workers, options.num_tokens)
     record |= summarise(work, plans, tokenizer.differences)
     record |= {"classes": class_names(data)} | provenance.record(options.device)
     with replacing(work / CACHE_FILE) as part:

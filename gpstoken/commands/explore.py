@@ -11,6 +11,8 @@ from gpstoken.commands.parser import Parser, positive
 from gpstoken.devices import to_device
 from gpstoken.explorer.views import settings_of, view
 from gpstoken.files.pictures import read_picture
+from gpstoken.generators.loading import Loaded, load_generator
+from gpstoken.generators.two_stage import TwoStage
 from gpstoken.images import load_image
 from gpstoken.metrics.weights import find_weights
 from gpstoken.perceptual import load_lpips
@@ -46,12 +48,24 @@ def main(arguments: list[str]) -> int:
     # What is compiled at first use is compiled here, and not while somebody looks at an empty page.
     first = load_image(next(iter(photographs.values())), tokenizer.image_size).to(options.device)
     view(tokenizer, first, settings_of(tokenizer))
-    blocks = page(tokenizer, photographs, distances)
+    blocks = page(tokenizer, photographs, distances, _generator(options))
     more = {"share": False, "footer_links": [], "run_history": False}  # nothing that leaves this machine
     blocks.launch(server_name="127.0.0.1", server_port=options.port, quiet=True, prevent_thread_lock=True, **more)
     print(f"the explorer: http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)
     blocks.block_thread()
     return 0
+
+
+def _generator(options: argparse.Namespace) -> Loaded | None:
+    """The generator on the page: the one that was asked for, or that of the package for its own tokenizer."""
+    name = options.generator or ("small" if options.checkpoint == "small" else None)
+    if name is None:
+        return None
+    loaded = load_generator(name, tokenizer=options.checkpoint)
+    if not isinstance(loaded.generator, TwoStage):
+        raise ValueError(f"--generator {name}: expected a two-stage generator of GPSToken's tokens")
+    to_device(loaded.generator, options.device)
+    return loaded
 
 
 def _named(paths: list[Path]) -> dict[str, Path]:
@@ -77,5 +91,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=positive, default=7860, help="port on this machine (default: 7860)")
     trained = "a tokenizer: last.ckpt of `gpstoken fit`, a file of `gpstoken export`, or small (default)"
     parser.add_argument("--checkpoint", metavar="FILE", default="small", help=trained)
+    generator = "a file of `gpstoken export` with a generator of its tokens (default: that of small)"
+    parser.add_argument("--generator", metavar="FILE", help=generator)
     parser.add_device()
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""`gpstoken export`: a trained tokenizer as one file to give away, or its networks as ONNX models."""
+"""`gpstoken export`: a trained tokenizer or generator as one file to give away, or networks as ONNX models."""
 
 import argparse
 from pathlib import Path
@@ -12,6 +12,7 @@ from gpstoken.files.checkpoints import read_plain
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.weights import SUFFIX, read_origin_of, weights_file, write_weights
 from gpstoken.files.writing import check_writable, replace_file
+from gpstoken.generators.loading import write_stages
 from gpstoken.loading import class_path_of, load_tokenizer
 from gpstoken.tokenizer import GPSToken
 from gpstoken.training.files import CHECKPOINT_FILE, CONFIG_FILE
@@ -32,6 +33,10 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     output = Path(options.output)
     check_writable(output / "encoder.onnx" if options.onnx else output)
+    if not options.onnx and _is_stage(options.checkpoint):
+        return _export_generator(options, output)
+    if options.layout is not None:
+        raise ValueError(f"{options.checkpoint}: holds a tokenizer; --layout is for the last stage of a generator")
     tokenizer = load_tokenizer(options.checkpoint)
     if options.onnx:
         return _export_onnx(tokenizer, options.checkpoint, output)
@@ -42,6 +47,20 @@ def main(arguments: list[str]) -> int:
     write_weights(output, class_path, tokenizer.config, tokenizer.state_dict(), origin, dtype)
     count = sum(parameter.numel() for parameter in tokenizer.parameters())
     print(f"{class_path}, {count:,} parameters, {output.stat().st_size:,} bytes -> {output}")
+    return 0
+
+
+def _is_stage(checkpoint: str) -> bool:
+    path = Path(checkpoint)
+    return path.is_file() and path.suffix != SUFFIX and "generator" in read_plain(path)
+
+
+def _export_generator(options: argparse.Namespace, output: Path) -> int:
+    checkpoints = [*([options.layout] if options.layout else []), options.checkpoint]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    origin = {"stages": [read_origin(Path(checkpoint).parent) for checkpoint in checkpoints]}
+    count = write_stages(output, checkpoints, origin, TYPES[options.type])
+    print(f"a generator, {count:,} parameters, {output.stat().st_size:,} bytes -> {output}")
     return 0
 
 
@@ -88,13 +107,15 @@ def phases(run: Path) -> list[dict[str, Any]]:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser(description="A trained tokenizer as one safetensors file, with its class, arguments and origin.")
+    parser = Parser(description="A trained tokenizer or generator as one safetensors file, with its origin.")
     parser.add_argument(
         "checkpoint", metavar="CKPT", help="last.ckpt of `gpstoken fit`, a file of this command, or small"
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="the file to write, *.safetensors; with --onnx a folder"
     )
+    layout = "for the last stage of a two-stage generator: checkpoint of its layout stage"
+    parser.add_argument("--layout", metavar="CKPT", help=layout)
     parser.add_argument(
         "--type", choices=tuple(TYPES), default="float16", help="type of the weights (default: float16)"
     )

@@ -63,7 +63,15 @@ class Plan:
 
 
 @torch.no_grad()
-def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_size: int, workers: int = 0) -> None:
+def encode(
+    tokenizer: Tokenizer,
+    plan: Plan,
+    folder: Path,
+    identity: str,
+    batch_size: int,
+    workers: int = 0,
+    num_tokens: int | None = None,
+) -> None:
     """Writes the missing shards of a split into `folder`, each as a whole or not at all."""
     shards = plan.shards()
     missing = [i for i, (file, count) in enumerate(shards) if samples_of(folder / file, identity) != count]
@@ -90,7 +98,7 @@ def encode(tokenizer: Tokenizer, plan: Plan, folder: Path, identity: str, batch_
                     label = label.repeat_interleave(2)
                 index = torch.arange(first, first + len(label))
                 first += len(label)
-                tokens = tokenizer.pack(image.to(device))
+                tokens = tokenizer.pack(image.to(device), num_tokens)
                 for name, tensor in tokens.items():
                     if not torch.isfinite(tensor).all():
                         raise ValueError(f"{plan.split}: {name} of samples {index[0]} to {index[-1]} is not finite")

@@ -13,7 +13,20 @@ import torch
 from PIL import Image
 
 from gpstoken.drawing import to_picture
-from gpstoken.explorer.views import SCALE, Settings, View, dropped, measures, mixed, moved, nearest, pictures, view
+from gpstoken.explorer.views import (
+    SCALE,
+    Settings,
+    View,
+    dropped,
+    generated,
+    measures,
+    mixed,
+    moved,
+    nearest,
+    pictures,
+    view,
+)
+from gpstoken.generators.loading import Loaded, class_names
 from gpstoken.images import load_image
 from gpstoken.partition import max_regions
 from gpstoken.tokenizer import GPSToken
@@ -33,7 +46,10 @@ FOLLOW = {"trigger_mode": "always_last"}  # of the values of a dragged slider on
 
 
 def page(
-    tokenizer: GPSToken, photographs: dict[str, Path], distances: dict[str, torch.nn.Module] | None = None
+    tokenizer: GPSToken,
+    photographs: dict[str, Path],
+    distances: dict[str, torch.nn.Module] | None = None,
+    generator: Loaded | None = None,
 ) -> gradio.Blocks:
     """Builds the page.
 
@@ -41,6 +57,7 @@ def page(
         tokenizer: the tokenizer to explore.
         photographs: photographs to choose from by name, at least one; others can be uploaded.
         distances: LPIPS networks by name.
+        generator: a two-stage generator of its tokens; None: the page offers none.
     """
     side, device = tokenizer.image_size, next(tokenizer.parameters()).device
 
@@ -66,9 +83,10 @@ def page(
         drawn = pictures(shown, chosen)
         drawings = [drawn.initial, drawn.refined, drawn.reconstruction]
         changed = gradio.Image(drawn.change, visible=drawn.change is not None)
+        error = gradio.Image(drawn.error, visible=drawn.error is not None)
         sentence = _sentence(shown, chosen, distances, compared)
         sentence += f"\n\nAnswered in {perf_counter() - started:.2f} s."
-        return [shown, question, chosen, *drawings, sentence, changed, drawn.error]
+        return [shown, question, chosen, *drawings, sentence, changed, error]
 
     def encode(
         before: Question | None, name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float
@@ -107,6 +125,10 @@ def page(
         words = f"{other} in the layout of {name}, compared with {other}"
         return answer(lambda: mixed(tokenizer, shown, square(paths[other])), compared=words)
 
+    def generate(label: int, number: float) -> list[Any]:
+        words = f"a generated image of class {labels[label]}, number {round(number)}"
+        return answer(lambda: generated(generator.generator, tokenizer, label, round(number)), compared=words)
+
     def upload(file: str, paths: dict[str, Path]) -> list[Any]:
         name = Path(file).name
         try:
@@ -121,6 +143,7 @@ def page(
         return {"background": picture, "layers": [], "composite": picture}
 
     names, largest = list(photographs), max_regions(side, side, 2)
+    labels = [] if generator is None else class_names(generator)
     # Seconds: looks every hour for uploads and drawings of a day ago; all end with the page.
     keep = (3600, 24 * 3600)
     with gradio.Blocks(title="GPSToken explorer", analytics_enabled=False, delete_cache=keep) as blocks:
@@ -154,6 +177,11 @@ def page(
                 )  # fmt: skip
                 other = gradio.Dropdown(names, value=names[-1], label="textures of another photograph", elem_id="other")
                 mix_button = gradio.Button("put these textures into this layout", size="sm", elem_id="mix")
+                with gradio.Row(visible=generator is not None):
+                    label = gradio.Dropdown(labels, value=labels[0] if labels else None, type="index", label="class",
+                                            elem_id="class")  # fmt: skip
+                    number = gradio.Number(0, label="number", precision=0, minimum=0, elem_id="number")
+                    generate_button = gradio.Button("generate an image", size="sm", elem_id="generate")
             with gradio.Column():
                 refined = gradio.Image(label="refined Gaussians: click one", elem_id="refined", **PICTURE)
                 action = gradio.Radio([CHOOSE, MOVE, DROP], value=CHOOSE, label="a click will", elem_id="action")
@@ -186,6 +214,7 @@ def page(
         again.click(encode, inputs, outputs, **ANSWER)
         refined.select(click, [shown, chosen, action], outputs, **ANSWER)
         mix_button.click(mix, [shown, start, other, paths], outputs, **ANSWER)
+        generate_button.click(generate, [label, number], outputs, **ANSWER)
     return blocks
 
 
@@ -203,10 +232,10 @@ def _sentence(
     """The measures of a view, and the Gaussian that is chosen."""
     values = measures(shown, distances)
     change = f" ({round(values['change'], 2) + 0:+.2f} dB by the last click)" if "change" in values else ""
-    parts = [f"**PSNR {values['psnr']:.2f} dB**{change}", f"SSIM {values['ssim']:.3f}"]
+    parts = [f"**PSNR {values['psnr']:.2f} dB**{change}", f"SSIM {values['ssim']:.3f}"] if "psnr" in values else []
     parts += [f"{name.replace('lpips_', 'LPIPS ')} {value:.3f}" for name, value in values.items() if "lpips" in name]
     size = f"{len(shown.tokens)} tokens: {values['bytes']:,} bytes in float16, {values['bits']:.2f} bits per pixel"
-    lines = [*([html.escape(compared)] if compared else []), ", ".join(parts), size]
+    lines = [line for line in (html.escape(compared or ""), ", ".join(parts), size) if line]
     if chosen is not None:
         gaussians, last = shown.tokens.gaussians, shown.image.shape[-1] - 1
         (x, y), (width, height) = gaussians.mu[0, chosen].tolist(), gaussians.sigma[0, chosen].tolist()

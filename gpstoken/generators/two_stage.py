@@ -118,7 +118,7 @@ class TwoStage(Generator):
 
     @torch.no_grad()
     def sample(self, labels: Tensor, indices: Sequence[int], seed: int, options: TwoStageSampling) -> dict[str, Tensor]:
-        """{"geometry", "features"}.
+        """{"geometry", "features", "layout"}, where the layout is that of a valid partition.
 
         Raises:
             ValueError: for labels out of range, or a class without layouts.
@@ -129,7 +129,7 @@ class TwoStage(Generator):
         else:
             unguided = replace(options, guidance=options.layout_guidance)
             layout = self.calibrate(self.layout.sample(labels, indices, seed, unguided, stream=1)["layout"])
-        return self.texture.sample(labels, indices, seed, options, layout=layout)
+        return self.texture.sample(labels, indices, seed, options, layout=layout) | {"layout": layout}
 
     def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """Textures on layouts of real images."""
@@ -147,8 +147,12 @@ class TwoStage(Generator):
     def calibrate(self, layout: Tensor) -> Tensor:
         """Maps generated layouts float[B, N, 5] to the nearest valid partitions, keeping the order of the tokens."""
         size, rule = (self.partition["image_size"],) * 2, self.partition["sigma_rule"]
-        regions = calibrate(Gaussians.from_tensor(layout), size, self.partition["min_region_size"], rule)
-        return Gaussians.from_regions(regions, size, rule).to_tensor().to(layout)
+        return Gaussians.from_regions(self.regions(layout), size, rule).to_tensor().to(layout)
+
+    def regions(self, layout: Tensor) -> Tensor:
+        """The nearest valid partitions of layouts float[B, N, 5]: pixel boxes long[B, N, 4] in the order of tokens."""
+        size, rule = (self.partition["image_size"],) * 2, self.partition["sigma_rule"]
+        return calibrate(Gaussians.from_tensor(layout), size, self.partition["min_region_size"], rule)
 
     def _from_bank(self, labels: Tensor, indices: Sequence[int], seed: int) -> Tensor:
         absent = sorted(set(labels.tolist()) - set(self.bank))

@@ -68,7 +68,7 @@ class GeneratorModule(LightningModule):
         for generator in (self.generator, self.averaged.module):
             generator.prepare(record)
         batch_size = self.trainer.datamodule.batch_size * self.accumulate * self.trainer.world_size
-        self.described = describe(self.generator, record["tokenizer"], batch_size)
+        self.described = describe(self.generator, record["tokenizer"], batch_size, record.get("classes"))
         if self.compile_network and stage == "fit":
             self.generator.network.compile()
 

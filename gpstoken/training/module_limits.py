@@ -36,7 +36,6 @@ TOKENIZER_MODULE: dict[str, Limit] = {
     "gradient_clip": optional(above(0)),
     "token_range": optional(each(at_least(1), 2)),
     "weights": optional(text()),
-    "perceptual_start": at_least(0),
 }
 
 GENERATOR_MODULE: dict[str, Limit] = {

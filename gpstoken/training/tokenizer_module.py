@@ -56,7 +56,6 @@ class TokenizerModule(MeasuredTokenizer):
         gradient_clip: float | None = None,
         token_range: tuple[int, int] | None = None,
         weights: str | None = None,
-        perceptual_start: int = 0,
     ) -> None:
         """Makes the module; networks are read from their files when training starts.
 
@@ -82,7 +81,6 @@ class TokenizerModule(MeasuredTokenizer):
             gradient_clip: largest norm of the gradient of a step; None: no limit (release).
             token_range: fewest and most tokens of an image of the tokenizer's size; each step draws its number of
                 tokens from this range. None: the tokenizer's own number.
-            perceptual_start: first step with LPIPS (release 0); before it L2 alone.
             weights: a checkpoint whose tokenizer is the start of the training; None: an untrained one.
         """
         super().__init__(tokenizer, evaluation_networks)
@@ -93,7 +91,7 @@ class TokenizerModule(MeasuredTokenizer):
         self.automatic_optimization = False
         self.learning_rate, self.betas = learning_rate, betas
         self.perceptual_network, self.perceptual_weights = perceptual_network, perceptual_weights
-        self.perceptual_weight, self.perceptual_start = perceptual_weight, perceptual_start
+        self.perceptual_weight = perceptual_weight
         self.adversarial_start, self.adversarial_weight = adversarial_start, adversarial_weight
         self.inception_weights, self.inception_weight = inception_weights, inception_weight
         self.accumulate, self.compile_networks = accumulate, compile
@@ -211,7 +209,7 @@ class TokenizerModule(MeasuredTokenizer):
             reconstruction = reconstruction.float()
             terms = {"l2": F.mse_loss(reconstruction, image)}
             loss = terms["l2"]
-            if self.perceptual_weight and self.global_step >= self.perceptual_start:
+            if self.perceptual_weight:
                 terms["lpips"] = self._frozen["perceptual"](reconstruction, image).mean()
                 loss = loss + self.perceptual_weight * terms["lpips"]
             total = loss

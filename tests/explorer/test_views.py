@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from gpstoken import Gaussians, GPSToken, Tokens, partition
+from gpstoken import Gaussians, GPSToken, Tokens, load_generator, partition
 from gpstoken.explorer.views import (
+    GENERATION,
     Settings,
     dropped,
+    generated,
     measures,
     mixed,
     moved,
@@ -162,8 +164,39 @@ def test_what_is_shown(tokenizer, image):
     levels = ((shown.reconstruction.clamp(-1, 1) - image) * 127.5).square().mean().item()
     # To whole levels, whose rounding error has a variance of 1/6 beside an error of thousands.
     assert values["psnr"] == pytest.approx(10 * np.log10(255**2 / levels), abs=0.01)
-    perfect = replace(shown, reconstruction=shown.image)
+    perfect = replace(shown, reconstruction=shown.image.clone())
     assert pictures(perfect).error.getextrema() == ((0, 0),) * 3  # black
     # A level of 10 of 255 brighter: four times 10.
     brighter = replace(shown, reconstruction=torch.full_like(image, 20 / 255), previous=torch.zeros_like(image))
     assert pictures(brighter).change.getextrema() == ((40, 40),) * 3
+
+
+def test_a_generated_image_is_what_the_generator_gives(narrow_generator):
+    generator, tokenizer, _ = load_generator(narrow_generator["texture"], narrow_generator["layout"])
+    shown = generated(generator, tokenizer, label=1, number=4)
+    parts = generator.sample(torch.tensor([1]), [4], 0, GENERATION)
+    tokens = tokenizer.unpack(parts)
+    assert torch.equal(shown.tokens.to_tensor(), tokens.to_tensor())
+    with torch.no_grad():
+        assert torch.equal(shown.reconstruction, tokenizer.decode(tokens))
+    # Its regions are a partition of the canvas, and those of its layout.
+    side = tokenizer.image_size
+    covered = torch.zeros(side, side, dtype=torch.long)
+    for left, top, right, bottom in shown.regions[0].tolist():
+        covered[top:bottom, left:right] += 1
+    assert (covered == 1).all()
+    layout = Gaussians.from_regions(shown.regions, (side, side), tokenizer.sigma_rule)
+    assert torch.equal(layout.to_tensor().to(parts["layout"]), parts["layout"])
+    assert generated(generator, tokenizer, label=1, number=5).tokens.to_tensor().ne(tokens.to_tensor()).any()
+
+
+def test_a_generated_image_is_compared_with_itself_once_it_is_edited(narrow_generator, image):
+    generator, tokenizer, _ = load_generator(narrow_generator["texture"], narrow_generator["layout"])
+    shown = generated(generator, tokenizer, label=0, number=0)
+    assert set(measures(shown)) == {"bytes", "bits"} and pictures(shown).error is None
+    without = dropped(tokenizer, shown, 2)
+    assert len(without.tokens) == len(shown.tokens) - 1 and torch.equal(without.image, shown.reconstruction)
+    assert {"psnr"} < set(measures(without)) and "change" not in measures(without)
+    assert "change" in measures(dropped(tokenizer, without, 1))
+    side = tokenizer.image_size
+    assert mixed(tokenizer, shown, image[..., :side, :side]).regions is shown.regions

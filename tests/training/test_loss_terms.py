@@ -35,15 +35,6 @@ def test_l2_and_lpips(make_module, image, repository):
     assert not any("lpips" in name or "perceptual" in name for name in module.state_dict())
 
 
-def test_lpips_may_start_later(make_module, image, repository):
-    path = repository / "data/networks/lpips_alexnet.safetensors"
-    options = {"perceptual_network": "alexnet", "perceptual_weights": str(path), "perceptual_weight": 0.3}
-    module = make_module(perceptual_start=1, **options)
-    module.setup("fit")
-    terms = module.autoencoder_terms(image, adversarial=False)  # of step 0
-    assert set(terms) == {"loss", "l2"} and terms["loss"] == terms["l2"]
-
-
 def test_adversarial_term(make_module, image):
     module = make_module(adversarial_start=0, adversarial_weight=0.5)
     module.setup("fit")
