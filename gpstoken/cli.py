@@ -5,7 +5,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from gpstoken import early_signals
+from gpstoken import early_signals, freed_memory
 from gpstoken.commands import by_row
 from gpstoken.limits import did_you_mean
 
@@ -113,6 +113,7 @@ def _run(arguments: list[str]) -> int:
         raise ValueError(f"{command}: no such command{did_you_mean(command, COMMANDS)}; gpstoken --help lists them")
     if by_row.is_row_form(arguments):
         return _run_row(arguments, module)
+    freed_memory.keep()
     if command == "fit":
         early_signals.note()
     if module in (None, LIGHTNING):

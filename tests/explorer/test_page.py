@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from gpstoken import GPSToken, load_image
+from gpstoken import GPSToken, load_generator, load_image
 from gpstoken.drawing import CENTRE
-from gpstoken.explorer.views import dropped, measures, mixed, pictures, settings_of, view
+from gpstoken.explorer.views import dropped, generated, measures, mixed, pictures, settings_of, view
 from tests.reports import chrome
 
 pytest.importorskip("gradio", reason="gpstoken explore needs gradio: pip install 'gpstoken[explore]'")
@@ -217,6 +217,24 @@ def test_click_move_and_drop(page, tokenizer, china):
     text = after(page, lambda: press(page, "put these textures into this layout"))
     assert text.startswith("flower.jpg in the layout of china.jpg, compared with flower.jpg")
     assert_shows(text, mixed(tokenizer, fewer, flower))
+
+
+def test_a_generated_image_and_an_edit_of_it(page):
+    slide(page, "number", 3)
+    press(page, "generate an image")
+    text = page.wait_for(f"(text => text.includes('a generated image') && text)({TEXT})")
+    assert text.startswith("a generated image of class natural, number 3") and "PSNR" not in text
+    generator, tokenizer, _ = load_generator("small")
+    truth = generated(generator, tokenizer, label=0, number=3)
+    expected = pictures(truth)
+    for name in ("initial", "refined", "reconstruction"):
+        # Two processes may sum in another order, which 25 steps of the sampler carry on.
+        assert np.abs(picture(page, name).astype(int) - np.asarray(getattr(expected, name))).mean() < 1
+    assert page.run("document.querySelector('#error img')") is None
+    press(page, "drop a Gaussian")
+    x, y = truth.tokens.gaussians.mu[0, 5].tolist()
+    count = len(truth.tokens)
+    assert f"{count - 1} tokens:" in after(page, lambda: click(page, "refined", x, y))
 
 
 def test_a_photograph_of_ones_own(page, tokenizer, tmp_path):
