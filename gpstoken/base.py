@@ -81,6 +81,17 @@ class Tokenizer(nn.Module, ABC):
         (tokens,) = parts.values()
         return tokens
 
+    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of published weights; without a published form, the tensors as they are.
+
+        Args:
+            tensors: as their authors name them, without the wrappers of training frameworks.
+
+        Returns:
+            The tensors under the names of this class, without those that it does not need; names that are unknown stay.
+        """
+        return dict(tensors)
+
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
         """Loss terms on the latent of the last forward pass in training; none, unless a class overrides this.
 

@@ -131,13 +131,13 @@ class GPSToken(Tokenizer):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, **overrides: Any) -> "GPSToken":
-        """Loads a tokenizer trained by this project, with averaged (EMA) weights if the run kept them.
-
-        Raises:
-            ValueError: if the file is unreadable, from another class, or does not fit.
-        """
+        """Loads a run's checkpoint, averaged (EMA) weights if there are any; see `from_pretrained` for errors."""
         config, weights = checkpoints.read_training(path, f"{cls.__module__}.{cls.__qualname__}")
         return checkpoints.build(path, cls, config, weights, lambda config: cls(**{**config, **overrides}))
+
+    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of released weights."""
+        return {checkpoints.rename_released(name): tensor for name, tensor in tensors.items()}
 
     @property
     def last_layer(self) -> Tensor:

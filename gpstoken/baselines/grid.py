@@ -1,12 +1,16 @@
 """The common bases of tokenizers whose tokens are a grid over the image, and of those with a library's autoencoder."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from gpstoken.base import Code, Tokenizer
+from gpstoken.baselines.ldm_names import to_diffusers
 from gpstoken.limits import Limit, at_least, each
 
+# Tensors of a published file that do not belong to the autoencoder: its losses, and VAVAE's alignment with DINOv2.
+DROPPED = ("loss.", "foundation_model.", "linear_proj.")
 # Limits of the arguments of `latent_diffusion_blocks`, which the constructors of these tokenizers share.
 BLOCKS: dict[str, Limit] = {
     "block_out_channels": each(at_least(1)),
@@ -68,6 +72,11 @@ class GridTokenizer(TokenGrid):
         if tokens.dim() != 4 or tokens.shape[1] != self.channels:
             raise ValueError(f"latent: expected float[B, {self.channels}, h, w], got {list(tokens.shape)}")
         return self.autoencoder.decode(tokens).sample
+
+    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of weights under the names of latent diffusion, taming or diffusers."""
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(DROPPED)}
+        return {f"autoencoder.{name}": tensor for name, tensor in to_diffusers(kept).items()}
 
     def networks(self) -> list[nn.Module]:
         """The submodules of the library's autoencoder, which is never called as a whole."""

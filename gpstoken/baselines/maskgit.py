@@ -1,17 +1,17 @@
 """The convolutional autoencoder of MaskGIT (Chang et al. 2022); TiTok and One-D-Piece decode to its codes, too."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch.nn.functional as F
-from diffusers.models.autoencoders.vae import VectorQuantizer
 from torch import Tensor, nn
 
 from gpstoken.baselines.codebook import CodebookTokenizer
 from gpstoken.baselines.grid import BLOCKS, check_groups
+from gpstoken.baselines.quantisers import NearestCodes
 from gpstoken.limits import at_least, limits
 
 EPSILON = 1e-6
-COMMITMENT = 0.25  # beta of VQ-VAE, on the encoder's term
 
 
 class MaskGITAutoencoder(CodebookTokenizer):
@@ -63,8 +63,24 @@ class MaskGITAutoencoder(CodebookTokenizer):
         }
         self.factor, self.codebook_size = 2 ** (len(widths) - 1), codebook_size
         self.encoder = _encoder(widths, latent_channels, layers_per_block, norm_num_groups)
-        self.quantize = VectorQuantizer(codebook_size, latent_channels, COMMITMENT, legacy=False)
+        self.quantiser = NearestCodes(codebook_size, latent_channels, commitment=0.25, codebook=1.0)
         self.decoder = _decoder(widths, latent_channels, layers_per_block, norm_num_groups)
+
+    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of the weights as TiTok and MaskBit publish them, converted from JAX."""
+        places = _places(len(self.config["block_out_channels"]), self.config["layers_per_block"])
+        named = {}
+        for name, tensor in tensors.items():
+            if name == "quantize.embedding.weight":
+                named |= self.codebook_of(tensor)
+                continue
+            half = name.partition(".")[0]
+            place = next((place for place in places.get(half, ()) if name.startswith(f"{half}.{place}.")), None)
+            if place is not None:
+                rest = name.removeprefix(f"{half}.{place}.").replace("nin_shortcut", "shortcut")
+                name = f"{half}.{places[half].index(place)}.{rest}"
+            named[name] = tensor
+        return named
 
     def latents(self, image: Tensor) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to float[B, latent_channels, h, w]."""
@@ -105,6 +121,20 @@ class ResidualBlock(nn.Module):
         """float[B, in_channels, H, W] to float[B, out_channels, H, W]."""
         hidden = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
         return hidden + (x if self.shortcut is None else self.shortcut(hidden))
+
+
+def _places(levels: int, blocks: int) -> dict[str, list[str]]:
+    """Published names of the layers of both halves, in the order of their sequences; levels count from the finest."""
+    middle = [f"mid.{block}" for block in range(blocks)]
+    end = ["norm_out", "", "conv_out"]
+    encoder, decoder = ["conv_in"], ["conv_in", *middle]
+    for level in range(levels):
+        encoder += [""] if level else []
+        encoder += [f"down.{level}.block.{block}" for block in range(blocks)]
+    for level in reversed(range(levels)):
+        decoder += [f"up.{level}.block.{block}" for block in range(blocks)]
+        decoder += ["", f"up.{level}.upsample_conv"] if level else []
+    return {"encoder": [*encoder, *middle, *end], "decoder": [*decoder, *end]}
 
 
 def _encoder(widths: tuple[int, ...], latent_channels: int, blocks: int, groups: int) -> nn.Sequential:

@@ -1,18 +1,23 @@
-"""Reads published weights of the autoencoders that diffusers builds, from the files that their authors release."""
+"""Reads published weights of any tokenizer from the files that people have on disk; nothing in a file is executed."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ModelMixin
-from torch import Tensor
+from torch import Tensor, nn
 
-from gpstoken.baselines.ldm_names import to_diffusers
-from gpstoken.files.checkpoints import below, check, read_safetensors, read_state_dict
+from gpstoken.base import Tokenizer
+from gpstoken.files.checkpoints import below, check, read_plain, read_safetensors
 from gpstoken.files.plain_text import read_json
 
-# Tensors that do not belong to the autoencoder: its losses, and VAVAE's alignment with DINOv2.
-DROPPED = ("loss.", "foundation_model.", "linear_proj.")
-FOLDER_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+CONFIG = "config.json"
+# Names of the weights in a folder: of diffusers, and of transformers and PyTorchModelHubMixin.
+IN_FOLDERS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "pytorch_model.bin")
+NESTED = ("ema", "state_dict", "model")  # where a training keeps its weights; the average before the raw ones
+PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training and of torch.compile
+PARTS = ("ema_model.", "first_stage_model.")  # an average beside the raw weights; the tokenizer in a diffusion model
 
 
 class _OldCallback:
@@ -22,16 +27,17 @@ class _OldCallback:
 OLD_CALLBACKS = [(_OldCallback, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
 
 
-def read_published(path: str | Path, autoencoder: ModelMixin) -> dict[str, Tensor]:
-    """Reads published weights safely: nothing in a file is executed.
+def read_published(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """Reads published weights.
 
     Args:
-        path: a diffusers folder (config.json and diffusion_pytorch_model.safetensors), a .safetensors file, or a .ckpt
-            or .pt file of LDM, taming or LightningDiT with or without "state_dict".
-        autoencoder: the network that the weights are for; it may be on the meta device.
+        path: a folder with config.json and weights, as of diffusers or of the Hugging Face hub; a .safetensors file; or
+            a .bin, .pt, .pth or .ckpt file, whose weights may lie under "ema", "state_dict" or "model" and have the
+            prefixes of data-parallel training and of torch.compile.
+        tokenizer: the tokenizer that the weights are for; it may be on the meta device.
 
     Returns:
-        A state dict with exactly the names, shapes and types of `autoencoder`.
+        A state dict with exactly the names, shapes and types of `tokenizer`.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -40,24 +46,58 @@ def read_published(path: str | Path, autoencoder: ModelMixin) -> dict[str, Tenso
     """
     path = Path(path)
     if path.is_dir():
-        for name in FOLDER_FILES:
-            if not (path / name).is_file():
-                raise FileNotFoundError(f"{path}: no {name}; a diffusers folder has {' and '.join(FOLDER_FILES)}")
-        _check_architecture(path / FOLDER_FILES[0], autoencoder)
-        path = path / FOLDER_FILES[1]
+        folder, path = path, weights_in(path)
+        if isinstance(network := getattr(tokenizer, "autoencoder", None), ModelMixin):
+            _check_architecture(folder / CONFIG, network)
     elif not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file or diffusers folder; download the published weights first")
-    tensors = {name: tensor for name, tensor in _tensors(path).items() if not name.startswith(DROPPED)}
-    tensors = to_diffusers(below("first_stage_model.", tensors) or tensors)  # of a whole latent diffusion model
-    expected = autoencoder.state_dict()
+        raise FileNotFoundError(f"{path}: no such file or folder of weights; download the published ones first")
+    tensors = tokenizer.own_names(unwrapped(path, _content(path)))
+    expected = tokenizer.state_dict()
     return {name: tensor.to(expected[name].dtype) for name, tensor in check(path, tensors, expected).items()}
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def weights_in(folder: Path) -> Path:
+    """The file of weights in a folder.
+
+    Raises:
+        FileNotFoundError: if it has none, or no config.json beside them.
+    """
+    found = [folder / name for name in IN_FOLDERS if (folder / name).is_file()]
+    if not found or not (folder / CONFIG).is_file():
+        what = CONFIG if found else f"{', '.join(IN_FOLDERS[:-1])} or {IN_FOLDERS[-1]}"
+        raise FileNotFoundError(
+            f"{folder}: no {what}; a folder of weights has {CONFIG} and one of {', '.join(IN_FOLDERS)}"
+        )
+    return found[0]
+
+
+def unwrapped(path: Path, content: Any) -> dict[str, Tensor]:
+    """The tensors of a file by name, out of what training frameworks put around them.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    while isinstance(content, Mapping) and (key := next((key for key in NESTED if _is_nested(content, key)), None)):
+        content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under {' or '.join(NESTED)}")
+    tensors = dict(content)
+    for prefix in PREFIXES * 2:  # either may be outside
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    for part in PARTS:
+        tensors = below(part, tensors) or tensors
+    return tensors
+
+
+def _is_nested(content: Mapping[str, Any], key: str) -> bool:
+    return isinstance(content.get(key), Mapping) and bool(content[key])
+
+
+def _content(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     with torch.serialization.safe_globals(OLD_CALLBACKS):
-        return read_state_dict(path, "state_dict")
+        return read_plain(path)
 
 
 def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
@@ -68,7 +108,10 @@ def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
         if config.get("_class_name", kind.__name__) != kind.__name__:
             raise ValueError(f"is for {config['_class_name']}, expected {kind.__name__}")
         with torch.device("meta"):
-            theirs = repr(kind.from_config(config)).splitlines()
+            network = kind.from_config(config)
+        if isinstance(getattr(autoencoder, "quantize", None), nn.Identity):
+            network.quantize = nn.Identity()  # the suite has a codebook of its own, whose size the tensors tell
+        theirs = repr(network).splitlines()
     except Exception as error:  # the library raises nearly anything on a strange config
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: {reason}") from error

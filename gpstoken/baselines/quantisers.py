@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from vector_quantize_pytorch import FSQ, LFQ, VectorQuantize
 
@@ -28,11 +29,12 @@ class Quantised(NamedTuple):
 class NearestCodes(nn.Module):
     """The nearest entry of a learned codebook (VQ-VAE, van den Oord et al. 2017).
 
-    Entries follow the mean of their vectors, start as the centres of the first batch's clusters, and those that are
-    hardly used are replaced by vectors of the batch, without which small trainings use a few dozen entries.
+    Entries start as the centres of the clusters of the first batch, and those that are hardly used are replaced by
+    vectors of a batch, without which small trainings use a few dozen entries.
 
     Attributes:
         size: number of entries.
+        normalised: whether directions are compared instead of vectors.
     """
 
     @limits(
@@ -40,6 +42,7 @@ class NearestCodes(nn.Module):
         channels=at_least(1),
         normalised=flag(),
         commitment=number(0),
+        codebook=number(0),
         decay=between(0, 1),
         least_use=number(0),
     )
@@ -49,62 +52,77 @@ class NearestCodes(nn.Module):
         channels: int,
         normalised: bool = False,
         commitment: float = 0.25,
-        decay: float = 0.8,
-        least_use: float = 0.1,
+        codebook: float = 1.0,
+        decay: float = 0.95,
+        least_use: float = 0.03,
     ) -> None:
         """Makes a codebook that waits for its first batch.
 
         Args:
             size: number of entries.
             channels: C, channels of an entry.
-            normalised: compare directions instead of vectors; entries have length 1.
-            commitment: beta, weight of the mean squared difference between vectors and their entries.
-            decay: decay of the running mean of an entry's vectors.
+            normalised: compare directions instead of vectors; vectors and entries then have length 1.
+            commitment: weight of the mean squared difference between vectors and their entries that moves the vectors.
+            codebook: weight of the same difference that moves the entries; 0: entries are the running means of their
+                vectors instead.
+            decay: decay of the running means and of the counts of an entry's vectors.
             least_use: vectors of a batch, as a running mean, below which an entry is replaced; 0: never.
         """
         super().__init__()
-        self.size = size
+        self.size, self.normalised, self.commitment, self.by_gradient = size, normalised, commitment, codebook
         self.layer = VectorQuantize(
             channels,
             size,
             decay=decay,
             kmeans_init=True,
             threshold_ema_dead_code=least_use,
-            use_cosine_sim=normalised,
-            commitment_weight=commitment,
+            commitment_weight=0.0,  # the library weighs both directions alike, so the terms are computed here
             rotation_trick=False,
+            learnable_codebook=codebook > 0,
+            ema_update=codebook == 0,
         )
-        self.commitment = commitment
+        if not codebook:  # a parameter too, so that it counts as one; only its running means change it
+            inner = self.layer._codebook
+            start = inner.embed
+            del inner.embed
+            inner.embed = nn.Parameter(start, requires_grad=False)
 
     def forward(self, vectors: Tensor) -> Quantised:
-        """Quantises float[B, N, C]."""
-        entries, indices, loss = self.layer(vectors)
-        # The library returns the weighted loss.
-        terms = {"codebook": (loss.squeeze(), 1.0)} if self.training else {}
-        return Quantised(entries, indices, terms)
+        """Quantises float[B, N, C], in float32 at least under any autocast precision."""
+        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        if self.normalised:
+            vectors = F.normalize(vectors, dim=-1)
+        if not self.training:
+            # An inner product of directions orders them as their distance does.
+            indices = torch.cdist(vectors, self.entries.expand(len(vectors), -1, -1)).argmin(-1)
+            return Quantised(self.entries_of(indices), indices, {})
+        if self.normalised:  # a step along the gradient leaves the sphere
+            with torch.no_grad():
+                self.layer.codebook.copy_(self.entries)
+        _, indices, _ = self.layer(vectors)
+        entries = self.entries_of(indices)
+        terms = {"codebook": self.commitment * F.mse_loss(vectors, entries.detach())}
+        if self.by_gradient:
+            terms["codebook"] = terms["codebook"] + self.by_gradient * F.mse_loss(entries, vectors.detach())
+        straight = vectors + (entries - vectors).detach()
+        return Quantised(straight, indices, {name: (value, 1.0) for name, value in terms.items()})
 
-    def entries(self, indices: Tensor) -> Tensor:
+    def entries_of(self, indices: Tensor) -> Tensor:
         """long[B, ...] to float[B, ..., C]."""
-        return self.codebook[indices]
+        return self.entries[indices]
 
     @property
-    def codebook(self) -> Tensor:
+    def entries(self) -> Tensor:
         """The entries, float[size, C]."""
-        return self.layer.codebook
+        entries = self.layer.codebook
+        return F.normalize(entries, dim=-1) if self.normalised else entries
 
-    def state_of(self, codebook: Tensor) -> dict[str, Tensor]:
-        """The state dict with these entries, float[size, C], as of a finished training."""
-        state = self.state_dict()
-        entries = codebook.float()[None]
-        if self.layer.use_cosine_sim:
-            entries = nn.functional.normalize(entries, dim=-1)
-        known = {
-            "embed": entries,
-            "embed_avg": entries,
-            "cluster_size": torch.ones(1, self.size),
-            "initted": torch.tensor(True),
-        }
-        return {name: known[name.rpartition(".")[2]] for name in state}
+    def state_of(self, entries: Tensor) -> dict[str, Tensor]:
+        """The state dict with these entries, float[size, C], as after a training."""
+        counts = torch.ones(1, len(entries))
+        entries = entries[None]
+        known = {"embed": entries, "embed_avg": entries, "cluster_size": counts, "initted": torch.tensor(True)}
+        return {name: known[name.rpartition(".")[2]] for name in self.state_dict()}
 
 
 class Bits(nn.Module):
@@ -139,7 +157,7 @@ class Bits(nn.Module):
         entries, indices, loss = self.layer(vectors.flip(-1), inv_temperature=1 / self.temperature)
         return Quantised(entries.flip(-1), indices, {"codebook": (loss, 1.0)} if self.training else {})
 
-    def entries(self, indices: Tensor) -> Tensor:
+    def entries_of(self, indices: Tensor) -> Tensor:
         """long[B, ...] to float[B, ..., C] of -1 and 1."""
         return ((indices[..., None] & self.values) != 0).float() * 2 - 1
 
@@ -163,6 +181,6 @@ class FiniteScalars(nn.Module):
         entries, indices = self.layer(vectors)
         return Quantised(entries, indices.long(), {})
 
-    def entries(self, indices: Tensor) -> Tensor:
+    def entries_of(self, indices: Tensor) -> Tensor:
         """long[B, ...] to float[B, ..., C]."""
         return self.layer.indices_to_codes(indices)

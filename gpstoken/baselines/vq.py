@@ -1,10 +1,13 @@
 """The convolutional autoencoder with a codebook: the VQGAN of taming transformers, the paper's VQVAE-f16."""
 
+from collections.abc import Mapping
+
 from diffusers import VQModel
 from torch import Tensor, nn
 
 from gpstoken.baselines.codebook import CodebookTokenizer
 from gpstoken.baselines.grid import BLOCKS, latent_diffusion_blocks
+from gpstoken.baselines.quantisers import NearestCodes
 from gpstoken.limits import at_least, limits
 
 
@@ -56,13 +59,16 @@ class VQAutoencoder(CodebookTokenizer):
         }
         self.factor, self.codebook_size = 2 ** (len(widths) - 1), codebook_size
         self.autoencoder = VQModel(
-            latent_channels=latent_channels, num_vq_embeddings=codebook_size, vq_embed_dim=latent_channels, **blocks
+            latent_channels=latent_channels, num_vq_embeddings=1, vq_embed_dim=latent_channels, **blocks
         )
+        self.autoencoder.quantize = nn.Identity()  # the library's codebook has no revival of dead entries
+        self.quantiser = NearestCodes(codebook_size, latent_channels, commitment=1.0, codebook=0.25)
 
-    @property
-    def quantize(self) -> nn.Module:
-        """The library's codebook."""
-        return self.autoencoder.quantize
+    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of weights under the names of taming or diffusers."""
+        named = super().own_names(tensors)
+        entries = named.pop("autoencoder.quantize.embedding.weight", None)
+        return named if entries is None else named | self.codebook_of(entries)
 
     def latents(self, image: Tensor) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to float[B, latent_channels, h, w]."""

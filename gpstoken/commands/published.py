@@ -15,7 +15,7 @@ from gpstoken.commands.fit import RunCLI
 from gpstoken.commands.parser import Parser
 from gpstoken.files.checkpoints import read_tokenizer, write_plain
 from gpstoken.files.provenance import file_hash
-from gpstoken.files.weights import SUFFIX, read_origin_of, weights_file
+from gpstoken.files.weights import is_exported, read_origin_of, weights_file
 from gpstoken.files.writing import check_replaceable, replacing
 from gpstoken.loading import class_path_of, read_fitting
 from gpstoken.training.files import CHECKPOINT_FILE, ORIGIN_FILE, is_run
@@ -28,10 +28,10 @@ def main(arguments: list[str]) -> int:
         __doc__,
         epilog="Further options are those of `gpstoken fit`, such as -c experiments/paper/tokenizers.yaml.",
     )
-    rows = "experiments/tokenizers/ROW.yaml: sdxl_vae, vqvae_f16, vavae or dcae, or the row of your own weights"
+    rows = "experiments/tokenizers/ROW.yaml: the row whose weights these are"
     parser.add_argument("row", type=Path, help=rows)
     weights = (
-        "diffusers folder, .safetensors, .ckpt or .pt as published; a file of `gpstoken export`, or small; "
+        "a folder, .safetensors, .bin, .ckpt, .pt or .pth as published; a file of `gpstoken export`, or small; "
         "nothing for a row without weights"
     )
     parser.add_argument("weights", type=Path, nargs="?", help=weights)
@@ -46,8 +46,8 @@ def write_run(row: Path, weights: Path | None, output: Path, arguments: list[str
 
     Args:
         row: YAML of the row.
-        weights: see `gpstoken.baselines.published.read_published`; for another class than those of diffusers, what
-            `gpstoken export` wrote, or the name of weights that come with the package. None for a class without any.
+        weights: see `gpstoken.baselines.published.read_published`; or what `gpstoken export` wrote, or the name of
+            weights that come with the package. None for a class without any.
         output: the folder; it is created, and an older run in it is replaced.
         arguments: further arguments of `gpstoken fit`.
 
@@ -88,16 +88,12 @@ def _read(weights: Path | None, tokenizer: Tokenizer) -> tuple[dict[str, Tensor]
         if named := next(iter(tokenizer.state_dict()), None):
             raise ValueError(f"weights: {type(tokenizer).__name__} has some, such as {named}; name their file")
         return {}, None, {"commit": "untrained"}
-    from gpstoken.baselines.grid import GridTokenizer  # here: diffusers loads slowly, --help does not need it
-    from gpstoken.baselines.published import read_published
+    from gpstoken.baselines.published import read_published, weights_in  # here: diffusers loads slowly
 
-    if isinstance(tokenizer, GridTokenizer):
-        state = read_published(weights, tokenizer.autoencoder)
-        file = weights / "diffusion_pytorch_model.safetensors" if weights.is_dir() else weights
-        return {f"autoencoder.{name}": tensor for name, tensor in state.items()}, file, {"commit": "published"}
     file = weights_file(weights)
-    if file.suffix != SUFFIX:
-        raise ValueError(f"{weights}: expected a file of `gpstoken export` (*{SUFFIX}) for {type(tokenizer).__name__}")
+    if not is_exported(file):
+        state = read_published(file, tokenizer)
+        return state, weights_in(file) if file.is_dir() else file, {"commit": "published"}
     state, trained = read_fitting(file, tokenizer), read_tokenizer(file)[1]
     for name, value in tokenizer.config.items():
         if trained.get(name, value) != value:

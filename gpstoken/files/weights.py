@@ -140,6 +140,15 @@ def read_exported(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str
     return parse_json(path, header[kind]), tensors
 
 
+def is_exported(path: str | Path) -> bool:
+    """Whether `write_exported` wrote a file, as far as its header tells."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") in map(_format, (TOKENIZER, GENERATOR))
+    except (SafetensorError, OSError):
+        return False
+
+
 def read_origin_of(path: str | Path, kind: str = TOKENIZER) -> dict[str, Any]:
     """The origin that `write_exported` was given.
 

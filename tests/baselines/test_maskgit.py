@@ -33,7 +33,7 @@ def test_the_defaults_are_the_published_size():
     of_one_pixel = 256**2 + 512**2 + 512 * 256 + 256**2 + 128**2  # four shortcuts and the encoder's head
     weights = sum(parameter.numel() for parameter in tokenizer.parameters() if parameter.dim() == 4)
     assert weights == 9 * (encoder + decoder + doubling) + of_one_pixel
-    assert tokenizer.quantize.embedding.weight.shape == (1024, 256)
+    assert tokenizer.quantiser.entries.shape == (1024, 256)
     assert indices.shape == (1, 16, 16) and tokenizer.factor == 16
 
 
@@ -67,10 +67,105 @@ def test_tokens_are_the_nearest_entries(tiny, image):
     assert indices.shape == (2, 8, 6) and indices.dtype == torch.long
     assert torch.equal(tiny(image), tiny.decode(indices)) and tiny(image).shape == image.shape
     latents = tiny.latents(image).movedim(1, -1)
-    distances = (latents[..., None, :] - tiny.quantize.embedding.weight).square().sum(-1)
+    distances = (latents[..., None, :] - tiny.quantiser.entries).square().sum(-1)
     assert torch.equal(indices, distances.argmin(-1))
     packed = tiny.pack(image)
     assert set(packed) == {"codes"} and torch.equal(tiny.unpack(packed), indices)
+
+
+def published(widths, blocks, latent, entries):
+    """Random weights under the published names."""
+    shapes = {"encoder.conv_in.weight": (widths[0], 3, 3, 3), "quantize.embedding.weight": (entries, latent)}
+
+    def block(place, before, after):
+        norms = {"norm1": before, "norm2": after}
+        shapes.update(
+            {f"{place}.{norm}.{part}": (width,) for norm, width in norms.items() for part in ("weight", "bias")}
+        )
+        shapes[f"{place}.conv1.weight"], shapes[f"{place}.conv2.weight"] = (after, before, 3, 3), (after, after, 3, 3)
+        if before != after:
+            shapes[f"{place}.nin_shortcut.weight"] = (after, after, 1, 1)
+
+    before = widths[0]
+    for level, width in enumerate(widths):
+        for number in range(blocks):
+            block(f"encoder.down.{level}.block.{number}", before, width)
+            before = width
+    for half in ("encoder", "decoder"):
+        for number in range(blocks):
+            block(f"{half}.mid.{number}", widths[-1], widths[-1])
+    for level in reversed(range(len(widths))):
+        for number in range(blocks):
+            block(f"decoder.up.{level}.block.{number}", before, widths[level])
+            before = widths[level]
+        if level:
+            shapes[f"decoder.up.{level}.upsample_conv.weight"] = (before, before, 3, 3)
+            shapes[f"decoder.up.{level}.upsample_conv.bias"] = (before,)
+    for place, width, out, side in (("encoder", widths[-1], latent, 1), ("decoder", widths[0], 3, 3)):
+        shapes |= {f"{place}.norm_out.weight": (width,), f"{place}.norm_out.bias": (width,)}
+        shapes |= {f"{place}.conv_out.weight": (out, width, side, side), f"{place}.conv_out.bias": (out,)}
+    shapes |= {"decoder.conv_in.weight": (widths[-1], latent, 3, 3), "decoder.conv_in.bias": (widths[-1],)}
+    chance = torch.Generator().manual_seed(2)
+    return {name: torch.randn(shape, generator=chance).double() / 3 for name, shape in shapes.items()}
+
+
+def reconstructed(weights, image, widths, blocks, groups):
+    """What the published network makes of double[B, 3, H, W] in [-1, 1], layer by layer, and the indices on the way."""
+
+    def normal(x, place):
+        pieces = x.unflatten(1, (groups, -1))
+        mean, variance = pieces.mean((2, 3, 4), keepdim=True), pieces.var((2, 3, 4), keepdim=True, correction=0)
+        x = ((pieces - mean) / (variance + 1e-6).sqrt()).flatten(1, 2)
+        x = x * weights[f"{place}.weight"][:, None, None] + weights[f"{place}.bias"][:, None, None]
+        return x * x.sigmoid()
+
+    def convolved(x, place):
+        weight = weights[f"{place}.weight"]
+        return torch.nn.functional.conv2d(x, weight, weights.get(f"{place}.bias"), padding=weight.shape[-1] // 2)
+
+    def block(x, place):
+        y = convolved(
+            normal(convolved(normal(x, f"{place}.norm1"), f"{place}.conv1"), f"{place}.norm2"), f"{place}.conv2"
+        )
+        return y + (convolved(y, f"{place}.nin_shortcut") if f"{place}.nin_shortcut.weight" in weights else x)
+
+    x = convolved((image + 1) / 2, "encoder.conv_in")
+    for level in range(len(widths)):
+        for number in range(blocks):
+            x = block(x, f"encoder.down.{level}.block.{number}")
+        if level < len(widths) - 1:
+            x = (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+    for number in range(blocks):
+        x = block(x, f"encoder.mid.{number}")
+    x = convolved(normal(x, "encoder.norm_out"), "encoder.conv_out")
+    entries = weights["quantize.embedding.weight"]
+    indices = (x.movedim(1, -1)[..., None, :] - entries).square().sum(-1).argmin(-1)
+    x = convolved(entries[indices].movedim(-1, 1), "decoder.conv_in")
+    for number in range(blocks):
+        x = block(x, f"decoder.mid.{number}")
+    for level in reversed(range(len(widths))):
+        for number in range(blocks):
+            x = block(x, f"decoder.up.{level}.block.{number}")
+        if level:
+            x = convolved(x.repeat_interleave(2, 2).repeat_interleave(2, 3), f"decoder.up.{level}.upsample_conv")
+    return 2 * convolved(normal(x, "decoder.norm_out"), "decoder.conv_out") - 1, indices
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_published_weights_compute_the_same(image, blocks):
+    widths = (4, 8, 8, 12)
+    tokenizer = MaskGITAutoencoder(5, 3, widths, blocks, 2).double().eval()
+    weights = published(widths, blocks, 3, 5)
+    named = tokenizer.own_names(weights)
+    assert {name: tensor.shape for name, tensor in named.items()} == {
+        name: tensor.shape for name, tensor in tokenizer.state_dict().items()
+    }
+    tokenizer.load_state_dict(named)
+    expected, indices = reconstructed(weights, image.double(), widths, blocks, 2)
+    assert torch.equal(tokenizer.encode(image.double()), indices) and len(indices.unique()) > 1
+    torch.testing.assert_close(tokenizer(image.double()), expected, rtol=0, atol=1e-11)  # doubles of some tens
+    assert tokenizer.own_names({"encoder.extra.weight": indices}) == {"encoder.extra.weight": indices}
 
 
 def test_the_commitment_weighs_a_quarter_on_the_encoder(tiny, image):
@@ -78,14 +173,14 @@ def test_the_commitment_weighs_a_quarter_on_the_encoder(tiny, image):
     with torch.no_grad():
         tiny.encoder[-1].weight.zero_()
         tiny.encoder[-1].bias.copy_(torch.tensor([6.2, 6.6, 8.4]))
-        tiny.quantize.embedding.weight.copy_(torch.arange(15.0).reshape(5, 3))
+    tiny.quantiser.load_state_dict(tiny.quantiser.state_of(torch.arange(15.0).reshape(5, 3)))
     tiny(image)
     value, factor = tiny.latent_terms(image)["codebook"]
     # mean (z - e)^2 = (.04 + .16 + .16) / 3 = .12, once whole and once with beta = .25
     assert value.item() == pytest.approx(0.15, rel=1e-5) and factor == 1.0
-    to_bias, to_weight = torch.autograd.grad(value, [tiny.encoder[-1].bias, tiny.quantize.embedding.weight])
+    to_bias, to_weight = torch.autograd.grad(value, [tiny.encoder[-1].bias, *tiny.quantiser.parameters()])
     assert to_bias.tolist() == pytest.approx([0.1 / 3, -0.2 / 3, 0.2 / 3], rel=1e-4)
-    assert to_weight[2].tolist() == pytest.approx([-0.4 / 3, 0.8 / 3, -0.8 / 3], rel=1e-4)
+    assert to_weight[0, 2].tolist() == pytest.approx([-0.4 / 3, 0.8 / 3, -0.8 / 3], rel=1e-4)
 
 
 def test_config_rebuilds_it(tiny, image):

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gpstoken import GPSToken
 from gpstoken.baselines.dc import DCAutoencoder
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.ldm_names import to_diffusers
 from gpstoken.baselines.published import read_published
 from gpstoken.baselines.vq import VQAutoencoder
+from tests.conftest import NARROW_TOKENIZER
 
 WIDTHS = (4, 4, 8, 8)
 DC = {
@@ -22,9 +24,9 @@ DC = {
 
 
 @pytest.fixture
-def autoencoder():
+def tokenizer():
     with torch.device("meta"):
-        return KLAutoencoder(3, WIDTHS, 1, 2).autoencoder
+        return KLAutoencoder(3, WIDTHS, 1, 2)
 
 
 @pytest.fixture
@@ -33,28 +35,33 @@ def weights(ldm):
     return ldm(3, WIDTHS, 1, 2, attention=0, codebook=None).float().state_dict()
 
 
+def within(tensors):
+    """The names of a library's autoencoder within a tokenizer."""
+    return {f"autoencoder.{name}": tensor for name, tensor in tensors.items()}
+
+
 def equal(first, second):
     assert first.keys() == second.keys() and len(first) > 50
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
 def test_folder_of_diffusers(tmp_path):
-    for network in (KLAutoencoder(3, WIDTHS, 1, 2).autoencoder, DCAutoencoder(**DC).autoencoder):
-        network.save_pretrained(tmp_path / "published")
+    for tokenizer in (KLAutoencoder(3, WIDTHS, 1, 2), DCAutoencoder(**DC)):
+        tokenizer.autoencoder.save_pretrained(tmp_path / "published")
         assert {path.name for path in (tmp_path / "published").iterdir()} == {
             "config.json", "diffusion_pytorch_model.safetensors"
         }  # fmt: skip
-        equal(read_published(tmp_path / "published", network), network.state_dict())
+        equal(read_published(tmp_path / "published", tokenizer), tokenizer.state_dict())
 
 
-def test_single_file_of_latent_diffusion(tmp_path, weights, autoencoder):
+def test_single_file_of_latent_diffusion(tmp_path, weights, tokenizer):
     save_file(weights, tmp_path / "sdxl_vae.safetensors")
-    equal(read_published(tmp_path / "sdxl_vae.safetensors", autoencoder), to_diffusers(weights))
+    equal(read_published(tmp_path / "sdxl_vae.safetensors", tokenizer), within(to_diffusers(weights)))
     # The same out of a file of a whole model, in half precision
     whole = {f"first_stage_model.{name}": tensor.half() for name, tensor in weights.items()}
     save_file(whole | {"model.diffusion_model.x": torch.zeros(2)}, tmp_path / "sdxl.safetensors")
-    found = read_published(tmp_path / "sdxl.safetensors", autoencoder)
-    equal(found, {name: tensor.half().float() for name, tensor in to_diffusers(weights).items()})
+    found = read_published(tmp_path / "sdxl.safetensors", tokenizer)
+    equal(found, within({name: tensor.half().float() for name, tensor in to_diffusers(weights).items()}))
 
 
 def test_checkpoint_of_taming(tmp_path, ldm, monkeypatch):
@@ -75,7 +82,12 @@ def test_checkpoint_of_taming(tmp_path, ldm, monkeypatch):
     with pytest.raises(Exception, match="ModelCheckpoint"):
         torch.load(tmp_path / "last.ckpt", weights_only=True)
     tokenizer = VQAutoencoder(20, 6, WIDTHS, 1, 2)
-    equal(read_published(tmp_path / "last.ckpt", tokenizer.autoencoder), to_diffusers(weights))
+    expected = within(to_diffusers(weights))
+    entries = expected.pop("autoencoder.quantize.embedding.weight")
+    found = read_published(tmp_path / "last.ckpt", tokenizer)
+    tokenizer.load_state_dict(found)
+    assert torch.equal(tokenizer.quantiser.entries, entries)
+    equal({name: tensor for name, tensor in found.items() if not name.startswith("quantiser.")}, expected)
 
 
 def test_checkpoint_of_vavae(tmp_path, ldm):
@@ -84,7 +96,7 @@ def test_checkpoint_of_vavae(tmp_path, ldm):
     content = {"state_dict": weights | {name: torch.zeros(1) for name in others}}
     torch.save(content, tmp_path / "vavae.pt")
     tokenizer = KLAutoencoder(5, WIDTHS, 1, 2, attention_levels=1)
-    equal(read_published(tmp_path / "vavae.pt", tokenizer.autoencoder), to_diffusers(weights))
+    equal(read_published(tmp_path / "vavae.pt", tokenizer), within(to_diffusers(weights)))
 
 
 def spoil(weights, how):
@@ -97,19 +109,20 @@ def spoil(weights, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("missing", "tensor 'decoder.up_blocks.0.resnets.0.conv1.weight' is missing"),
-        ("unknown", "unknown tensor 'encoder.extra'"),
+        ("missing", "tensor 'autoencoder.decoder.up_blocks.0.resnets.0.conv1.weight' is missing"),
+        ("unknown", "unknown tensor 'autoencoder.encoder.extra'"),
         (
             "misshapen",
-            "tensor 'decoder.up_blocks.0.resnets.0.conv1.weight' has shape (8, 8, 1, 1), expected (8, 8, 3, 3)",
+            "tensor 'autoencoder.decoder.up_blocks.0.resnets.0.conv1.weight' has shape (8, 8, 1, 1), "
+            "expected (8, 8, 3, 3)",
         ),
     ],
 )
-def test_weights_that_do_not_fit(tmp_path, weights, autoencoder, how, message):
+def test_weights_that_do_not_fit(tmp_path, weights, tokenizer, how, message):
     path = tmp_path / "vae.safetensors"
     save_file(spoil(weights, how), path)
     with pytest.raises(ValueError) as caught:
-        read_published(path, autoencoder)
+        read_published(path, tokenizer)
     assert str(caught.value) == f"{path}: {message}"
 
 
@@ -118,27 +131,30 @@ class Harm:
         return sys.exit, (1,)
 
 
-def test_files_that_are_something_else(tmp_path, autoencoder):
+def test_files_that_are_something_else(tmp_path, tokenizer):
     (tmp_path / "garbage.safetensors").write_bytes(b"<!DOCTYPE html>")
     torch.save({"state_dict": {"x": Harm()}}, tmp_path / "harm.ckpt")
     torch.save({"state_dict": {"x": 3}}, tmp_path / "other.ckpt")
     for name, message in (
         ("garbage.safetensors", "not a readable safetensors file"),
         ("harm.ckpt", "not a readable checkpoint"),
-        ("other.ckpt", "neither a state dict nor a checkpoint with one under 'state_dict'"),
+        ("other.ckpt", "neither a state dict nor a checkpoint with one under ema or state_dict or model"),
     ):
         with pytest.raises(ValueError) as caught:
-            read_published(tmp_path / name, autoencoder)
+            read_published(tmp_path / name, tokenizer)
         assert str(caught.value).startswith(f"{tmp_path / name}: {message}") and "\n" not in str(caught.value)
-    with pytest.raises(FileNotFoundError, match=r"none: no such file or diffusers folder"):
-        read_published(tmp_path / "none", autoencoder)
-    with pytest.raises(FileNotFoundError, match=r"no config\.json; a diffusers folder has config\.json and"):
-        read_published(tmp_path, autoencoder)
+    with pytest.raises(FileNotFoundError, match=r"none: no such file or folder of weights"):
+        read_published(tmp_path / "none", tokenizer)
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no diffusion_pytorch_model\.safetensors, model\.safetensors or pytorch_model\.bin; a folder",
+    ):
+        read_published(tmp_path, tokenizer)
 
 
 def test_folder_of_another_architecture(tmp_path):
-    network = DCAutoencoder(**DC).autoencoder
-    network.save_pretrained(tmp_path)
+    tokenizer = DCAutoencoder(**DC)
+    tokenizer.autoencoder.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for changes, message in (
         # Not a tensor tells these two apart.
@@ -149,9 +165,44 @@ def test_folder_of_another_architecture(tmp_path):
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | changes))
         with pytest.raises(ValueError, match=message) as caught:
-            read_published(tmp_path, network)
+            read_published(tmp_path, tokenizer)
         assert str(caught.value).startswith(f"{tmp_path / 'config.json'}: ") and "\n" not in str(caught.value)
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(ValueError, match=r"config\.json: not JSON \(Expecting value"):
-        read_published(tmp_path, network)
+        read_published(tmp_path, tokenizer)
     assert len(load_file(tmp_path / "diffusion_pytorch_model.safetensors")) > 50
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no config\.json; a folder of weights has config\.json and one of"):
+        read_published(tmp_path, tokenizer)
+
+
+def test_what_frameworks_put_around_weights(tmp_path):
+    tokenizer = GPSToken(**NARROW_TOKENIZER)
+    weights, other = tokenizer.state_dict(), GPSToken(**NARROW_TOKENIZER).state_dict()
+    parallel = {f"module._orig_mod.{name}": tensor for name, tensor in weights.items()}
+    compiled = {f"_orig_mod.{name}": tensor for name, tensor in weights.items()}
+    averaged = {f"ema_model.{name}": tensor for name, tensor in weights.items()}
+    for number, content in enumerate(
+        (
+            weights,
+            {"model": weights, "optimizer": {"state": {}}, "step": 3},
+            {"model": other, "ema": weights, "args": {"lr": 0.1}},
+            {"state_dict": {"model": parallel}, "epoch": 1},
+            {"ema": compiled},
+            {"state_dict": averaged | other},
+        )
+    ):
+        for suffix in ("pt", "pth", "bin", "ckpt"):
+            path = tmp_path / f"{number}.{suffix}"
+            torch.save(content, path)
+            assert read_published(path, tokenizer).keys() == weights.keys()
+            assert all(torch.equal(tensor, weights[name]) for name, tensor in read_published(path, tokenizer).items())
+    for file in ("model.safetensors", "pytorch_model.bin"):  # of the hub
+        folder = tmp_path / file.replace(".", "_")
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        if file.endswith("bin"):
+            torch.save(weights, folder / file)
+        else:
+            save_file(weights, folder / file)
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in read_published(folder, tokenizer).items())

@@ -36,8 +36,10 @@ def published(tmp_path, run_cli):
 
     def call(*options, row=ROW):
         torch.manual_seed(0)
-        network = VQAutoencoder(**TINY)
-        torch.save({"state_dict": network.autoencoder.state_dict()}, tmp_path / "published.ckpt")
+        network, entries = VQAutoencoder(**TINY), torch.rand(30, 4) / 15 - 1 / 30
+        network.quantiser.load_state_dict(network.quantiser.state_of(entries))
+        weights = network.autoencoder.state_dict() | {"quantize.embedding.weight": entries}
+        torch.save({"state_dict": weights}, tmp_path / "published.ckpt")
         (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(OVERLAY))
         run = tmp_path / "runs" / "vqvae_f16" / "seed0"
         arguments = ["published", row, str(tmp_path / "published.ckpt"), "-o", str(run), *options]
@@ -119,9 +121,14 @@ def test_an_exported_tokenizer_becomes_a_run_again(tiny_arguments, run_cli, tmp_
         (
             "experiments/tokenizers/gpstoken_m128.yaml",
             [],
-            "expected a file of `gpstoken export` (*.safetensors)",
+            "tensor 'refine.query' is missing",
         ),
-        (ROW, [], "published.ckpt: tensor 'encoder.conv_in.weight' has shape (4, 3, 3, 3), expected (128, 3, 3, 3)"),
+        (
+            ROW,
+            [],
+            "published.ckpt: tensor 'autoencoder.encoder.conv_in.weight' has shape (4, 3, 3, 3), expected "
+            "(128, 3, 3, 3)",
+        ),
     ],
 )
 def test_what_cannot_be_taken(published, capsys, row, options, message):
