@@ -20,9 +20,9 @@ def test_its_images_look_like_their_classes():
     with torch.no_grad():
         images = tokenizer.decode(tokenizer.unpack(generator.sample(labels, range(6), 0, options)))
     faces, retinas = to_uint8(images).double().split(3)
-    # All training faces are grey, and all retinas are far more red than blue.
+    # All training faces are grey, and retinas are more red than blue, the dark ones too.
     assert (faces.amax(1) - faces.amin(1)).mean() < 8
-    assert (retinas[:, 0].mean((1, 2)) > retinas[:, 2].mean((1, 2)) + 40).all()
+    assert (retinas[:, 0].mean((1, 2)) > 1.4 * retinas[:, 2].mean((1, 2))).all()
     assert (images[0] - images[1]).abs().mean() > 0.05
 
 
