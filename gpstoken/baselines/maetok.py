@@ -26,6 +26,11 @@ ORIENTATIONS = 9  # of gradients, over half a turn
 HOG_WEIGHT = 1.0
 
 
+def drawn_share() -> float:
+    """Draws the share of patches that training masks."""
+    return nn.init.trunc_normal_(torch.empty(1), MODE, DEVIATION, LEAST_MASKED, MOST_MASKED).item()
+
+
 def oriented_gradients(image: Tensor, cell: int) -> Tensor:
     """Histograms of oriented gradients (Dalal and Triggs 2005), of each channel in each cell, of length 1.
 
@@ -52,8 +57,8 @@ class MAETok(QueryTokenizer):
     the position embeddings, for which rotations stand in, and in the decoder a patch embedding and a last modulation,
     which would change only positions that are not decoded. They are kept, frozen, because the published weights have
     them. In the published training, auxiliary decoders predict HOG, DINOv2 and CLIP features of the masked patches:
-    that of HOG is `hog_depth`, the other two are left out because their networks are not at hand. So is the second
-    phase, which trains the decoder alone without masks.
+    that of HOG is `hog_depth`, the other two are left out because their networks are not at hand. The second phase,
+    which trains the decoder alone, is left out too.
 
     Attributes:
         hog: the auxiliary decoder; None without one.
@@ -129,17 +134,16 @@ class MAETok(QueryTokenizer):
 
     def drawn_mask(self, image: Tensor) -> Tensor:
         """The patches to mask of float[B, 3, H, W], bool[B, P]: the same share of each image, drawn for the batch."""
-        share = nn.init.trunc_normal_(torch.empty(1), MODE, DEVIATION, LEAST_MASKED, MOST_MASKED).item()
         count = self.decoder.vit.patch_embed.num_patches
         ranks = torch.rand(len(image), count, device=image.device).argsort(1).argsort(1)
-        return ranks < round(share * count)
+        return ranks < round(drawn_share() * count)
 
     def _hog_loss(self, image: Tensor, tokens: Tensor, masked: Tensor) -> Tensor:
         """Mean squared error of the histograms that are predicted of masked patches."""
         histograms = oriented_gradients(image, self.config["patch_size"] // 2)
         expected = F.pixel_unshuffle(histograms, 2).flatten(2).transpose(1, 2)  # [B, P, 108]
         error = (self.hog(self.from_tokens(tokens), tokens) - expected).square().mean(-1)
-        return error[masked].mean()
+        return (error * masked).sum() / masked.sum()  # not error[masked], which cannot be counted without weights
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
         """The loss of the auxiliary decoder in the last forward pass in training, if there is one."""

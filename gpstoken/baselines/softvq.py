@@ -24,7 +24,7 @@ ENTROPY = 0.01  # weight of the entropy loss
 
 
 class SoftCodes(nn.Module):
-    """Vectors as weighted sums of the entries of codebooks (SoftVQ-VAE, section 3.2).
+    """Vectors as weighted sums of the entries of codebooks.
 
     The vectors of an image are split into as many groups as there are codebooks, one after the other; group k uses
     codebook k. Vectors and entries have length 1, and the weights are the softmax of their cosines over a temperature.
