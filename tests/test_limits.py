@@ -10,7 +10,9 @@ import datamodules
 from gpstoken import GPSToken, cli
 from gpstoken.baselines.dc import DCAutoencoder
 from gpstoken.baselines.kl import KLAutoencoder
+from gpstoken.baselines.maetok import MAETok
 from gpstoken.baselines.maskgit import MaskGITAutoencoder
+from gpstoken.baselines.softvq import SoftVQ
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.messages import one_line
 from gpstoken.generators.flow import Flow
@@ -22,9 +24,9 @@ from gpstoken.training.sample_pictures import SamplePictures
 from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
-    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, DCAutoencoder, MaskedGenerator, Flow,
-    TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures,
-    SamplePictures, Snapshots,
+    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, DCAutoencoder, SoftVQ, MAETok,
+    MaskedGenerator, Flow, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
+    ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
 NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}
