@@ -87,7 +87,7 @@ import gpstoken, reports.declared, reports.tables.__main__ as tables
 from gpstoken.cli import main
 from gpstoken.files.weights import weights_file
 assert Path(gpstoken.__file__).is_relative_to(sys.argv[1])
-gpstoken.GPSToken.from_pretrained("small")
+gpstoken.GPSToken.from_pretrained("small"), gpstoken.Generator.from_pretrained("small")
 assert weights_file("small").with_suffix(".md").is_file()
 assert tables.READING.read_text() and (reports.declared.EXPERIMENTS / "rows.yaml").is_file()
 sys.exit(main(["rows", "--scale", "laptop"]) or main(["fit", "gpstoken_m128", "--scale", "laptop", "--print_config"]))

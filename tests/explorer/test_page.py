@@ -97,6 +97,9 @@ def slide(page, name: str, value: float) -> None:
 
 def click(page, name: str, x: float, y: float) -> None:
     """The mouse on a picture, at a point of the canvas, [-1, 1] each way."""
+    page.wait_for(
+        f"(each => each?.complete && each.naturalWidth === {2 * SIDE})(document.querySelector('#{name} img'))"
+    )
     left, top, width, height = page.run(
         f"(box => [box.x, box.y, box.width, box.height])(document.querySelector('#{name} img').getBoundingClientRect())"
     )
@@ -220,10 +223,13 @@ def test_click_move_and_drop(page, tokenizer, china):
 
 
 def test_a_generated_image_and_an_edit_of_it(page):
+    sources = "['initial', 'refined', 'reconstruction'].map(name => document.querySelector(`#${name} img`).src)"
+    before = page.run(sources)
     slide(page, "number", 3)
     press(page, "generate an image")
     text = page.wait_for(f"(text => text.includes('a generated image') && text)({TEXT})")
     assert text.startswith("a generated image of class natural, number 3") and "PSNR" not in text
+    page.wait_for(f"{sources}.every(source => !{before!r}.includes(source))")
     generator, tokenizer, _ = load_generator("small")
     truth = generated(generator, tokenizer, label=0, number=3)
     expected = pictures(truth)

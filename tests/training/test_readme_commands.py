@@ -52,6 +52,7 @@ SMALLER = {
     "gpstoken cache": "--data.init_args.epoch_length 8 --data.init_args.batch_size 8",
     "gpstoken generate runs": "-n 5 --steps 2",
     "gpstoken generate generator": "-n 5 --steps 2",
+    "gpstoken generate small": "-n 2 --steps 2",
     "gpstoken generate released": "-n 3 --steps 2 --classes 0-2 --device cpu",
     "gpstoken export": "",
     "gpstoken profile": "--count-only",
