@@ -26,16 +26,6 @@ class Code(NamedTuple):
     channels: int
     codebook_size: int | None
 
-    @property
-    def real_numbers(self) -> int:
-        """Real numbers per token."""
-        return self.channels if self.codebook_size is None else self.channels - 1
-
-    @property
-    def index_bits(self) -> int:
-        """Bits of the index of a token; 0 without a codebook."""
-        return 0 if self.codebook_size is None else (self.codebook_size - 1).bit_length()
-
 
 class Tokenizer(nn.Module, ABC):
     """The interface of every tokenizer of the suite, GPSToken and the baselines: images to tokens and back.

@@ -43,8 +43,9 @@ def rounded(tokens: Vectors, bits: int) -> Vectors:
 
 def stored_bits(code: Code, bits: int) -> int:
     """Bits of the tokens of one image: of their numbers and indices, and for 8 bits of the ranges of the channels."""
-    numbers = code.real_numbers
-    return code.tokens * (numbers * bits + code.index_bits) + (2 * 16 * numbers if bits == 8 else 0)
+    index = code.codebook_size is not None
+    numbers, index_bits = code.channels - index, (code.codebook_size - 1).bit_length() if index else 0
+    return code.tokens * (numbers * bits + index_bits) + (2 * 16 * numbers if bits == 8 else 0)
 
 
 def _rounded(numbers: Tensor, bits: int, places: tuple[int, ...]) -> Tensor:
