@@ -27,7 +27,7 @@ class DeformableAttention(nn.Module):
         self.sampling_offsets = nn.Linear(width, heads * points * 2)
         self.attention_weights = nn.Linear(width, heads * points)
         self.value_proj, self.output_proj = nn.Linear(width, width), nn.Linear(width, width)
-        # At first the heads look into different directions, and the points of a head are one cell apart, as in the paper.
+        # As in the paper, the heads look into different directions at first, and the points of a head are a cell apart.
         angle = torch.arange(heads) * (2 * math.pi / heads)
         direction = torch.stack([angle.cos(), angle.sin()], -1)
         direction = direction / direction.abs().amax(-1, keepdim=True)

@@ -19,7 +19,7 @@ COMMITMENT = 1.0  # the default of the library that the published quantiser deri
 NAMES = {
     "img_encoder.": "encoder.",
     "img_decoder.": "decoder.",
-    "quantize._codebook.": "quantize.layer._codebook.",
+    "quantize._codebook.": "quantiser.layer._codebook.",
     ".nin_shortcut.": ".shortcut.",
     ".downsample.conv.": ".downsample.",
     ".upsample.conv.": ".upsample.",
@@ -126,8 +126,8 @@ class GaussianToken(Tokenizer):
         self.gs_embed = GaussianEmbedding(
             num_tokens, width, heads, points, map_layers, rounds, query_layers, latent_channels, norm_num_groups
         )
-        self.quantize = NearestCodes(
-            codebook_size, latent_channels, commitment=COMMITMENT, decay=0.8, least_use=least_use
+        self.quantiser = NearestCodes(
+            codebook_size, latent_channels, commitment=COMMITMENT, codebook=0.0, decay=0.8, least_use=least_use
         )
         self.decoder = Decoder(widths, latent_channels, layers_per_block, norm_num_groups)
         first, self.last_scale = scale_range
@@ -156,7 +156,7 @@ class GaussianToken(Tokenizer):
             ValueError: for images of another size.
         """
         geometry, features = self.gaussians(image)
-        return GaussianTokens(geometry, self.quantize(features).indices)
+        return GaussianTokens(geometry, self.quantiser(features).indices)
 
     def decode(self, tokens: GaussianTokens) -> Tensor:
         """Tokens to float[B, 3, H, W], about [-1, 1] and not clamped.
@@ -168,7 +168,7 @@ class GaussianToken(Tokenizer):
         if indices.dtype != torch.long or indices.dim() != 2 or geometry.shape != (*indices.shape, 5):
             shapes = f"{list(geometry.shape)} and {indices.dtype} {list(indices.shape)}"
             raise ValueError(f"tokens: expected float[B, N, 5] and long[B, N], got {shapes}")
-        return self.image_of(geometry, self.quantize.entries(indices))
+        return self.image_of(geometry, self.quantiser.entries_of(indices))
 
     def forward(self, image: Tensor) -> Tensor:
         """Reconstructs float[B, 3, H, W]; in training with the straight-through gradient, and annealing the scale."""
@@ -176,7 +176,7 @@ class GaussianToken(Tokenizer):
             return super().forward(image)
         self.largest_scale.lerp_(self.largest_scale.new_tensor(self.last_scale), 1 - self.range_decay)
         geometry, features = self.gaussians(image)
-        quantised = self.quantize(features)
+        quantised = self.quantiser(features)
         self.terms = quantised.terms
         return self.image_of(geometry, quantised.entries)
 
