@@ -8,7 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-SIDE, WIDTHS, GROUPS, WIDTH, HEADS, POINTS, TOKENS, LATENT, CODES, ROUNDS = 16, (4, 8), 2, 8, 2, 2, 5, 3, 6, 2
+SIDE, WIDTHS, GROUPS, WIDTH, HEADS, POINTS, TOKENS, LATENT, CODES, ROUNDS = 16, (4, 8), 2, 8, 2, 3, 5, 3, 30, 2
 TINY = {
     "image_size": SIDE, "num_tokens": TOKENS, "codebook_size": CODES, "block_out_channels": WIDTHS,
     "layers_per_block": 2, "norm_num_groups": GROUPS, "width": WIDTH, "heads": HEADS, "points": POINTS,

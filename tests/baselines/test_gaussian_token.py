@@ -15,7 +15,7 @@ from tests.baselines.gaussian_reference import SIDE, TINY, TOKENS, Reference
 @pytest.fixture
 def tiny():
     torch.manual_seed(0)
-    return GaussianToken(**TINY | {"range_decay": 0.75, "least_use": 0.0})
+    return GaussianToken(**TINY | {"codebook_size": 6, "range_decay": 0.75, "least_use": 0.0})
 
 
 @pytest.fixture
