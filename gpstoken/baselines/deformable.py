@@ -27,16 +27,19 @@ class DeformableAttention(nn.Module):
         self.sampling_offsets = nn.Linear(width, heads * points * 2)
         self.attention_weights = nn.Linear(width, heads * points)
         self.value_proj, self.output_proj = nn.Linear(width, width), nn.Linear(width, width)
-        # As in the paper, the heads look into different directions at first, and the points of a head are a cell apart.
-        angle = torch.arange(heads) * (2 * math.pi / heads)
+        self.look_around()
+
+    @torch.no_grad()
+    def look_around(self) -> None:
+        """Sets the start of a training: each head looks into a direction of its own, its points lie a cell apart."""
+        angle = torch.arange(self.heads) * (2 * math.pi / self.heads)
         direction = torch.stack([angle.cos(), angle.sin()], -1)
         direction = direction / direction.abs().amax(-1, keepdim=True)
-        steps = torch.arange(1, points + 1)[:, None]
-        with torch.no_grad():
-            self.sampling_offsets.weight.zero_()
-            self.sampling_offsets.bias.copy_((direction[:, None] * steps).flatten())
-            self.attention_weights.weight.zero_()
-            self.attention_weights.bias.zero_()
+        steps = torch.arange(1, self.points + 1)[:, None]
+        self.sampling_offsets.weight.zero_()
+        self.sampling_offsets.bias.copy_((direction[:, None] * steps).flatten())
+        self.attention_weights.weight.zero_()
+        self.attention_weights.bias.zero_()
 
     def forward(self, query: Tensor, reference: Tensor, cells: Tensor, size: tuple[int, int]) -> Tensor:
         """Reads a map.

@@ -4,7 +4,7 @@ import torch
 from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-from gpstoken.baselines.deformable import MapLayer, QueryLayer, cell_centres
+from gpstoken.baselines.deformable import DeformableAttention, MapLayer, QueryLayer, cell_centres
 from gpstoken.baselines.magvit2 import EPSILON
 from gpstoken.baselines.rotated_gaussians import GEOMETRY
 
@@ -39,6 +39,13 @@ class GaussianEmbedding(nn.Module):
         self.instance_feature = nn.Parameter(torch.zeros(num_tokens, width), requires_grad=False)
         self.rounds = nn.ModuleList([Round(width, heads, points, query_layers) for _ in range(rounds)])
         self.head = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, latent_channels))
+        for module in self.modules():  # as in Deformable DETR
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, DeformableAttention):
+                module.look_around()
 
     def forward(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
         """float[B, width, h, w] to the anchors' geometry float[B, N, 5] and features float[B, N, latent_channels]."""
