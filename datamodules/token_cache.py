@@ -31,7 +31,8 @@ class TokenCache(SampleLoaders):
 
     A batch is a dict of stacked tensors: {"geometry": float[B, N, 5], "layout": float[B, N, 5],
     "features": float[B, N, C]} for Gaussian tokens, {"latent": float[B, C, h, w]} for a grid, {"codes": long[B, ...]}
-    for a codebook, and always {"label": long[B], "index": long[B]}, where index is the place in the cache.
+    for a codebook, {"geometry": float[B, N, 5], "codes": long[B, N]} for Gaussians with an index each, and always
+    {"label": long[B], "index": long[B]}, where index is the place in the cache.
 
     Args:
         root: folder written by `gpstoken cache`.

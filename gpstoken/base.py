@@ -16,8 +16,9 @@ class Code(NamedTuple):
     Attributes:
         tokens: number of tokens.
         shape: their arrangement, as tables print it: (128,) or (32, 32).
-        channels: numbers per token; 1 where a token is an index.
-        codebook_size: k where a token is an index of log2(k) bits; None where a token is a vector of real numbers.
+        channels: numbers per token, an index being one of them: 1 where a token is an index alone.
+        codebook_size: k where a token has an index of log2(k) bits; None where all its numbers are real. With a
+            codebook and 6 channels, a token is 5 real numbers and an index.
     """
 
     tokens: int
@@ -40,7 +41,10 @@ class Tokenizer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, image: Tensor) -> Any:
-        """float[B, 3, H, W] in [-1, 1] to tokens; indices long[B, ...] where `code` names a codebook."""
+        """float[B, 3, H, W] in [-1, 1] to tokens: indices long[B, ...] where `code` names a codebook.
+
+        Tokens of real numbers and an index each are a NamedTuple of float[B, N, C] and `indices` long[B, N].
+        """
 
     @abstractmethod
     def decode(self, tokens: Any) -> Tensor:
@@ -71,7 +75,7 @@ class Tokenizer(nn.Module, ABC):
 
         Returns:
             "codes" long[B, ...] for a tokenizer with a codebook, else "latent" float[B, C, h, w], unless a class
-            overrides this; each tensor has one row per image.
+            overrides this; each tensor has one row per image. Indices beside real numbers are "codes" too.
         """
         tokens = self.encode(image) if num_tokens is None else self.encode(image, num_tokens)
         return {"latent" if tokens.is_floating_point() else "codes": tokens}

@@ -6,11 +6,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from gpstoken.base import Code
 from gpstoken.gaussians import Gaussians
 from gpstoken.tokens import Tokens
 
 BITS = (8, 16)
-Vectors = TypeVar("Vectors", Tensor, Tokens)
+Vectors = TypeVar("Vectors", bound=Tensor | Tokens | tuple)
 
 
 def rounded(tokens: Vectors, bits: int) -> Vectors:
@@ -20,7 +21,8 @@ def rounded(tokens: Vectors, bits: int) -> Vectors:
     an image; these two are stored as float16 too, see `stored_bits`.
 
     Args:
-        tokens: tokens of GPSToken, or latents float[B, C, h, w] on a grid.
+        tokens: tokens of GPSToken, latents float[B, C, h, w] on a grid, or a NamedTuple of float[B, N, C] and
+            indices long[B, N], which stay as they are.
         bits: 8 or 16.
 
     Raises:
@@ -31,14 +33,19 @@ def rounded(tokens: Vectors, bits: int) -> Vectors:
     if isinstance(tokens, Tokens):
         geometry, features = (_rounded(part, bits, (1,)) for part in (tokens.gaussians.to_tensor(), tokens.features))
         return replace(tokens, gaussians=Gaussians.from_tensor(geometry).clamped(), features=features)
+    if isinstance(tokens, tuple):
+        parts = {name: part for name, part in tokens._asdict().items() if part.is_floating_point()}
+        return tokens._replace(**{name: _rounded(part, bits, (1,)) for name, part in parts.items()})
     if not tokens.is_floating_point():
         raise ValueError("token_bits: these tokens are indices, whose bits are those of their codebook")
     return _rounded(tokens, bits, tuple(range(2, tokens.dim())))
 
 
-def stored_bits(count: int, channels: int, bits: int) -> int:
-    """Bits of one image with `count` tokens of `channels` numbers, with the ranges of the channels for 8 bits."""
-    return count * channels * bits + (2 * 16 * channels if bits == 8 else 0)
+def stored_bits(code: Code, bits: int) -> int:
+    """Bits of the tokens of one image: of their numbers and indices, and for 8 bits of the ranges of the channels."""
+    index = code.codebook_size is not None
+    numbers, index_bits = code.channels - index, (code.codebook_size - 1).bit_length() if index else 0
+    return code.tokens * (numbers * bits + index_bits) + (2 * 16 * numbers if bits == 8 else 0)
 
 
 def _rounded(numbers: Tensor, bits: int, places: tuple[int, ...]) -> Tensor:

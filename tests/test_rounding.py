@@ -1,10 +1,19 @@
 """Tokens stored in few bits, against typed numbers."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
+from torch import Tensor
 
 from gpstoken import Gaussians, Tokens
+from gpstoken.base import Code
 from gpstoken.rounding import rounded, stored_bits
+
+
+class Pairs(NamedTuple):
+    numbers: Tensor
+    indices: Tensor
 
 
 def test_eight_bits_are_256_steps_of_each_channel():
@@ -42,9 +51,25 @@ def test_tokens_stay_tokens():
     torch.testing.assert_close(rounded(tokens, 8).features[1:], alone.features, rtol=0, atol=0)
 
 
+def test_indices_beside_numbers_stay():
+    numbers = torch.tensor([[[0.0, 5.0], [1.4, 5.0], [255.0, 5.0]], [[0.0, 5.0], [2.0, 5.0], [510.0, 5.0]]])
+    tokens = Pairs(numbers, torch.tensor([[3, 700, 0], [1, 2, 1023]]))
+    found = rounded(tokens, 8)
+    assert isinstance(found, Pairs) and torch.equal(found.indices, tokens.indices)
+    # steps of 1 in the first image, and of 2 in the second
+    expected = torch.tensor([[[0.0, 5.0], [1.0, 5.0], [255.0, 5.0]], [[0.0, 5.0], [2.0, 5.0], [510.0, 5.0]]])
+    torch.testing.assert_close(found.numbers, expected, rtol=0, atol=0)
+    assert rounded(tokens, 16).numbers[0, 1, 0] == torch.tensor(1.4).half()
+
+
 def test_bits_of_an_image():
-    assert stored_bits(256, 37, 16) == 256 * 37 * 16
-    assert stored_bits(256, 37, 8) == 256 * 37 * 8 + 37 * 2 * 16
+    vectors, pairs = Code(256, (256,), 37, None), Code(100, (100,), 6, 1024)
+    assert stored_bits(vectors, 16) == 256 * 37 * 16
+    assert stored_bits(vectors, 8) == 256 * 37 * 8 + 37 * 2 * 16
+    # 5 numbers and 10 bits; an index has no range
+    assert stored_bits(pairs, 16) == 100 * (5 * 16 + 10)
+    assert stored_bits(pairs, 8) == 100 * (5 * 8 + 10) + 5 * 2 * 16
+    assert stored_bits(Code(16, (4, 4), 1, 1000), 16) == 16 * 10
 
 
 def test_what_cannot_be_rounded():

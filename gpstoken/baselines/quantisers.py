@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 from vector_quantize_pytorch import FSQ, LFQ, VectorQuantize
 
 from gpstoken.limits import above, at_least, between, each, flag, limits, number
@@ -93,19 +94,23 @@ class NearestCodes(nn.Module):
         if self.normalised:
             vectors = F.normalize(vectors, dim=-1)
         if not self.training:
-            # An inner product of directions orders them as their distance does.
-            indices = torch.cdist(vectors, self.entries.expand(len(vectors), -1, -1)).argmin(-1)
+            indices = self._nearest(vectors)
             return Quantised(self.entries_of(indices), indices, {})
         if self.normalised:  # a step along the gradient leaves the sphere
             with torch.no_grad():
                 self.layer.codebook.copy_(self.entries)
-        _, indices, _ = self.layer(vectors)
+        # Whether the library replaces entries depends on numbers, which networks without weights do not have.
+        indices = self._nearest(vectors) if is_fake(self.layer.codebook) else self.layer(vectors)[1]
         entries = self.entries_of(indices)
         terms = {"codebook": self.commitment * F.mse_loss(vectors, entries.detach())}
         if self.by_gradient:
             terms["codebook"] = terms["codebook"] + self.by_gradient * F.mse_loss(entries, vectors.detach())
         straight = vectors + (entries - vectors).detach()
         return Quantised(straight, indices, {name: (value, 1.0) for name, value in terms.items()})
+
+    def _nearest(self, vectors: Tensor) -> Tensor:
+        # An inner product of directions orders them as their distance does.
+        return torch.cdist(vectors, self.entries, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
 
     def entries_of(self, indices: Tensor) -> Tensor:
         """long[B, ...] to float[B, ..., C]."""

@@ -201,7 +201,7 @@ def _set_up(module: TokenizerModule, side: int, protocol: Protocol) -> None:
 
 def _stored(code: Code, bits: int | None) -> dict[str, int]:
     """How tokens were rounded, and the bits of an image that this makes; nothing where they were not."""
-    return {} if bits is None else {"token_bits": bits, "bits": stored_bits(code.tokens, code.channels, bits)}
+    return {} if bits is None else {"token_bits": bits, "bits": stored_bits(code, bits)}
 
 
 def _describe(images: LightningDataModule) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class MaskedGenerator(Generator):
         )
 
     def prepare(self, record: Mapping[str, Any]) -> None:
-        """Checks that the cache has codes of this codebook and shape.
+        """Checks that the cache has codes of this codebook and shape, and nothing beside them.
 
         Raises:
             ValueError: if the codes differ, or the number of classes.
@@ -133,6 +133,8 @@ class MaskedGenerator(Generator):
                 f"generator: makes {list(self.shape)} codes of a codebook of {self.codebook_size}, but the cache has "
                 f"{code['shape']} tokens, {code['codebook_size'] or 'no'} codes"
             )
+        if code["channels"] != 1:
+            raise ValueError(f"generator: makes codes alone, but a token has {code['channels'] - 1} numbers beside one")
 
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
         """Cross-entropy of the masked codes, float[B]: the mean over the masked codes of a sample.

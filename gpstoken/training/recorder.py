@@ -20,14 +20,14 @@ class Recorder(Callback):
 
     The last batch of a set is filled up with its last image, which is recorded only once.
 
-    Columns: "index"; the metrics that `test_step` returns; "codes" of the tokens, where they are indices of a codebook;
+    Columns: "index"; the metrics that `test_step` returns; "codes", the tokens' indices of a codebook if they have any;
     "<network>.<layer>.<side>" of features.
 
     Args:
         parts: the files to write.
         networks: feature networks by name, uint8[B, 3, H, W] to {layer: float32[B, d]}.
         sides: "image" and "reconstruction", or only "reconstruction" if the images' features are known.
-        codes: whether the tokens are indices of a codebook.
+        codes: whether the tokens are, or have, indices of a codebook.
     """
 
     def __init__(self, parts: Parts, networks: dict[str, nn.Module], sides: tuple[str, ...], codes: bool) -> None:
@@ -48,7 +48,8 @@ class Recorder(Callback):
         """Adds a batch; `outputs` is the result of `TokenizerModule.test_step`."""
         columns: dict[str, Tensor] = {"index": batch["index"], **outputs["columns"]}
         if self.codes:
-            columns["codes"] = outputs["tokens"].flatten(1)
+            tokens = outputs["tokens"]
+            columns["codes"] = (tokens if isinstance(tokens, Tensor) else tokens.indices).flatten(1)
         for side in self.sides:
             pixels = to_uint8(outputs[side])
             for name, network in self.networks.items():

@@ -38,7 +38,9 @@ def rate_distortion(declared: dict[str, Any], results: Results, published: Publi
     for (*ours, theirs), (metric, papers_metric) in zip(panels, METRICS.items(), strict=True):
         for axes, amount in zip(ours, AMOUNTS.values(), strict=True):
             for row, result in results.items():
-                hollow = {"markerfacecolor": "white"} if result.evaluated["code"]["codebook_size"] else {}
+                code = result.evaluated["code"]
+                is_index = code["codebook_size"] and code["channels"] == 1
+                hollow = {"markerfacecolor": "white"} if is_index else {}
                 look = {"label": declared[row]["name"], "elinewidth": 1} | hollow
                 interval(axes, estimate(result, metric), amount(result), styles[row], upright=True, **look)
             axes.set_ylabel(f"{COLUMNS[metric].titled}, ours")
@@ -53,7 +55,7 @@ def rate_distortion(declared: dict[str, Any], results: Results, published: Publi
         axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.12)
     scale, numbers = _measured(results)
-    text = "Paper: ImageNet 256 px. Hollow marks: a token is an index into a codebook and counts as one number."
+    text = "Paper: ImageNet 256 px. Hollow marks: a token is an index into a codebook. An index counts as one number."
     headline(figure, f"Tokens and quality. Ours: {scale} scale, {numbers}. {text}")
     style.legend_below(figure, 5)
     return figure

@@ -27,21 +27,21 @@ class Result:
     def evaluated(self) -> dict[str, Any]:
         """What was evaluated: row, focus, image_size, num_tokens of the whole image and code.
 
-        `code` has the shape of the tokens, the numbers of each (`channels`) and `codebook_size`, None without one.
+        `code` has the shape of the tokens, the numbers of each (`channels`) and `codebook_size`, None without one; with
+        a codebook, one of the numbers is an index.
         """
         return self.record["evaluated"]
 
     @property
     def numbers(self) -> int:
         """How many the code of an image holds; an index into a codebook is one."""
-        count, code = self.evaluated["num_tokens"], self.evaluated["code"]
-        return count if code["codebook_size"] else count * code["channels"]
+        return self.evaluated["num_tokens"] * self.evaluated["code"]["channels"]
 
     @property
     def bits(self) -> int | None:
         """The bits of an image's code; None where its numbers were not rounded to bits."""
         count, code = self.evaluated["num_tokens"], self.evaluated["code"]
-        if code["codebook_size"]:
+        if code["codebook_size"] and code["channels"] == 1:
             return count * (code["codebook_size"] - 1).bit_length()
         return self.evaluated.get("bits")
 

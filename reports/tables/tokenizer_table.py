@@ -123,11 +123,14 @@ def _interval(metric: dict[str, Any], seeds: int) -> tuple[float, float] | None:
 def _code(result: Result) -> dict[str, Cell]:
     """Tokens, as a grid where they are one, and the numbers or bits that they hold."""
     count, code, bits = result.evaluated["num_tokens"], result.evaluated["code"], result.bits
-    held = Cell(f"{count} x {code['channels']}", result.numbers)
-    if code["codebook_size"]:
-        held = Cell(f"{count} x {bits // count} bit", bits)
-    elif bits is not None:
-        held = Cell(f"{count} x {code['channels']} x {result.evaluated['token_bits']} bit", result.numbers)
+    index = f"{(code['codebook_size'] - 1).bit_length()} bit" if code["codebook_size"] else ""
+    if index and code["channels"] == 1:
+        held = Cell(f"{count} x {index}", bits)
+    else:
+        rounded = "" if bits is None else f" x {result.evaluated['token_bits']} bit"
+        # Of real numbers, or of real numbers and an index
+        token = f"({code['channels'] - 1}{rounded} + {index})" if index else f"{code['channels']}{rounded}"
+        held = Cell(f"{count} x {token}", result.numbers)
     cells = {"tokens": Cell("x".join(map(str, code["shape"])), count), "numbers": held}
     if bits is not None:
         per_pixel = bits / result.evaluated["image_size"] ** 2

@@ -6,6 +6,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from gpstoken.baselines.quantisers import Bits, FiniteScalars, NearestCodes
+from gpstoken.profiling.counting import count
+from gpstoken.profiling.shapes import without_weights
 
 
 @pytest.fixture
@@ -73,6 +75,13 @@ def test_an_entry_that_is_not_used_is_replaced(vectors):
         assert (codes.entries[5] == 100).all()
         codes(vectors)
     assert codes.entries[5].detach().tolist() in vectors.flatten(0, 1).tolist()
+
+
+def test_a_training_step_is_counted_without_weights():
+    codes = without_weights(lambda: NearestCodes(7, 4, codebook=0.0), ()).train()
+    found, counts, _ = count(lambda: codes(torch.zeros(2, 12, 4)))
+    # The distances of 24 vectors to 7 entries; torch computes those of few vectors without products.
+    assert found.indices.shape == (2, 12) and counts.total in (0, 24 * 7 * 4, 24 * 7 * 6)
 
 
 def test_bits_count_from_the_first_channel(vectors):

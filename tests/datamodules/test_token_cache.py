@@ -110,6 +110,21 @@ def test_codes_are_long_however_they_were_kept(tmp_path):
     assert sorted(batch["codes"].tolist()) == [[[0, 6], [1, 2]], [[3, 4], [5, 0]]]
 
 
+def test_codes_beside_numbers(tmp_path):
+    root = write(tmp_path, {"train": (4,)}, code=CODE | {"channels": 6, "codebook_size": 7})
+    path = root / "train/shard-00000.safetensors"
+    content = {name: tensor for name, tensor in tensors(0, 4, False).items() if name not in ("layout", "features")}
+    content["codes"] = torch.arange(16, dtype=torch.int32).reshape(4, 4) % 7
+    described = {"identity": IDENTITY, "samples": 4, DIGEST: digest(content)}
+    save_file(content, path, {"gpstoken.cache": json.dumps(described)})
+    samples = TokenCache(str(root), batch_size=2).dataset("train")
+    assert samples[3]["codes"].tolist() == [5, 6, 0, 1] and samples[3]["geometry"].shape == (4, 5)
+    content["codes"][0, 0] = 7
+    save_file(content, path, {"gpstoken.cache": json.dumps(described | {DIGEST: digest(content)})})
+    with pytest.raises(ValueError, match="expected codes 0 to 6, got 0 to 7"):
+        TokenCache(str(root), batch_size=2).dataset("train")[0]
+
+
 @pytest.mark.parametrize(
     ("codes", "dtype", "said"),
     [

@@ -146,6 +146,7 @@ def test_only_a_cache_of_its_codes_will_do(tiny):
         ({"code": record["code"] | {"codebook_size": 6}}, r"a codebook of 5, but the cache has .* 6 codes"),
         ({"code": record["code"] | {"codebook_size": None}}, r"but the cache has \[2, 4\] tokens, no codes"),
         ({"code": record["code"] | {"shape": [8]}}, r"but the cache has \[8\] tokens"),
+        ({"code": record["code"] | {"channels": 6}}, r"makes codes alone, but a token has 5 numbers beside one"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             tiny.prepare(record | change)

@@ -102,6 +102,19 @@ def test_vqvae_f16_as_the_paper_counts():
     assert round((total + sum(facts("vqvae_f16")["loss_networks"].values())) / 1e6, 1) == 89.6
 
 
+def test_gaussian_token_as_the_paper_counts():
+    parts, encoder, decoder = counted("tokenizers/gaussian_token")
+    # 0.32 M of the 113.11 M in the authors' module are never used; both are printed with two digits.
+    assert parts["total"] / 1e6 == pytest.approx(113.11 - 0.32, abs=0.01)
+    assert 2 * encoder.total / 1e9 == pytest.approx(426.5, rel=0.01)
+    assert 2 * decoder.total / 1e9 == pytest.approx(571.2, rel=0.01)
+    convention = paper_convention("gaussian_token", encoder, decoder)
+    assert convention["encoder_gmacs"] == pytest.approx(1706, rel=0.01)
+    assert convention["decoder_gmacs"] == pytest.approx(2285, rel=0.01)
+    total = parts["total"] + sum(facts("gaussian_token")["loss_networks"].values())
+    assert total / 1e6 == pytest.approx(130.6 - 0.32, abs=0.06)
+
+
 @pytest.mark.parametrize(
     ("preset", "parameters", "gflops"),
     [
@@ -126,7 +139,7 @@ def test_rows_of_generators_are_those_networks(row, preset):
 
 
 def test_every_fact_says_what_to_leave_out_of_which_images():
-    for row in ("vqvae_f16", "gaussiantoken", "titok_b64", "gpstoken_m128", "flextok"):
+    for row in ("vqvae_f16", "gaussian_token", "titok_b64", "gpstoken_m128", "flextok"):
         convention = facts(row)["convention"]
         assert convention["images"] in (1, 8)
         known = {"nothing", "attention", "attention_layers"}

@@ -112,12 +112,16 @@ def coded(study, row: str, psnr: float, tokens: int, channels: int, codebook: in
 
 def test_rates_by_hand(study):
     assert coded(study, "sdxl_vae", 20.0, 64, 4, None).numbers == 256
-    # an index is one number, whatever the width of an entry
-    assert coded(study, "vqvae_f16", 20.0, 16, 256, 1024).numbers == 16
+    indices, pairs = coded(study, "vqvae_f16", 20.0, 16, 1, 1000), coded(study, "vavae", 20.0, 20, 6, 1024)
+    assert (indices.numbers, indices.bits) == (16, 160)
+    # an index is one of the numbers of a token; without rounding the others have no bits
+    assert (pairs.numbers, pairs.bits) == (120, None)
+    pairs.record["evaluated"] |= {"token_bits": 8, "bits": 20 * (5 * 8 + 10) + 5 * 2 * 16}
+    assert pairs.bits == 1160
 
 
 def test_rate_distortion_by_hand(study):
-    results = {"a": coded(study, "a", 20.0, 16, 21, None), "v": coded(study, "v", 15.0, 16, 256, 1024)}
+    results = {"a": coded(study, "a", 20.0, 16, 21, None), "v": coded(study, "v", 15.0, 16, 1, 1024)}
     declared = {"a": {"name": "A", "paper": "A of the paper"}, "v": {"name": "V"}}
     published = [
         {"method": "A of the paper", "tokens": "16x16", "psnr": "24.06", "lpips": "0.080"},

@@ -215,26 +215,34 @@ def test_another_scale_stands_beside_where_it_has_results(reconstruction, write_
     assert row["result"] == "results/workstation/tokenizers/gpstoken_l256.json"
 
 
+NAMES = ("GPSToken-M128", "SDXL-VAE", "VQVAE-f16", "VAVAE")
+
+
 def test_grids_and_codebooks_have_their_shape_and_their_numbers(write_result, pages):
     # a tokenizer of a library has no image_size or num_tokens of its own
     library = {"class_path": "x", "init_args": {"widths": [8]}}
     for row, tokenizer, count, code in (
         ("gpstoken_m128", KNOWN, 16, {"shape": [16], "channels": 21, "codebook_size": None}),
         ("sdxl_vae", library, 64, {"shape": [8, 8], "channels": 4, "codebook_size": None}),
-        ("vqvae_f16", library, 16, {"shape": [4, 4], "channels": 64, "codebook_size": 1024}),
+        ("vqvae_f16", library, 16, {"shape": [4, 4], "channels": 1, "codebook_size": 1024}),
+        ("vavae", library, 20, {"shape": [20], "channels": 6, "codebook_size": 1024}),
     ):
         evaluated = {"row": row, "image_size": 64, "num_tokens": count, "code": code}
         write_result(row, S64, VALUES, evaluated=evaluated, tokenizer=tokenizer)
     page = pages()["reconstruction.md"]
-    found = {name: line(page, "ours, laptop", name)[2:4] for name in ("GPSToken-M128", "SDXL-VAE", "VQVAE-f16")}
+    found = {name: line(page, "ours, laptop", name)[2:4] for name in NAMES}
     assert found == {
         "GPSToken-M128": ["16", "16 x 21"],
         "SDXL-VAE": ["8x8", "64 x 4"],
         "VQVAE-f16": ["4x4", "16 x 10 bit"],
+        "VAVAE": ["20", "20 x (5 + 10 bit)"],
     }
     assert line(page, "paper, ImageNet 256 px", "VQVAE-f16")[2:4] == ["16x16", "-"]
     rows = json.loads(pages()["reconstruction.json"])["rows"]
-    assert [row["cells"]["numbers"]["value"] for row in rows if "numbers" in row["cells"]] == [336, 256, 160]
+    assert [row["cells"]["numbers"]["value"] for row in rows if "numbers" in row["cells"]] == [336, 256, 160, 120]
+    stored = {"token_bits": 8, "bits": 20 * (5 * 8 + 10) + 5 * 2 * 16}
+    write_result("vavae", S64, VALUES, evaluated=evaluated | stored, tokenizer=tokenizer)
+    assert line(pages()["reconstruction.md"], "ours, laptop", "VAVAE")[2:4] == ["20", "20 x (5 x 8 bit + 10 bit)"]
 
 
 def test_codes_used_are_told_below_the_table_where_a_result_has_them(write_result, pages):
