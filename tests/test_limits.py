@@ -11,6 +11,7 @@ from gpstoken import GPSToken, cli
 from gpstoken.baselines.dc import DCAutoencoder
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.maskgit import MaskGITAutoencoder
+from gpstoken.baselines.titok import TiTok
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.messages import one_line
 from gpstoken.generators.flow import Flow
@@ -22,7 +23,7 @@ from gpstoken.training.sample_pictures import SamplePictures
 from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
-    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, DCAutoencoder, MaskedGenerator, Flow,
+    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, MaskedGenerator, Flow,
     TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures,
     SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
