@@ -29,25 +29,6 @@ def test_the_nearest_entry(vectors, normalised):
         torch.testing.assert_close(codes.entries.detach().norm(dim=-1), torch.ones(7), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-def test_evaluation_does_not_start_a_codebook(vectors, normalised):
-    codes = NearestCodes(7, 4, normalised).eval()
-    before = {name: tensor.clone() for name, tensor in codes.state_dict().items()}
-    assert codes(vectors).indices.shape == (2, 12)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in codes.state_dict().items())
-    with torch.device("meta"):  # where nothing can be asked of a number
-        assert NearestCodes(7, 4, normalised).eval()(torch.empty(2, 12, 4)).indices.shape == (2, 12)
-
-
-def test_averaged_directions_are_directions(vectors):
-    codes = NearestCodes(7, 4, normalised=True).eval()
-    codes.load_state_dict(codes.state_of(torch.randn(7, 4, generator=torch.Generator().manual_seed(1))))
-    expected = codes(vectors).indices
-    codes.layer._codebook.embed[0, ::2] *= 0.3  # as between two directions
-    torch.testing.assert_close(codes.codebook.norm(dim=-1), torch.ones(7), rtol=0, atol=1e-6)
-    assert torch.equal(codes(vectors).indices, expected)
-
-
 def test_training_uses_every_entry(vectors):
     # 24 vectors in four far clusters of six, and four entries: each finds one, whatever their start.
     torch.manual_seed(0)
