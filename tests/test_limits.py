@@ -13,6 +13,7 @@ from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.maetok import MAETok
 from gpstoken.baselines.maskgit import MaskGITAutoencoder
 from gpstoken.baselines.softvq import SoftVQ
+from gpstoken.baselines.titok import TiTok
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.messages import one_line
 from gpstoken.generators.flow import Flow
@@ -24,7 +25,7 @@ from gpstoken.training.sample_pictures import SamplePictures
 from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
-    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, DCAutoencoder, SoftVQ, MAETok,
+    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok,
     MaskedGenerator, Flow, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
     ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),

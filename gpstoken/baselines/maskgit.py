@@ -64,22 +64,16 @@ class MaskGITAutoencoder(CodebookTokenizer):
         self.factor, self.codebook_size = 2 ** (len(widths) - 1), codebook_size
         self.encoder = _encoder(widths, latent_channels, layers_per_block, norm_num_groups)
         self.quantiser = NearestCodes(codebook_size, latent_channels, commitment=0.25, codebook=1.0)
-        self.decoder = _decoder(widths, latent_channels, layers_per_block, norm_num_groups)
+        self.decoder = pixel_decoder(widths, latent_channels, layers_per_block, norm_num_groups)
 
     def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict of the weights as TiTok and MaskBit publish them, converted from JAX."""
-        places = _places(len(self.config["block_out_channels"]), self.config["layers_per_block"])
-        named = {}
+        levels, blocks = len(self.config["block_out_channels"]), self.config["layers_per_block"]
+        codebook = tensors.get("quantize.embedding.weight")
+        named = {} if codebook is None else self.codebook_of(codebook)
         for name, tensor in tensors.items():
-            if name == "quantize.embedding.weight":
-                named |= self.codebook_of(tensor)
-                continue
-            half = name.partition(".")[0]
-            place = next((place for place in places.get(half, ()) if name.startswith(f"{half}.{place}.")), None)
-            if place is not None:
-                rest = name.removeprefix(f"{half}.{place}.").replace("nin_shortcut", "shortcut")
-                name = f"{half}.{places[half].index(place)}.{rest}"
-            named[name] = tensor
+            if name != "quantize.embedding.weight":
+                named[own_name(name, levels, blocks)] = tensor
         return named
 
     def latents(self, image: Tensor) -> Tensor:
@@ -123,6 +117,22 @@ class ResidualBlock(nn.Module):
         return hidden + (x if self.shortcut is None else self.shortcut(hidden))
 
 
+def own_name(name: str, levels: int, blocks: int) -> str:
+    """The name of a tensor that is published as "decoder.up.0.block.1.conv2.weight"; unknown names are kept.
+
+    Args:
+        name: its published name, which begins with "encoder." or "decoder.".
+        levels: number of levels.
+        blocks: residual blocks per level.
+    """
+    half = name.partition(".")[0]
+    places = _places(levels, blocks).get(half, [])
+    for number, place in enumerate(places):
+        if name.startswith(f"{half}.{place}."):
+            return f"{half}.{number}." + name.removeprefix(f"{half}.{place}.").replace("nin_shortcut", "shortcut")
+    return name
+
+
 def _places(levels: int, blocks: int) -> dict[str, list[str]]:
     """Published names of the layers of both halves, in the order of their sequences; levels count from the finest."""
     middle = [f"mid.{block}" for block in range(blocks)]
@@ -147,7 +157,15 @@ def _encoder(widths: tuple[int, ...], latent_channels: int, blocks: int, groups:
     return nn.Sequential(*layers, nn.GroupNorm(groups, widths[-1], EPSILON), nn.SiLU(), head)
 
 
-def _decoder(widths: tuple[int, ...], latent_channels: int, blocks: int, groups: int) -> nn.Sequential:
+def pixel_decoder(widths: tuple[int, ...], latent_channels: int, blocks: int, groups: int) -> nn.Sequential:
+    """The decoder: entries float[B, latent_channels, h, w] to images float[B, 3, H, W], about [0, 1].
+
+    Args:
+        widths: width of each level, finest first.
+        latent_channels: numbers per codebook entry.
+        blocks: residual blocks per level, and once more at the coarsest end.
+        groups: groups of every group norm.
+    """
     widths = widths[::-1]
     layers: list[nn.Module] = [nn.Conv2d(latent_channels, widths[0], 3, padding=1)]
     layers += _blocks(widths[0], widths[0], blocks, groups)

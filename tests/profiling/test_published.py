@@ -63,6 +63,29 @@ def test_m128_as_the_paper_counts():
     assert decoder.attention == 2 * 4096**2 * 512
 
 
+@pytest.mark.parametrize(
+    ("row", "tokens", "parameters", "encode", "decode"),
+    [
+        ("titok_b64", 64, 204.81, 58.6, 246.4), ("titok_s128", 128, 83.67, 22.0, 209.3),
+        ("one_d_piece", 256, 83.87, 30.4, 217.6),
+    ],
+)  # fmt: skip
+def test_titok_and_one_d_piece(row, tokens, parameters, encode, decode):
+    parts, encoder, decoder = counted(f"tokenizers/{row}")
+    assert parts["total"] / 1e6 == pytest.approx(parameters, abs=0.006)
+    distances = tokens * 4096 * 12  # to the entries of the codebook, a product in official code but not here
+    assert 2 * (encoder.total + distances) / 1e9 == pytest.approx(encode, abs=0.06)
+    assert 2 * decoder.total / 1e9 == pytest.approx(decode, abs=0.06)
+
+
+def test_titok_as_the_paper_counts():
+    _, encoder, decoder = counted("tokenizers/titok_b64")
+    convention = paper_convention("titok_b64", encoder, decoder)
+    assert convention["encoder_gmacs"] == pytest.approx(220, rel=0.01)
+    assert convention["decoder_gmacs"] == pytest.approx(973, rel=0.01)
+    assert encoder.attention == decoder.attention == 12 * 2 * 321**2 * 768  # layers, products, tokens, width
+
+
 class VQGAN(Tokenizer):
     """Taming's f16 autoencoder with 1024 codes, as the library has it."""
 
