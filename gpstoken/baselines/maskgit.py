@@ -62,7 +62,7 @@ class MaskGITAutoencoder(CodebookTokenizer):
             "norm_num_groups": norm_num_groups,
         }
         self.factor, self.codebook_size = 2 ** (len(widths) - 1), codebook_size
-        self.encoder = _encoder(widths, latent_channels, layers_per_block, norm_num_groups)
+        self.encoder = image_encoder(widths, latent_channels, layers_per_block, norm_num_groups)
         self.quantiser = NearestCodes(codebook_size, latent_channels, commitment=0.25, codebook=1.0)
         self.decoder = pixel_decoder(widths, latent_channels, layers_per_block, norm_num_groups)
 
@@ -117,40 +117,54 @@ class ResidualBlock(nn.Module):
         return hidden + (x if self.shortcut is None else self.shortcut(hidden))
 
 
-def own_name(name: str, levels: int, blocks: int) -> str:
+def own_name(name: str, levels: int, blocks: int, block: str = "block", shrinking: bool = False) -> str:
     """The name of a tensor that is published as "decoder.up.0.block.1.conv2.weight"; unknown names are kept.
 
     Args:
         name: its published name, which begins with "encoder." or "decoder.".
         levels: number of levels.
         blocks: residual blocks per level.
+        block: what the published names call a residual block of a level.
+        shrinking: whether convolutions halve the side lengths, as in MaskBit.
     """
     half = name.partition(".")[0]
-    places = _places(levels, blocks).get(half, [])
+    places = _places(levels, blocks, block, shrinking).get(half, [])
     for number, place in enumerate(places):
         if name.startswith(f"{half}.{place}."):
             return f"{half}.{number}." + name.removeprefix(f"{half}.{place}.").replace("nin_shortcut", "shortcut")
     return name
 
 
-def _places(levels: int, blocks: int) -> dict[str, list[str]]:
+def _places(levels: int, blocks: int, name: str, shrinking: bool) -> dict[str, list[str]]:
     """Published names of the layers of both halves, in the order of their sequences; levels count from the finest."""
-    middle = [f"mid.{block}" for block in range(blocks)]
+    middle = [f"mid.res_blocks.{block}" if shrinking else f"mid.{block}" for block in range(blocks)]
     end = ["norm_out", "", "conv_out"]
     encoder, decoder = ["conv_in"], ["conv_in", *middle]
     for level in range(levels):
-        encoder += [""] if level else []
-        encoder += [f"down.{level}.block.{block}" for block in range(blocks)]
+        encoder += [f"down.{level - 1}.down_conv" if shrinking else ""] if level else []
+        encoder += [f"down.{level}.{name}.{block}" for block in range(blocks)]
     for level in reversed(range(levels)):
-        decoder += [f"up.{level}.block.{block}" for block in range(blocks)]
+        decoder += [f"up.{level}.{name}.{block}" for block in range(blocks)]
         decoder += ["", f"up.{level}.upsample_conv"] if level else []
     return {"encoder": [*encoder, *middle, *end], "decoder": [*decoder, *end]}
 
 
-def _encoder(widths: tuple[int, ...], latent_channels: int, blocks: int, groups: int) -> nn.Sequential:
+def image_encoder(
+    widths: tuple[int, ...], latent_channels: int, blocks: int, groups: int, shrinking: bool = False
+) -> nn.Sequential:
+    """The encoder: images float[B, 3, H, W] in [0, 1] to float[B, latent_channels, h, w].
+
+    Args:
+        widths: width of each level, finest first.
+        latent_channels: channels of the result.
+        blocks: residual blocks per level, and once more at the coarsest end.
+        groups: groups of every group norm.
+        shrinking: halve the side lengths by convolutions (MaskBit) instead of means.
+    """
     layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1, bias=False)]
     for number, (before, width) in enumerate(pairwise((widths[0], *widths))):
-        layers += [nn.AvgPool2d(2)] if number else []
+        if number:
+            layers.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if shrinking else nn.AvgPool2d(2))
         layers += _blocks(before, width, blocks, groups)
     layers += _blocks(widths[-1], widths[-1], blocks, groups)
     head = nn.Conv2d(widths[-1], latent_channels, 1)

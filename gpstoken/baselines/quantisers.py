@@ -154,6 +154,7 @@ class Bits(nn.Module):
         super().__init__()
         self.size, self.temperature = 2**channels, temperature
         self.layer = LFQ(dim=channels, entropy_loss_weight=entropy, commitment_loss_weight=commitment)
+        self.layer.register_buffer("mask", self.layer.mask, persistent=False)  # it follows from the channels
         self.register_buffer("values", 2 ** torch.arange(channels), persistent=False)
 
     def forward(self, vectors: Tensor) -> Quantised:

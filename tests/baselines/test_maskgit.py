@@ -73,9 +73,10 @@ def test_tokens_are_the_nearest_entries(tiny, image):
     assert set(packed) == {"codes"} and torch.equal(tiny.unpack(packed), indices)
 
 
-def published(widths, blocks, latent, entries):
-    """Random weights under the published names."""
-    shapes = {"encoder.conv_in.weight": (widths[0], 3, 3, 3), "quantize.embedding.weight": (entries, latent)}
+def published(widths, blocks, latent, shrinking=False):
+    """Random weights under the published names of both halves, of MaskGIT or of MaskBit."""
+    shapes = {"encoder.conv_in.weight": (widths[0], 3, 3, 3)}
+    of_level, of_middle = ("res_blocks", "mid.res_blocks") if shrinking else ("block", "mid")
 
     def block(place, before, after):
         norms = {"norm1": before, "norm2": after}
@@ -89,14 +90,17 @@ def published(widths, blocks, latent, entries):
     before = widths[0]
     for level, width in enumerate(widths):
         for number in range(blocks):
-            block(f"encoder.down.{level}.block.{number}", before, width)
+            block(f"encoder.down.{level}.{of_level}.{number}", before, width)
             before = width
+        if shrinking and level < len(widths) - 1:
+            shapes[f"encoder.down.{level}.down_conv.weight"] = (width, width, 3, 3)
+            shapes[f"encoder.down.{level}.down_conv.bias"] = (width,)
     for half in ("encoder", "decoder"):
         for number in range(blocks):
-            block(f"{half}.mid.{number}", widths[-1], widths[-1])
+            block(f"{half}.{of_middle}.{number}", widths[-1], widths[-1])
     for level in reversed(range(len(widths))):
         for number in range(blocks):
-            block(f"decoder.up.{level}.block.{number}", before, widths[level])
+            block(f"decoder.up.{level}.{of_level}.{number}", before, widths[level])
             before = widths[level]
         if level:
             shapes[f"decoder.up.{level}.upsample_conv.weight"] = (before, before, 3, 3)
@@ -106,11 +110,19 @@ def published(widths, blocks, latent, entries):
         shapes |= {f"{place}.conv_out.weight": (out, width, side, side), f"{place}.conv_out.bias": (out,)}
     shapes |= {"decoder.conv_in.weight": (widths[-1], latent, 3, 3), "decoder.conv_in.bias": (widths[-1],)}
     chance = torch.Generator().manual_seed(2)
-    return {name: torch.randn(shape, generator=chance).double() / 3 for name, shape in shapes.items()}
+    weights = {name: torch.randn(shape, generator=chance).double() / 3 for name, shape in shapes.items()}
+    weights["encoder.conv_out.bias"] *= 0  # else one code stands everywhere
+    weights["encoder.norm_out.bias"] *= 0
+    weights["encoder.conv_out.weight"] *= 9
+    return weights
 
 
-def reconstructed(weights, image, widths, blocks, groups):
-    """What the published network makes of double[B, 3, H, W] in [-1, 1], layer by layer, and the indices on the way."""
+def reconstructed(weights, image, quantised, widths, blocks, groups, shrinking=False):
+    """What the published network makes of double[B, 3, H, W] in [-1, 1], layer by layer.
+
+    quantised turns latents, channels last, into the vectors that the decoder takes.
+    """
+    of_level, of_middle = ("res_blocks", "mid.res_blocks") if shrinking else ("block", "mid")
 
     def normal(x, place):
         pieces = x.unflatten(1, (groups, -1))
@@ -119,9 +131,9 @@ def reconstructed(weights, image, widths, blocks, groups):
         x = x * weights[f"{place}.weight"][:, None, None] + weights[f"{place}.bias"][:, None, None]
         return x * x.sigmoid()
 
-    def convolved(x, place):
-        weight = weights[f"{place}.weight"]
-        return torch.nn.functional.conv2d(x, weight, weights.get(f"{place}.bias"), padding=weight.shape[-1] // 2)
+    def convolved(x, place, stride=1):
+        weight, bias = weights[f"{place}.weight"], weights.get(f"{place}.bias")
+        return torch.nn.functional.conv2d(x, weight, bias, stride, padding=weight.shape[-1] // 2)
 
     def block(x, place):
         y = convolved(
@@ -132,23 +144,23 @@ def reconstructed(weights, image, widths, blocks, groups):
     x = convolved((image + 1) / 2, "encoder.conv_in")
     for level in range(len(widths)):
         for number in range(blocks):
-            x = block(x, f"encoder.down.{level}.block.{number}")
-        if level < len(widths) - 1:
+            x = block(x, f"encoder.down.{level}.{of_level}.{number}")
+        if level < len(widths) - 1 and shrinking:
+            x = convolved(x, f"encoder.down.{level}.down_conv", 2)
+        elif level < len(widths) - 1:
             x = (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
     for number in range(blocks):
-        x = block(x, f"encoder.mid.{number}")
+        x = block(x, f"encoder.{of_middle}.{number}")
     x = convolved(normal(x, "encoder.norm_out"), "encoder.conv_out")
-    entries = weights["quantize.embedding.weight"]
-    indices = (x.movedim(1, -1)[..., None, :] - entries).square().sum(-1).argmin(-1)
-    x = convolved(entries[indices].movedim(-1, 1), "decoder.conv_in")
+    x = convolved(quantised(x.movedim(1, -1)).movedim(-1, 1), "decoder.conv_in")
     for number in range(blocks):
-        x = block(x, f"decoder.mid.{number}")
+        x = block(x, f"decoder.{of_middle}.{number}")
     for level in reversed(range(len(widths))):
         for number in range(blocks):
-            x = block(x, f"decoder.up.{level}.block.{number}")
+            x = block(x, f"decoder.up.{level}.{of_level}.{number}")
         if level:
             x = convolved(x.repeat_interleave(2, 2).repeat_interleave(2, 3), f"decoder.up.{level}.upsample_conv")
-    return 2 * convolved(normal(x, "decoder.norm_out"), "decoder.conv_out") - 1, indices
+    return 2 * convolved(normal(x, "decoder.norm_out"), "decoder.conv_out") - 1
 
 
 @torch.no_grad()
@@ -156,13 +168,21 @@ def reconstructed(weights, image, widths, blocks, groups):
 def test_published_weights_compute_the_same(image, blocks):
     widths = (4, 8, 8, 12)
     tokenizer = MaskGITAutoencoder(5, 3, widths, blocks, 2).double().eval()
-    weights = published(widths, blocks, 3, 5)
+    entries = torch.randn(5, 3, generator=torch.Generator().manual_seed(3), dtype=torch.double)
+    weights = published(widths, blocks, 3) | {"quantize.embedding.weight": entries}
     named = tokenizer.own_names(weights)
     assert {name: tensor.shape for name, tensor in named.items()} == {
         name: tensor.shape for name, tensor in tokenizer.state_dict().items()
     }
     tokenizer.load_state_dict(named)
-    expected, indices = reconstructed(weights, image.double(), widths, blocks, 2)
+    found = []
+
+    def nearest(latents):
+        found.append((latents[..., None, :] - entries).square().sum(-1).argmin(-1))
+        return entries[found[0]]
+
+    expected = reconstructed(weights, image.double(), nearest, widths, blocks, 2)
+    (indices,) = found
     assert torch.equal(tokenizer.encode(image.double()), indices) and len(indices.unique()) > 1
     torch.testing.assert_close(tokenizer(image.double()), expected, rtol=0, atol=1e-11)  # doubles of some tens
     assert tokenizer.own_names({"encoder.extra.weight": indices}) == {"encoder.extra.weight": indices}
