@@ -103,7 +103,10 @@ SHARED: dict[str, Callable[[Result], Any]] = {
     "seeds": lambda result: result.record["seeds"],
     "training": lambda result: result.record["training"],
     "batch size": lambda result: result.record["training"]["batch_size"],
-    "images": lambda result: f"fingerprint {result.record['data']['fingerprint'][:12]}",
+    "images": lambda result: (
+        f"fingerprint {result.record['data']['fingerprint'][:12]}",
+        result.record["data"]["fingerprint"],
+    ),
     "photographs": lambda result: (
         f"{len(result.indices)} images of {len(set(result.sources))}",
         result.indices,
