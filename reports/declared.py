@@ -17,11 +17,6 @@ def rows() -> dict[str, Any]:
     return yaml.safe_load((EXPERIMENTS / "rows.yaml").read_text(encoding="utf-8"))
 
 
-def main_row() -> str:
-    """The tokenizer that figures of pictures show, and that the sweeps change."""
-    return rows()["swept"]
-
-
 def generators(*sections: str) -> list[str]:
     """The rows that are sampled; of these sections, or those that the paper compares."""
     return [row for section in sections or ("generators",) for row in rows()[section]]
@@ -32,14 +27,9 @@ def name_of(row: str) -> str:
     return generator(row).get("name", row)
 
 
-def papers_row_of(row: str) -> str:
-    """The row of the paper's table that a row that is sampled stands for; empty where there is none."""
-    return generator(row).get("paper", "")
-
-
 def generator(row: str) -> dict[str, str]:
-    """What rows.yaml says of a row that is sampled."""
-    return next((rows()[section][row] for section in ("generators", "generator_sizes") if row in rows()[section]), {})
+    """What rows.yaml says of a row that is sampled: its name, its networks and the paper's row that it stands for."""
+    return (rows()["generators"] | rows()["generator_sizes"]).get(row, {})
 
 
 def every_table() -> dict[str, dict[str, Any]]:

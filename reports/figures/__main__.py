@@ -12,16 +12,15 @@ from matplotlib.figure import Figure
 
 from gpstoken import GPSToken
 from gpstoken.training.files import CHECKPOINT_FILE
-from reports.declared import every_table, rows
+from reports.declared import every_table, generators, rows
 from reports.figures.curves import curves, sensitivity, training
-from reports.figures.failures import failures
 from reports.figures.intervals import arms, domains, rate_distortion, rates, tokens
-from reports.figures.pictures import focus_picture, held_out, overview, samples_page, tokens_picture
-from reports.figures.speed import panels, speed_quality
+from reports.figures.pictures import failures, focus_picture, held_out, overview, samples_page, tokens_picture
+from reports.figures.speed import speed_quality
 from reports.figures.style import STYLE, looks, save
 from reports.tables.efficiency_table import read_efficiency
-from reports.tables.generation_results import read_generators
-from reports.tables.rows import declarations, published, read_table
+from reports.tables.generation_table import read_generators
+from reports.tables.rows import published, read_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,13 +48,9 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
 
     `results` is results/SCALE, `runs` is runs/SCALE, `data` has photographs as `python -m datamodules.prepare` writes.
     """
-    tables = declarations()
-    drawn = {name: table for name, table in tables.items() if "figures" in table}
-    papers = {name: published(table) for name, table in drawn.items()}
-    ours = {
-        name: {row: result for row, result in read_table(table, results).items() if result}
-        for name, table in drawn.items()
-    }
+    tables = {name: table for name, table in every_table().items() if "reader" not in table}
+    papers = {name: published(table) for name, table in tables.items()}
+    ours = {name: read_table(table, results) for name, table in tables.items()}
     labels: dict[str, dict[str, str]] = {}
     for table in tables.values():
         labels |= {row: label for row, label in table["ours"].items() if row not in labels}
@@ -63,28 +58,24 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
     # A row looks the same in every figure, whichever others are there.
     styles = looks([*names, *labels])
     by_name = {names[row]: styles[row] for row in reversed(names)}
-    declared, measured, theirs = drawn["reconstruction"]["ours"], ours["reconstruction"], papers["reconstruction"]
+    declared, measured, theirs = tables["reconstruction"]["ours"], ours["reconstruction"], papers["reconstruction"]
     by_method = {label["paper"]: styles[row] for row, label in declared.items() if label.get("paper")}
     (shown,) = rows()["pretrained"]  # what a network learns in minutes shows nothing of what the method can do
     checkpoint = runs / "tokenizers" / shown / "seed0" / CHECKPOINT_FILE
     tokenizer = cache(GPSToken.from_checkpoint)
-    generators = read_generators(results)
-
+    sampled, profiles = read_generators(results), read_efficiency(every_table()["efficiency"], results)
     whose = f"{rows()['pretrained'][shown]['name']}, gpstoken/weights"
 
     def picture(draw: Callable[..., Figure], count: int, *more: float) -> Figure | None:
         photographs = held_out(data, count)
         if not photographs or not checkpoint.is_file():
             return None
-        return draw(tokenizer(checkpoint), photographs, whose, *more)
+        foot = f"{whose}. Held-out photographs: {', '.join(photographs.values())}"
+        return draw(tokenizer(checkpoint), list(photographs), foot, *more)
 
     def focus() -> Figure | None:
         study = ours["focus"].get("focus_centre")
         return study and picture(focus_picture, 2, *(study.evaluated["focus"][key] for key in ("radius", "strength")))
-
-    def speed() -> Figure | None:
-        profiles = read_efficiency(every_table()["efficiency"], results)
-        return speed_quality(panels(declared, measured, theirs, profiles), by_method)
 
     return {
         "overview": partial(picture, overview, 3),
@@ -93,14 +84,14 @@ def figures(results: Path, runs: Path, data: Path) -> dict[str, Callable[[], Fig
         "failures": lambda: failures(tokenizer(checkpoint), whose) if checkpoint.is_file() else None,
         "rate_distortion": partial(rate_distortion, declared, measured, theirs, styles),
         "rates": partial(rates, tables["rates"], ours["rates"]),
-        "speed_quality": speed,
-        "sensitivity": partial(sensitivity, ours["sensitivity"]),
+        "speed_quality": partial(speed_quality, declared, measured, theirs, profiles, by_method),
+        "sensitivity": partial(sensitivity, tables["sensitivity"], ours["sensitivity"], papers["sensitivity"]),
         "domains": partial(domains, tables["domains"], ours["domains"], papers["domains"], by_name),
         "tokens": partial(tokens, tables["tokens"], ours["tokens"], papers["tokens"]),
         **{name: partial(arms, tables[name], ours[name], styles) for name in ours if "figure" in tables[name]},
         "training": partial(training, runs / "tokenizers", names, styles),
-        "fid_curve": partial(curves, generators),
-        **{f"samples_{row}": partial(samples_page, result) for row, result in generators.items()},
+        "fid_curve": partial(curves, sampled),
+        **{f"samples_{row}": partial(samples_page, sampled.get(row)) for row in generators()},
     }
 
 

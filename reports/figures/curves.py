@@ -9,82 +9,62 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gpstoken.training.files import METRICS_FILE, read_metrics
-from reports.declared import generators, main_row, name_of, papers_row_of
+from reports.declared import generator, generators, name_of
 from reports.figures import style
-from reports.figures.style import METRICS, Look, Looks, Results, curve, estimate, headline, page
+from reports.figures.style import METRICS, Look, Looks, Published, Results, curve, estimate, headline, page
 from reports.tables.columns import COLUMNS, SCORES
 from reports.tables.results import Result
-from reports.tables.rows import changed_arguments, read_published, sweep_of
+from reports.tables.rows import read_published, sweep_of, varied
 
-# Argument of GPSToken -> (its letter, as the paper's table calls it, its default there).
-KNOBS = {
-    "lambda_": ("λ", "lambda", 2.5),
-    "support_factor": ("support factor s", "support", 5.0),
-    "min_region_size": ("s_min (px)", "s_min", 4.0),
-}
 LOGGED = {"train/loss": "training loss (running mean of 5)", "validation/psnr": "held-out PSNR (dB)"}
 GENERATED = ("fid", "kid_efficientnet_lite0")  # the first that every point has is drawn
 
 
-def curves_of(results: Results) -> dict[str, dict[float, Result]]:
-    """Each knob's results by its value, in the order of the values; empty without the base row.
+def sensitivity(declared: dict[str, Any], results: Results, published: Published) -> Figure | None:
+    """Quality over each swept argument, the others at their defaults; 95 % intervals are over images and seeds.
 
-    A result stands on the curve of the one argument in which it differs from the base row, and the base row on all.
+    The paper's points stand in panels of their own. None comes back where no argument has a second value.
     """
-    if main_row() not in results:
-        return {}
-    base = results[main_row()]
-    curves = {knob: {sweep_of(knob, base): base} for knob in KNOBS}
-    for result in results.values():
-        changed = changed_arguments(base, result)
-        if len(changed) == 1 and changed[0] in KNOBS:
-            curves[changed[0]][sweep_of(changed[0], result)] = result
-    return {knob: dict(sorted(points.items())) for knob, points in curves.items()}
-
-
-def sensitivity(results: Results) -> Figure | None:
-    """Quality over each knob, 95 % interval over images and seeds; the paper's points in panels of their own.
-
-    None comes back where no knob has a second value.
-    """
-    curves = curves_of(results)
-    if not any(len(points) > 1 for points in curves.values()):
+    sweeps, base = declared["sweeps"], declared["base"]
+    curves: dict[str, dict[float, Result]] = {sweep: {} for sweep in sweeps}
+    for row, result in results.items():
+        for sweep in sweeps if row == base else {varied(declared, row)} & sweeps.keys():
+            curves[sweep][sweep_of(sweep, result)] = result
+    if base not in results or all(len(points) < 2 for points in curves.values()):
         return None
-    published = read_published("sensitivity_imagenet256.csv")
     figure = page(6.0)
-    panels = figure.subplots(len(KNOBS), 4)
+    panels = figure.subplots(len(sweeps), 4)
     for zero, _, smallest in panels.T:
         # One axis shows whether s_min matters less than λ; s = 1 would flatten both.
         smallest.sharey(zero)
     for place, (metric, papers_metric) in enumerate(METRICS.items()):
         panels[0, place].set_title(f"ours: {COLUMNS[metric].titled}")
         panels[0, 2 + place].set_title(f"paper: {COLUMNS[papers_metric].heading}".replace(" (", "\n("))
-        for line, (knob, (letter, papers_name, default)) in zip(panels, KNOBS.items(), strict=True):
-            means = {value: estimate(result, metric) for value, result in curves[knob].items()}
-            points = {value: mean.mean for value, mean in means.items()}
-            band = list(zip(*(mean.interval for mean in means.values()), strict=True))
-            usual = sweep_of(knob, results[main_row()])
-            _knob(line[place], letter, points, usual, style.OURS, band=band, markersize=4)
-            rows = {float(row["value"]): row for row in published if row["parameter"] == papers_name}
-            rows[default] = next(row for row in published if row["parameter"] == "default")
+        for line, (sweep, entry) in zip(panels, sweeps.items(), strict=True):
+            points = {value: estimate(result, metric) for value, result in sorted(curves[sweep].items())}
+            style.means(line[place], list(points), list(points.values()), style.OURS, markersize=4)
+            usual = sweep_of(sweep, results[base])
+            _finish(line[place], entry["axis"], list(points), (usual, points[usual].mean))
+            rows = {float(row["value"]): row for row in published if row["parameter"] == entry["paper"]}
+            rows[entry["default"]] = next(row for row in published if row["parameter"] == "default")
             points = {value: float(row[papers_metric]) for value, row in sorted(rows.items())}
-            _knob(line[2 + place], letter, points, default, style.PAPER, markersize=5)
-    record = results[main_row()].record
+            curve(line[2 + place], list(points), list(points.values()), style.PAPER, markersize=5)
+            _finish(line[2 + place], entry["axis"], list(points), (entry["default"], points[entry["default"]]))
+    record = results[base].record
     numbers = f"{record['data']['photographs']} photographs and {len(record['seeds'])} seeds"
     ours = f"Ours: {record['scale']} scale, mean and 95 % interval over {numbers}."
     rings = "Rings mark the default of each argument."
-    headline(figure, f"Sensitivity to λ, s and s_min. {ours} Paper: ImageNet 256 px. {rings}")
+    headline(figure, f"{declared['title']}. {ours} Paper: ImageNet 256 px. {rings}")
     return figure
 
 
-def _knob(axes: Axes, letter: str, points: dict[float, float], default: float, look: Look, **more: Any) -> None:
-    """A curve with a ring at the default, and a tick at each value, unless so many would run into each other."""
-    curve(axes, list(points), list(points.values()), look, **more)
-    axes.set_xlabel(letter)
+def _finish(axes: Axes, label: str, values: list[float], default: tuple[float, float]) -> None:
+    """A ring around the point of the default, and a tick at each value, unless so many would run into each other."""
+    axes.set_xlabel(label)
     ring = {"markerfacecolor": "none", "markeredgecolor": "black", "markeredgewidth": 0.8}
-    axes.plot([default], [points[default]], "o", markersize=9, **ring)
-    if len(points) <= 5:
-        axes.set_xticks(list(points), [f"{value:g}" for value in points])
+    axes.plot(*default, "o", markersize=9, **ring)
+    if len(values) <= 5:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.margins(x=0.15, y=0.2)
 
 
@@ -125,12 +105,12 @@ def training(runs: Path, names: dict[str, str], styles: Looks) -> Figure | None:
     return figure
 
 
-def curves(ours: dict[str, Result | None]) -> Figure | None:
+def curves(ours: Results) -> Figure | None:
     """Our generators' score over training iterations, mean and band of the seeds as above; the paper's FID beside.
 
     Never in one panel: the two are of different networks, data and sizes.
     """
-    records = {row: result.record for row, result in ours.items() if result and result.record.get("curve")}
+    records = {row: result.record for row, result in ours.items() if result.record.get("curve")}
     scores = [point["scores"].keys() for record in records.values() for point in record["curve"]]
     metric = next((name for name in GENERATED if scores and all(name in names for names in scores)), None)
     if metric is None:
@@ -144,7 +124,8 @@ def curves(ours: dict[str, Result | None]) -> Figure | None:
     for method, printed in pd.DataFrame(read_published("generator_training_sit_xl.csv")).groupby("method", sort=False):
         x, y = printed["iterations"].astype(int) / 1e6, printed["fid"].astype(float)
         # A method of the paper is of the row whose name it begins with, as "SiT-XL/2 baseline" is of SiT-XL/2.
-        for row in (row for row in generators() if papers_row_of(row) and method.startswith(papers_row_of(row))):
+        papers = {row: generator(row).get("paper") for row in generators()}
+        for row in (row for row, paper in papers.items() if paper and method.startswith(paper)):
             curve(right, x, y, styles[row], **size)
             place = x.iloc[0], y.iloc[0]
             right.annotate(method, place, xytext=(4, 5), textcoords="offset points", color=styles[row].colour)

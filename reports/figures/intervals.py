@@ -15,13 +15,13 @@ from reports.figures.style import METRICS, Looks, Published, Results, dot, estim
 from reports.tables.claims import bounds_of, judge
 from reports.tables.columns import COLUMNS, tokens_cell
 from reports.tables.results import Result
+from reports.tables.tokenizer_table import FEW_PHOTOGRAPHS
 
 AMOUNTS: dict[str, Callable[[Result], int]] = {
     "numbers per image (ours)": lambda result: result.numbers,
     "tokens per image (ours)": lambda result: result.evaluated["num_tokens"],
 }
 KILOBYTES = (2.5, 5, 10, 20, 40)  # ticks
-FEW = 3  # photographs up to which an interval would say nothing
 
 
 def rate_distortion(declared: dict[str, Any], results: Results, published: Published, styles: Looks) -> Figure | None:
@@ -54,9 +54,8 @@ def rate_distortion(declared: dict[str, Any], results: Results, published: Publi
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.12)
-    scale, numbers = _measured(results)
     text = "Paper: ImageNet 256 px. Hollow marks: a token is an index into a codebook. An index counts as one number."
-    headline(figure, f"Tokens and quality. Ours: {scale} scale, {numbers}. {text}")
+    headline(figure, f"Tokens and quality. Ours: {_measured(results, ', ')}. {text}")
     style.legend_below(figure, 5)
     return figure
 
@@ -69,20 +68,16 @@ def rates(declared: dict[str, Any], results: Results) -> Figure | None:
         lines.setdefault(declared["ours"][row]["name"] + (f", {bits} bit" if bits else ""), []).append(result)
     if len(lines) < 2:
         return None
-    # The components are one method, whose number of them is its rate.
     figure = page(3.9)
     for axes, metric in zip(figure.subplots(1, 2), METRICS, strict=True):
         for look, (name, line) in zip(style.looks(lines).values(), lines.items(), strict=True):
             line = sorted(line, key=lambda result: result.bits)
-            places = [result.bits / 8 for result in line]
             means = [estimate(result, metric) for result in line]
-            band = list(zip(*(mean.interval for mean in means), strict=True))
-            style.curve(axes, places, [mean.mean for mean in means], look, band, alpha=0.08, markersize=4, label=name)
+            style.means(axes, [result.bits / 8 for result in line], means, look, alpha=0.08, markersize=4, label=name)
         axes.set_xscale("log", base=2)
         axes.set_xticks([1000 * kilobytes for kilobytes in KILOBYTES], [f"{kilobytes:g}" for kilobytes in KILOBYTES])
         axes.set(xlabel="kilobytes an image", title=COLUMNS[metric].titled)
-    scale, numbers = _measured(results)
-    headline(figure, f"Rate and distortion at {scale} scale: {numbers}")
+    headline(figure, f"{declared['title']} at {_measured(results)}")
     style.legend_below(figure, 4)
     return figure
 
@@ -104,7 +99,7 @@ def domains(declared: dict[str, Any], results: Results, published: Published, st
         for row, result in results.items():
             name, value = labels[row]["name"], estimate(result, metric)
             place = list(sets).index(labels[row]["dataset"]) + shift[name]
-            if result.record["data"]["photographs"] > FEW:
+            if result.record["data"]["photographs"] > FEW_PHOTOGRAPHS:
                 interval(ours, value, place, styles[name], upright=True, label=name)
             else:
                 dot(ours, place, value.mean, styles[name], markersize=5, markerfacecolor="white")
@@ -115,8 +110,9 @@ def domains(declared: dict[str, Any], results: Results, published: Published, st
         theirs.set_ylabel(f"{COLUMNS[papers_metric].titled}, paper")
         for axes, names in ((ours, our_sets), (theirs, [name.replace("_", "-") for name in papers_sets])):
             axes.set(xticks=range(len(sets)), xticklabels=names, xlim=(-0.5, len(sets) - 0.5))
-    ours = f"Ours: {_measured(results)[0]} scale, mean and 95 % interval; n counts photographs (for faces, people)."
-    hollow = f"Hollow marks have no interval: with {FEW} photographs or fewer they only demonstrate."
+    scale = next(iter(results.values())).record["scale"]
+    ours = f"Ours: {scale} scale, mean and 95 % interval; n counts photographs (for faces, people)."
+    hollow = f"Hollow marks have no interval: with {FEW_PHOTOGRAPHS} photographs or fewer they only demonstrate."
     headline(figure, f"{declared['title']}. {ours} {hollow}")
     style.legend_below(figure, 4)
     return figure
@@ -144,8 +140,7 @@ def tokens(declared: dict[str, Any], results: Results, published: Published) -> 
         axes.set_xscale("log", base=2)
         axes.set_xticks(list(ticks), [str(tick) for tick in ticks])
         axes.set(xlim=(min(ticks) / 1.5, max(ticks) * 1.5), xlabel="tokens")
-    scale, numbers = _measured(results)
-    headline(figure, f"{declared['title']} at {scale} scale: {numbers}")
+    headline(figure, f"{declared['title']} at {_measured(results)}")
     return figure
 
 
@@ -179,8 +174,7 @@ def arms(declared: dict[str, Any], results: Results, styles: Looks) -> Figure | 
         below.locator_params(axis="x", nbins=4)
     bounded = any(_bounds(declared, claim, metrics[0]) for claim in pairs.values())
     bound = "; dotted: what counts as no loss or no difference" if bounded else ""
-    scale, numbers = _measured(results)
-    headline(figure, f"{declared['title']} at {scale} scale: {numbers}; ticks mark single seeds{bound}")
+    headline(figure, f"{declared['title']} at {_measured(results)}; ticks mark single seeds{bound}")
     return figure
 
 
@@ -199,8 +193,8 @@ def _bounds(declared: dict[str, Any], claim: dict[str, Any], metric: str) -> lis
     return [side * bound for bound in bounds_of(declared, claim, metric) if bound and isfinite(bound)]
 
 
-def _measured(results: Results) -> tuple[str, str]:
+def _measured(results: Results, separator: str = ": ") -> str:
     """The scale of measured rows, and what their numbers are."""
     record = next(iter(results.values())).record
-    images, photographs = record["data"]["images"], record["data"]["photographs"]
-    return record["scale"], f"mean and 95 % interval, {images} images of {photographs} photographs"
+    images = f"{record['data']['images']} images of {record['data']['photographs']} photographs"
+    return f"{record['scale']} scale{separator}mean and 95 % interval, {images}"

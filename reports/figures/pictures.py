@@ -1,9 +1,9 @@
-"""Figures of pictures: held-out photographs as a tokenizer, described by `whose`, sees them, and generated samples."""
+"""Figures of pictures: held-out photographs as a tokenizer sees them, credited at the foot, and generated samples."""
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Ellipse
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gpstoken import Gaussians, GPSToken, Tokens
@@ -23,42 +24,37 @@ from reports.figures.style import STYLE, WIDTH, page
 from reports.tables.results import Result
 from reports.tables.texts import paragraph
 
+WORDS = "The quick brown fox jumps over the lazy dog. "
 MOST_CLASSES, MOST_SAMPLES = 10, 8
 MAGNIFIED = 128  # pixels; smaller images are enlarged to about this side, pixel by pixel
 GAP, CAPTION, LABELS, TITLE = 4, 30, 128, 48  # pixels between pictures, under them, left of all and above all
 
 
-class Photograph(NamedTuple):
-    """One photograph: its file, and what it is credited as."""
+def held_out(root: Path, count: int) -> dict[Path, str]:
+    """The first `count` natural test photographs, one of each sitting, and the credit of each.
 
-    path: Path
-    credit: str
-
-
-def held_out(root: Path, count: int) -> list[Photograph]:
-    """The first `count` natural test photographs, one of each sitting; CC licences, whose makers are named, lead.
-
-    None come back where there is no index.csv in `root`, the folder that `python -m datamodules.prepare` writes.
+    CC licences, whose makers are named, lead. None come back where there is no index.csv in `root`, the folder that
+    `python -m datamodules.prepare` writes.
     """
     index = root / "index.csv"
     if not index.is_file():
-        return []
+        return {}
     table = pd.read_csv(index, dtype=str, keep_default_na=False).sort_values(["licence", "path"])
     table = table.query("domain == 'natural' and split == 'test'").drop_duplicates("group_id").head(count)
     # PACKAGE__NAME is how datamodules names what it takes out of packages.
     sources = table["source_id"].str.replace(r"(.+)__(.*)", r"\2 of \1", regex=True)
     credits = sources + " (" + table["licence"] + ")"
-    return [Photograph(root / path, credit) for path, credit in zip(table["path"], credits, strict=True)]
+    return {root / path: credit for path, credit in zip(table["path"], credits, strict=True)}
 
 
-def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure:
+def overview(tokenizer: GPSToken, photographs: Sequence[Path], foot: str) -> Figure:
     """Input, initial and refined Gaussians, reconstruction: photographs as one tile, the first as 2x2 tiles as well."""
     side = tokenizer.image_size
     lines = [(photograph, side) for photograph in photographs] + [(photographs[0], 2 * side)]
     titles = ("input", "initial Gaussians", "refined Gaussians", "reconstruction")
-    figure, panels = _sheet(len(lines), titles, photographs, whose)
+    figure, panels = sheet(len(lines), titles, foot)
     for (before, initial, refined, after), (photograph, size) in zip(panels, lines, strict=True):
-        image = load_image(photograph.path, size)
+        image = load_image(photograph, size)
         show(before, image)
         show(initial, image, tokenizer.layout(image))
         tokens, _ = reconstructed(tokenizer, image, refined, after)
@@ -66,12 +62,12 @@ def overview(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> 
     return figure
 
 
-def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: str) -> Figure:
+def tokens_picture(tokenizer: GPSToken, photographs: Sequence[Path], foot: str) -> Figure:
     """The first photograph from a quarter of the trained token count to twice it: Gaussians, and PSNR under each."""
-    image = load_image(photographs[0].path, tokenizer.image_size)
+    image = load_image(photographs[0], tokenizer.image_size)
     counts = [max(1, round(tokenizer.num_tokens * factor)) for factor in (0.25, 0.5, 1, 2)]
     titles = [f"{count} tokens" + (" (trained)" if count == tokenizer.num_tokens else "") for count in counts]
-    figure, panels = _sheet(2, ["input", *titles], photographs[:1], whose, captions=1)
+    figure, panels = sheet(2, ["input", *titles], foot, captions=1)
     (first, legend), *columns = panels.T
     legend.axis("off")
     legend.text(0.5, 0.5, "top: Gaussians\n\nmiddle: reconstruction\n\nbottom: its PSNR", ha="center", va="center")
@@ -84,7 +80,7 @@ def tokens_picture(tokenizer: GPSToken, photographs: list[Photograph], whose: st
 
 
 def focus_picture(
-    tokenizer: GPSToken, photographs: list[Photograph], whose: str, radius: float, strength: float
+    tokenizer: GPSToken, photographs: Sequence[Path], foot: str, radius: float, strength: float
 ) -> Figure:
     """Photographs without and with a focus map on a central disc: Gaussians, reconstruction, PSNR inside and outside.
 
@@ -93,9 +89,9 @@ def focus_picture(
     side = tokenizer.image_size
     inside = disc((side, side), radius)
     titles = ("input and disc", "no map", "reconstruction", f"map of strength {strength:g}", "reconstruction")
-    figure, panels = _sheet(len(photographs), titles, photographs, whose, captions=2 * len(photographs))
+    figure, panels = sheet(len(photographs), titles, foot, captions=2 * len(photographs))
     for line, photograph in zip(panels, photographs, strict=True):
-        image = load_image(photograph.path, side)
+        image = load_image(photograph, side)
         show(line[0], image)
         for left, right, bias in ((*line[1:3], None), (*line[3:], inside * strength)):
             _, after = reconstructed(tokenizer, image, left, right, bias=bias)
@@ -104,6 +100,34 @@ def focus_picture(
         for axes in line:
             for edge in ({"edgecolor": "white", "linewidth": 2}, {"edgecolor": "black", "linestyle": "--"}):
                 axes.add_patch(Circle(((side - 1) / 2,) * 2, radius * side, fill=False, **edge))
+    return figure
+
+
+def hard_pictures(side: int) -> dict[str, Image.Image]:
+    """Pictures of `side` pixels by what they show; the same every time."""
+    flat, text, lines = (Image.new("RGB", (side, side), colour) for colour in ("#b5651d", "white", "white"))
+    pen, font = ImageDraw.Draw(text), ImageFont.load_default(side / 16)
+    for line, top in enumerate(range(side // 32, side, side // 12)):
+        pen.text((side // 32, top), (WORDS * 2)[line:], fill="black", font=font)
+    pen = ImageDraw.Draw(lines)
+    for place in range(side // 32, side, side // 8):
+        pen.line((0, place, side, side - place), fill="black")
+        pen.circle((side / 2, side / 2), place / 2, outline="red")
+    ramp = np.broadcast_to(np.linspace(0, 255, side).round().astype(np.uint8)[:, None], (side, side, 3))
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    drawn = {"gradient": Image.fromarray(ramp), "noise": Image.fromarray(noise)}
+    return {"one colour": flat, "text": text, "thin lines": lines, **drawn}
+
+
+def failures(tokenizer: GPSToken, whose: str) -> Figure:
+    """The hard pictures, their Gaussians and their reconstructions, with the PSNR under each."""
+    pictures = hard_pictures(tokenizer.image_size)
+    figure, panels = sheet(3, list(pictures), f"{whose}. Drawn pictures, of which it has seen none", captions=1)
+    for (before, gaussians, after), picture in zip(panels.T, pictures.values(), strict=True):
+        image = load_image(picture)
+        show(before, image)
+        _, reconstruction = reconstructed(tokenizer, image, gaussians, after)
+        after.set_xlabel(f"{reconstruction_metrics(reconstruction, image)['psnr'].item():.2f} dB")
     return figure
 
 
@@ -136,14 +160,6 @@ def show(axes: Axes, image: Tensor, gaussians: Gaussians | None = None) -> None:
         angle = np.degrees(np.arctan2(directions[1, 1], directions[0, 1]))
         diameters = 2 * np.sqrt(lengths.clip(0))
         axes.add_patch(Ellipse(centre, diameters[1], diameters[0], angle=angle, **style))
-
-
-def _sheet(
-    rows: int, titles: Sequence[str], photographs: list[Photograph], whose: str, captions: int = 0
-) -> tuple[Figure, np.ndarray]:
-    """A sheet of squares with the credits of photographs at its foot."""
-    credits = ", ".join(photograph.credit for photograph in photographs)
-    return sheet(rows, titles, f"{whose}. Held-out photographs: {credits}", captions)
 
 
 def sheet(rows: int, titles: Sequence[str], foot: str, captions: int = 0) -> tuple[Figure, np.ndarray]:

@@ -6,40 +6,30 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from reports.declared import generator, generators, papers_row_of
+from reports.declared import generator, generators
 from reports.figures.style import Looks, Published, Results, estimate, grey_looks, headline, legend_below, page
 from reports.tables.columns import COLUMNS
-from reports.tables.results import Result
 from reports.tables.rows import read_published
 
 
-class Point(NamedTuple):
-    """One method in one panel; `spread` is the standard deviation of x."""
-
-    method: str
-    x: float
-    y: float
-    spread: float = 0.0
-
-
 class Panel(NamedTuple):
-    """Points of one pair of numbers, and whose they are."""
+    """Points of one pair of numbers, and whose they are; a point is a method, x, y and the standard deviation of x."""
 
     x_label: str
     y_label: str
-    points: list[Point]
+    points: list[tuple[str, float, float, float]]
     logarithmic: bool = True
 
 
 def panels(
-    declared: dict[str, dict[str, str]], results: Results, published: Published, profiles: dict[str, Result | None]
+    declared: dict[str, dict[str, str]], results: Results, published: Published, profiles: Results
 ) -> list[Panel]:
     """The paper's quality over the cost that we count and measure and over its own; ours at our own size.
 
     `declared` are our rows as tables.yaml has them, with `paper` for the paper's row of the same method, `results` the
     measured ones, `published` the paper's rows of reconstruction, `profiles` of rows at their published size.
     """
-    records = {row: profile.record for row, profile in profiles.items() if profile}
+    records = {row: profile.record for row, profile in profiles.items()}
     psnr = {row["method"]: float(row["psnr"]) for row in published}
     counted, timed, devices, sizes = [], [], set(), set()
     for row, entry in declared.items():
@@ -48,17 +38,17 @@ def panels(
             continue
         sizes.add(record["image_size"])
         gmacs = sum(record["counts"][part]["gmacs"] for part in ("encoder", "decoder"))
-        counted.append(Point(method, gmacs, psnr[method]))
+        counted.append((method, gmacs, psnr[method], 0.0))
         if measured := record.get("measured"):
             devices.add(f"{measured['device']}, batch {measured['batch_size']}")
             batch, spread = measured["batch_size"], measured["latency_std_ms"] or 0.0  # none of a single round
-            timed.append(Point(method, measured["latency_ms"] / batch, psnr[method], spread / batch))
-    unit, length = ("s", 1000) if timed and min(point.x for point in timed) > 1000 else ("ms", 1)
-    timed = [point._replace(x=point.x / length, spread=point.spread / length) for point in timed]
+            timed.append((method, measured["latency_ms"] / batch, psnr[method], spread / batch))
+    unit, length = ("s", 1000) if timed and min(x for _, x, *_ in timed) > 1000 else ("ms", 1)
+    timed = [(method, x / length, y, spread / length) for method, x, y, spread in timed]
     a100 = [row for row in read_published("efficiency_tokenizers_a100.csv") if row["method"] in psnr]
-    theirs = [Point(row["method"], 1000 / float(row["throughput_per_s"]), psnr[row["method"]]) for row in a100]
+    theirs = [(row["method"], 1000 / float(row["throughput_per_s"]), psnr[row["method"]], 0.0) for row in a100]
     ours = [
-        Point(declared[row].get("paper") or row, result.record["parameters"] / 1e6, estimate(result, "psnr").mean)
+        (declared[row].get("paper") or row, result.record["parameters"] / 1e6, estimate(result, "psnr").mean, 0.0)
         for row, result in results.items()
     ]
     fid = {row["method"]: float(row["fid"]) for row in read_published("generation_imagenet256.csv") if row["fid"]}
@@ -69,10 +59,10 @@ def panels(
     operations = {row: part["network"]["gmacs"] * (part["calls"] or calls or 0) for row, part in networks.items()}
     sampled = []
     for row in generators():
-        paper, stages = papers_row_of(row), {generator(row)["first"], generator(row)["last"]}
+        paper, stages = generator(row).get("paper"), {generator(row)["first"], generator(row)["last"]}
         counts = [operations.get(network) for network in stages]
         if paper in fid and all(counts):
-            sampled.append(Point(paper, sum(counts) / 1000, fid[paper]))
+            sampled.append((paper, sum(counts) / 1000, fid[paper], 0.0))
     scale = next((result.record["scale"] for result in results.values()), "")
     assumed = "counted by us" + (f"; {calls} calls per\nnetwork where the paper gives no number" if calls else "")
     by_us = textwrap.fill(f"(measured by us: {'; '.join(sorted(devices))})", 32)
@@ -87,11 +77,14 @@ def panels(
     return [panel for panel in drawn if panel.points] if counted else []
 
 
-def speed_quality(drawn: list[Panel], styles: Looks) -> Figure | None:
+def speed_quality(
+    declared: dict[str, dict[str, str]], results: Results, published: Published, profiles: Results, styles: Looks
+) -> Figure | None:
     """A panel a pair of numbers, as `panels` gives them; None without any. Methods without a style are grey."""
+    drawn = panels(declared, results, published, profiles)
     if not drawn:
         return None
-    methods = [point.method for panel in drawn for point in panel.points]
+    methods = [method for panel in drawn for method, *_ in panel.points]
     styles = grey_looks(methods, styles)
     lines = (len(drawn) + 2) // 3
     figure = page(0.7 + 2.3 * lines + 0.17 * (len(set(methods)) // 5))
@@ -108,7 +101,7 @@ def speed_quality(drawn: list[Panel], styles: Looks) -> Figure | None:
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(NullLocator())
         else:
-            axes.set_xlim(0, 1.25 * max(point.x for point in panel.points))
+            axes.set_xlim(0, 1.25 * max(x for _, x, *_ in panel.points))
     for axes in places[len(drawn) :]:
         axes.set_visible(False)
     better = "Better is up and left; for FID, down and left."

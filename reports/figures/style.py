@@ -1,7 +1,7 @@
 """How figures look, and how they are written: PNG to look at, SVG and PDF to print. Same inputs, same bytes."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import cycle, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +94,12 @@ def curve(axes: Axes, x: Any, y: Any, look: Look, band: Any = None, alpha: float
     axes.plot(x, y, look.dash, color=look.colour, marker=look.marker, **more)
     if band is not None:
         axes.fill_between(x, *band, color=look.colour, alpha=alpha, linewidth=0)
+
+
+def means(axes: Axes, x: Any, values: Sequence[Estimate], look: Look, **more: Any) -> None:
+    """A line through means, over a band of their 95 % intervals."""
+    band = zip(*(value.interval for value in values), strict=True)
+    curve(axes, x, [value.mean for value in values], look, list(band), **more)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

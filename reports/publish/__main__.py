@@ -16,7 +16,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from gpstoken.files.writing import replacing
+from gpstoken.files.writing import replace_file
 from reports.publish.live import mirror
 from reports.publish.mirrored import evaluations, reports, trainings
 from reports.publish.store import SQLITE, publish
@@ -63,8 +63,8 @@ def _publish(options: argparse.Namespace, uri: str) -> int:
         return 2
     print(f"{len(wanted)} runs in {uri}, {new} of them new", flush=True)
     if options.stamp:
-        with replacing(options.stamp) as part:
-            part.write_text(json.dumps({"runs": len(published), "published": published}, indent=1) + "\n")
+        stamp = json.dumps({"runs": len(published), "published": published}, indent=1) + "\n"
+        replace_file(options.stamp, stamp.encode())
     return 0
 
 

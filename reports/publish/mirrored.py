@@ -35,9 +35,7 @@ class Published:
     metrics: list[tuple[str, float, int]] = field(default_factory=list)  # (name, value, step)
     pictures: list[tuple[str, Path, int]] = field(default_factory=list)  # (key, file, step), a grid over steps
     times: list[int] = field(default_factory=list)  # start and end in milliseconds since 1970, where a file says them
-    weights: list[Path] = field(
-        default_factory=list
-    )  # of a training: its checkpoint, which is registered, and snapshots
+    weights: list[Path] = field(default_factory=list)  # of a training: its checkpoint, to be registered, and snapshots
 
     @property
     def key(self) -> str:

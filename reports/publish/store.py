@@ -8,8 +8,7 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
-from mlflow.utils import chunk_list
-from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 from PIL import Image
 
 from gpstoken.files.provenance import file_hash
@@ -70,10 +69,9 @@ def open_store(uri: str) -> tuple[mlflow.MlflowClient, dict[str, str]]:
     # Beside its database; MLflow would take a folder of the working directory.
     database = Path(uri.removeprefix(SQLITE)).resolve() if uri.startswith(SQLITE) else None
     artifacts = database and database.with_name("mlartifacts").as_uri()
-    for name in EXPERIMENTS.values():
-        if client.get_experiment_by_name(name) is None:
-            client.create_experiment(name, artifacts, EXPERIMENT_TAGS)
-    return client, {name: client.get_experiment_by_name(name).experiment_id for name in EXPERIMENTS.values()}
+    found = {name: client.get_experiment_by_name(name) for name in EXPERIMENTS.values()}
+    new = {name: client.create_experiment(name, artifacts, EXPERIMENT_TAGS) for name in found if found[name] is None}
+    return client, new | {name: experiment.experiment_id for name, experiment in found.items() if experiment}
 
 
 def _create(client: mlflow.MlflowClient, experiment: str, run: Published, key: str) -> str:
@@ -107,8 +105,7 @@ def begin(client: mlflow.MlflowClient, experiment: str, run: Published) -> str:
     """Makes a run with its tags and parameters and returns its id; it is RUNNING."""
     run_id = client.create_run(experiment, run.times[0] if run.times else None, run.tags, run.name).info.run_id
     params = [Param(name, str(value)[:MAX_PARAM_VAL_LENGTH]) for name, value in run.params.items()]
-    for chunk in chunk_list(params, MAX_PARAMS_TAGS_PER_BATCH):
-        client.log_batch(run_id, params=chunk)
+    client.log_batch(run_id, params=params)
     return run_id
 
 
@@ -118,8 +115,7 @@ def log_metrics(client: mlflow.MlflowClient, run_id: str, run: Published, skippe
     last = max((step for *_, step in run.metrics), default=0) or 1
     times = [started + (ended - started) * step // last for *_, step in run.metrics]
     points = [Metric(name, value, time, step) for (name, value, step), time in zip(run.metrics, times, strict=True)]
-    for chunk in chunk_list(points[skipped:], MAX_METRICS_PER_BATCH):
-        client.log_batch(run_id, chunk)
+    client.log_batch(run_id, points[skipped:])
 
 
 def _register(client: mlflow.MlflowClient, run: Published, run_id: str, key: str) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from reports.site.build import build
-from reports.site.explorer.scripts import Explorer, read_explorer
+from reports.site.explorer.scripts import read_explorer
 from reports.site.material import read_material
 
 
@@ -23,24 +23,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     report = options.report or Path("reports/generated", options.scale)
     output = options.output or report / "site"
+    explorer = None
     try:
         material = read_material(report, options.results)
-        pages = build(material, output, _explorer(options.explorer))
+        try:
+            explorer = read_explorer(options.explorer) if options.explorer != "none" else None
+        except RuntimeError as error:  # nothing is wrong with the results: the site goes without that page
+            print(f"without explorer.html: {error}")
+        pages = build(material, output, explorer)
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{pages} pages: {output / 'index.html'}")
     return 0
-
-
-def _explorer(weights: str) -> Explorer | None:
-    if weights == "none":
-        return None
-    try:
-        return read_explorer(weights)
-    except RuntimeError as error:  # nothing is wrong with the results: the site goes without that page
-        print(f"without explorer.html: {error}")
-        return None
 
 
 if __name__ == "__main__":

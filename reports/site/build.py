@@ -1,8 +1,8 @@
 """The pages, written as one folder that takes the place of the last one."""
 
 import re
-import shutil
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from gpstoken.files.writing import replacing_folder
 from reports.site.claims import claim_cards, tally, verdict_alone, verdict_class
-from reports.site.explorer.scripts import Explorer
 from reports.site.material import CLAIMS, Material
 from reports.site.rows import row_pages
 
@@ -24,7 +23,7 @@ PICTURE = re.compile(r"^!\[([^\]]*)\]\(([^)]+)\)$", flags=re.MULTILINE)
 SCROLL = '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table class="sortable">\n'
 
 
-def build(material: Material, output: Path, explorer: Explorer | None = None) -> int:
+def build(material: Material, output: Path, explorer: dict[str, Any] | None) -> int:
     """Writes the site into `output` and returns its number of pages; the same material gives the same bytes.
 
     Raises:
@@ -33,16 +32,16 @@ def build(material: Material, output: Path, explorer: Explorer | None = None) ->
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(output, _is_site) as part:
         pages = render(material, explorer)
-        scripts = explorer.scripts | {"explorer.css": explorer.styles} if explorer else {}
-        for name, text in (pages | {f"explorer/{name}": text for name, text in scripts.items()}).items():
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            (part / name).write_text(text, encoding="utf-8")
-        copies = {name: HERE / name for name in ASSETS} | {path: file.source for path, file in material.files.items()}
+        scripts = explorer["scripts"] | {"explorer.css": explorer["styles"]} if explorer else {}
+        texts = pages | {f"explorer/{name}": text for name, text in scripts.items()}
+        copies = {name: HERE / name for name in ASSETS} | {
+            path: file["source"] for path, file in material.files.items()
+        }
         copies |= {f"tables/{path.name}": path for paths in material.forms.values() for path in paths}
         copies |= {f"figures/{path.name}": path for paths in material.figures.values() for path in paths.values()}
-        for name, path in copies.items():
+        for name, content in (texts | copies).items():
             (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, part / name)
+            (part / name).write_bytes(content.encode() if isinstance(content, str) else content.read_bytes())
     return len(pages)
 
 
@@ -51,13 +50,12 @@ def _is_site(folder: Path) -> bool:
     return ASSETS | {"index.html"} <= {path.name for path in folder.iterdir()} <= CONTENT
 
 
-def render(material: Material, explorer: Explorer | None = None) -> dict[str, str]:
+def render(material: Material, explorer: dict[str, Any] | None) -> dict[str, str]:
     """Every page's HTML by its path in the site."""
     environment, cards, rows = templates(), claim_cards(material.tables), row_pages(material)
     environment.globals |= {"tables": material.tables, "figures": material.figures, "files": material.files}
-    environment.globals |= {"rows": rows, "claim_cards": cards, "verdicts": tally(cards)}
+    environment.globals |= {"rows": rows, "claim_cards": cards, "verdicts": tally(cards), "explorer": explorer}
     environment.globals["captions"] = yaml.safe_load(CAPTIONS.read_text(encoding="utf-8"))
-    environment.globals["explorer"] = explorer
     environment.globals["reading"] = READING.read_text(encoding="utf-8")
 
     def page(template: str, root: str, here: str, **context: object) -> str:

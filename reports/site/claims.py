@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from reports.site.material import CLAIMS
@@ -17,29 +16,19 @@ CLASSES = {
 }
 
 
-@dataclass(frozen=True)
-class Card:
-    """One claim."""
-
-    claim: str  # in words
-    verdict: str  # at the scale that says most
-    rows: list[dict[str, Any]]  # of the table of claims, a row a scale, the scale that says most first
-
-
-def claim_cards(tables: dict[str, dict[str, Any]]) -> list[Card]:
-    """Every claim in the order of the table; none where there is no such table."""
+def claim_cards(tables: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every claim, a row a scale, the scale that says most first; in the order of the table of claims."""
     claims: dict[str, list[dict[str, Any]]] = {}
     for row in tables.get(CLAIMS, {"rows": []})["rows"]:
         if "verdict" in row["cells"]:
             claims.setdefault(row["cells"]["claim"]["text"], []).append(row)
-    ordered = {claim: sorted(rows, key=place_of_scale) for claim, rows in claims.items()}
-    return [Card(claim, rows[0]["cells"]["verdict"]["text"], rows) for claim, rows in ordered.items()]
+    return {claim: sorted(rows, key=place_of_scale) for claim, rows in claims.items()}
 
 
-def tally(cards: list[Card]) -> dict[str, int]:
+def tally(cards: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
     """How often each verdict was given at the scale that says most."""
     order = [*CLASSES, "other"]
-    verdicts = Counter(verdict_alone(card.verdict) for card in cards)
+    verdicts = Counter(verdict_alone(rows[0]["cells"]["verdict"]["text"]) for rows in cards.values())
     return dict(sorted(verdicts.items(), key=lambda pair: (order.index(verdict_class(pair[0])), pair[0])))
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from reports.names import Named, named_result
+from reports.names import named_result
 
 CLAIMS = "claims"
 TABLES = Path(__file__).parents[1] / "tables" / "tables.yaml"
 FIGURE_SUFFIXES = (".svg", ".png", ".pdf")  # the first that is there is shown
-OTHER_FORMS = (".csv", ".tex", ".md", ".json")
+OTHER_FORMS = ("csv", "tex", "md", "json")
 FIELDS = (
     "name", "title", "paper", "introduction", "columns", "rows", "notes", "claims", "figures", "sections", "origins",
 )  # fmt: skip
@@ -24,37 +24,13 @@ LONGEST = 4000  # characters of a setting that is still read; curves and lists o
 
 
 @dataclass(frozen=True)
-class ResultFile:
-    """A result file of ours and the MLflow runs that belong to it."""
-
-    path: str  # from the repository's root, and in the site
-    source: Path  # where the file is
-    record: dict[str, Any]  # its content
-    named: Named
-    run: dict[str, str] | None  # {"key", "run_id"} of its own MLflow run, or None where nothing was published
-    trainings: dict[str, dict[str, str]]  # the MLflow runs of the training behind it, by name
-
-    @property
-    def commit(self) -> str:
-        """The commit of the code that measured."""
-        return self.record.get("commit", "unknown")
-
-    @property
-    def configuration(self) -> str:
-        """What was measured, and on what, as YAML; without the numbers."""
-        settings = {name: part for name, part in self.record.items() if name not in LEFT_OUT}
-        short = {name: part for name, part in settings.items() if len(str(part)) < LONGEST}
-        return yaml.safe_dump(short, sort_keys=False, allow_unicode=True, width=100)
-
-
-@dataclass(frozen=True)
 class Material:
     """Everything that the pages say."""
 
     tables: dict[str, dict[str, Any]]  # contents of NAME.json by name, in the paper's order, the claims' first
     forms: dict[str, list[Path]]  # the other files of each table, by name
     figures: dict[str, dict[str, Path]]  # the files of each figure, by name and suffix
-    files: dict[str, ResultFile]  # that the tables cite, by their path from the repository's root
+    files: dict[str, dict[str, Any]]  # result files that the tables cite, by their path from the repository's root
 
 
 def read_material(report: Path, results: Path) -> Material:
@@ -78,9 +54,7 @@ def read_material(report: Path, results: Path) -> Material:
     tests = [path for table in tables.values() for claim in table["claims"] for path in claim["results"]]
     return Material(
         tables={name: tables[name] for name in names},
-        forms={
-            name: [path for suffix in OTHER_FORMS if (path := folder / f"{name}{suffix}").is_file()] for name in names
-        },
+        forms={name: [path for form in OTHER_FORMS if (path := folder / f"{name}.{form}").is_file()] for name in names},
         figures=figures,
         files=_read_results({*rows, *tests}, results),
     )
@@ -97,7 +71,7 @@ def _read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def _read_results(paths: Set[str], folder: Path) -> dict[str, ResultFile]:
+def _read_results(paths: Set[str], folder: Path) -> dict[str, dict[str, Any]]:
     """The result files that tables call `paths`, from `folder`, with the MLflow runs that the stamps in it name."""
     published: dict[str, dict[str, Any]] = {}
     for stamp in sorted(folder.glob("*/published.json")):
@@ -111,7 +85,17 @@ def _read_results(paths: Set[str], folder: Path) -> dict[str, ResultFile]:
         weights = set(record.get("checkpoints", [])).union(*(stage.get("sha256") or [] for stage in stages))
         trainings = {name: run for name, run in sorted(published.items()) if weights & set(run.get("weights", ()))}
         named = named_result(Path(path), record)
-        files[path] = ResultFile(path, source, record, named, published.get(str(named)), trainings)
+        settings = {name: part for name, part in record.items() if name not in LEFT_OUT and len(str(part)) < LONGEST}
+        files[path] = {
+            "path": path,  # from the repository's root, and in the site
+            "source": source,  # where the file is
+            "record": record,
+            "named": named,
+            "commit": record.get("commit", "unknown"),
+            "run": published.get(str(named)),  # {"key", "run_id"} of its own MLflow run, if it was published
+            "trainings": trainings,  # the MLflow runs of the training behind it, by name
+            "configuration": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100),
+        }
     return files
 
 

@@ -1,27 +1,13 @@
 """The page of a row: its lines in every table, the files behind them, the figures that show it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from reports.site.claims import place_of_scale
-from reports.site.material import Material, ResultFile
+from reports.site.material import Material
 
 
-@dataclass(frozen=True)
-class RowPage:
-    """A row of ours."""
-
-    name: str  # as result files have it
-    title: str  # as the tables call it
-    finding: str  # what was measured of it, in a sentence; empty where nothing was
-    lines: dict[str, list[dict[str, Any]]]  # its rows of each table it is in, by the table's name
-    files: list[ResultFile]  # behind them, its own before those of its studies
-    claims: list[dict[str, Any]]  # the tests it is one side of
-    of: str | None  # the row that was trained, where this one is a study of it
-
-
-def row_pages(material: Material) -> dict[str, RowPage]:
-    """Every row of ours that a table names, by name, in the order of the tables."""
+def row_pages(material: Material) -> dict[str, dict[str, Any]]:
+    """What is known of every row of ours that a table names, by name, in the order of the tables."""
     lines: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, table in material.tables.items():
         for row in table["rows"]:
@@ -30,21 +16,21 @@ def row_pages(material: Material) -> dict[str, RowPage]:
     return {name: _row_page(name, lines[name], material) for name in lines}
 
 
-def _row_page(name: str, lines: dict[str, list[dict[str, Any]]], material: Material) -> RowPage:
+def _row_page(name: str, lines: dict[str, list[dict[str, Any]]], material: Material) -> dict[str, Any]:
     rows = [row for rows in lines.values() for row in rows]
     cited = sorted({row["result"] for row in rows if row["result"]})
     files = [material.files[path] for path in cited]
-    trained = {file.record.get("evaluated", {}).get("row", name) for file in files}
+    trained = {file["record"].get("evaluated", {}).get("row", name) for file in files}
     claims = [claim for table in material.tables.values() for claim in table["claims"]]
-    return RowPage(
-        name=name,
-        title=_title(rows) or name,
-        finding=_finding(lines, material.tables),
-        lines=lines,
-        files=sorted(files, key=lambda file: file.named.row != name),
-        claims=[claim for claim in claims if not set(claim["results"]).isdisjoint(cited)],
-        of=trained.pop() if len(trained) == 1 and trained != {name} else None,
-    )
+    return {
+        "name": name,  # as result files have it
+        "title": _title(rows) or name,
+        "finding": _finding(lines, material.tables),
+        "lines": lines,  # its rows of each table it is in, by the table's name
+        "files": sorted(files, key=lambda file: file["named"].row != name),  # its own before those of its studies
+        "claims": [claim for claim in claims if not set(claim["results"]).isdisjoint(cited)],  # it is one side of them
+        "of": trained.pop() if len(trained) == 1 and trained != {name} else None,  # the trained row, of a study
+    }
 
 
 def _title(rows: list[dict[str, Any]]) -> str:

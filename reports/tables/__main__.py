@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from gpstoken.files.writing import replacing
+from gpstoken.files.writing import replace_file
 from reports.declared import every_table
 from reports.tables.claims_table import claims_table
 from reports.tables.cost_table import cost_table
@@ -36,7 +36,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--beside", nargs="*", default=COMMITTED, help=beside)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
     scales = list(dict.fromkeys([options.scale, *options.beside]))
     beside = f" --beside {' '.join(scales[1:])}" * (len(scales) > 1)
     command = f"python -m reports.tables --results {options.results} --scale {options.scale}{beside}"
@@ -44,10 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         table = READERS[declared.get("reader", "tokenizers")](name, declared, options.results, scales)
         texts = {"md": markdown(table, options.output), "csv": as_csv(table), "json": as_json(table)}
         for form, text in (texts | {"tex": latex(table, command)}).items():
-            with replacing(options.output / f"{table.name}.{form}") as part:
-                part.write_text(text, encoding="utf-8")
-    with replacing(options.output / READING.name) as part:
-        part.write_bytes(READING.read_bytes())
+            replace_file(options.output / f"{table.name}.{form}", text.encode())
+    replace_file(options.output / READING.name, READING.read_bytes())
     if (options.results / options.scale).is_dir():
         write_summary(options.results / options.scale)
     return 0

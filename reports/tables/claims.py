@@ -77,7 +77,7 @@ def bounds_of(declared: dict[str, Any], claim: dict[str, Any], metric: str) -> t
     return 0.0, inf
 
 
-def judge_all(declared: dict[str, Any], ours: Mapping[str, Result | None]) -> Tested:
+def judge_all(declared: dict[str, Any], ours: Mapping[str, Result]) -> Tested:
     """Every claim of a table with its tests on our rows; empty where all claims are without rows."""
     tested: Tested = []
     written = [claim for entry in declared.get("claims", []) for claim in _written_out(entry, ours)]
@@ -123,12 +123,12 @@ def _claimed(metric: str, least: float, most: float) -> str:
     return f"{'>' if more else '<'} {bound}"
 
 
-def _written_out(claim: dict[str, Any], ours: Mapping[str, Result | None]) -> list[dict[str, Any]]:
+def _written_out(claim: dict[str, Any], ours: Mapping[str, Result]) -> list[dict[str, Any]]:
     """A claim of a sweep as one claim for each of its values; any other as it is."""
     base, sweep = ours.get(claim.get("from")), claim.get("sweep")
     if sweep is None or base is None:
         return [claim]
-    values = {row: sweep_of(sweep, result) for row, result in ours.items() if result and row.startswith(f"{sweep}=")}
+    values = {row: sweep_of(sweep, result) for row, result in ours.items() if row.startswith(f"{sweep}=")}
     low, high = claim["between"]
     found = [(f"{value:g}", {"to": row}) for row, value in values.items() if low <= value <= high]
     text, of_base = claim["text"], f"{sweep_of(sweep, base):g}"

@@ -1,6 +1,7 @@
 """The claims page: each claim of claims.yaml, what was tested, our figure, and what came of it."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,9 @@ from reports.declared import every_table
 from reports.tables.assembly import Part, assembled, our_row, text_cells
 from reports.tables.claims import Tested, as_lines, counted, judge_all, whole
 from reports.tables.columns import columns_of
-from reports.tables.cost_table import PAPERS_POSITIONS
+from reports.tables.cost_table import PAPERS_POSITIONS, hours, memory, seconds, stages
 from reports.tables.efficiency_table import read_efficiency
-from reports.tables.generation_results import hours, memory, read_generators, seconds, stages
+from reports.tables.generation_table import read_generators
 from reports.tables.results import Result
 from reports.tables.rows import HERE, read_table
 from reports.tables.table import DASH, Claim, Row, Table
@@ -27,7 +28,7 @@ VERDICTS = {
 }
 SHOWN = ("PSNR", "LPIPS (AlexNet)")  # of four metrics; the others stand in the tests below
 COSTS = {"training time": (hours, "h"), "training memory": (memory, "MB"), "seconds per sample": (seconds, "s")}
-Results = dict[str, Result | None]
+Results = dict[str, Result]
 
 
 class Judged(NamedTuple):
@@ -60,18 +61,19 @@ def _judged(written: list[dict[str, Any]], results: Path) -> list[Judged]:
     """What came of every claim at the scale of results/SCALE; every table is read and judged once."""
     tables, generators = every_table(), read_generators(results)
     efficiency = read_efficiency(tables["efficiency"], results)
-    judged = {}
-    for table in {claim["table"] for claim in written if "table" in claim}:
+
+    @cache
+    def tested(table: str) -> tuple[Tested, Results]:
         of_samples = tables[table].get("reader") == "generators"
         ours = generators if of_samples else read_table(tables[table], results)
-        judged[table] = judge_all(tables[table], ours), ours
+        return judge_all(tables[table], ours), ours
 
     def judge(claim: dict[str, Any]) -> Judged:
         if "cost" in claim:
             return judge_cost(claim["cost"], generators)
         if "counts" in claim:
             return judge_counts(claim["counts"], efficiency)
-        return judge_tests(claim, *judged[claim["table"]], results.name)
+        return judge_tests(claim, *tested(claim["table"]), results.name)
 
     return [judge(claim) for claim in written]
 
@@ -138,34 +140,31 @@ def judge_cost(declared: dict[str, Any], ours: Results) -> Judged:
     of the range between them. The paper's savings are those of half as many positions: where ours has as many in both
     rows, they cannot show, whatever was measured.
     """
-    name, first, second = declared["of"], ours.get(declared["from"]), ours.get(declared["to"])
+    name, pair = declared["of"], [ours.get(declared[end]) for end in ("to", "from")]
     (cost, unit), statistic = COSTS[name], f"ratio of {name}, one run per row"
-    costs = [result and cost(result.record) for result in (first, second)]
+    costs = [result and cost(result.record) for result in pair]
     if None in costs:
         return Judged(statistic, "", "not measured")
-    ratio = costs[1] / costs[0]
-    figure = f"{ratio:.2f} times ({costs[1]:.4g} against {costs[0]:.4g} {unit})"
-    # At best and at worst: its fastest iterations beside the other's slowest, and the other way round.
+    figure = f"{costs[0] / costs[1]:.2f} times ({costs[0]:.4g} against {costs[1]:.4g} {unit})"
+    verdict = "not resolved: one run, without a spread"
     slowest, fastest = (
-        [hours(result.record, f"{which}_iterations_per_second") for result in (first, second)]
-        for which in ("slowest", "fastest")
+        [hours(result.record, f"{which}_iterations_per_second") for result in pair] for which in ("slowest", "fastest")
     )
-    ends = None
     if name == "training time" and None not in (*slowest, *fastest):
-        ends = fastest[1] / slowest[0], slowest[1] / fastest[0]
-        figure += f"; {ends[0]:.2f} to {ends[1]:.2f} between slowest and fastest iterations"
-    counts = [list(stages(result.record).values())[-1]["positions"] for result in (first, second)]
-    if None in counts or counts[1] >= counts[0]:
-        ours = " against ".join("?" if count is None else str(count) for count in reversed(counts))
-        papers = " against ".join(map(str, reversed(PAPERS_POSITIONS.values())))
+        # Its fastest iterations beside the other's slowest, and the other way round.
+        best, worst = fastest[0] / slowest[1], slowest[0] / fastest[1]
+        figure += f"; {best:.2f} to {worst:.2f} between slowest and fastest iterations"
+        verdict = "holds" if worst < 1 else "does not hold" if best > 1 else "not resolved"
+    counts = [list(stages(result.record).values())[-1]["positions"] for result in pair]
+    if None in counts or counts[0] >= counts[1]:
+        ours, papers = (
+            " against ".join("?" if count is None else str(count) for count in positions)
+            for positions in (counts, reversed(PAPERS_POSITIONS.values()))
+        )
         verdict = f"{NOT_TESTABLE}: {ours} positions, where the paper has {papers}"
-        return Judged(statistic, figure, verdict, second)
-    figure += f"; {counts[1]} positions against {counts[0]}"
-    if ends is None:
-        verdict = "not resolved: one run, without a spread"
     else:
-        verdict = "holds" if ends[1] < 1 else "does not hold" if ends[0] > 1 else "not resolved"
-    return Judged(statistic, figure, verdict, second)
+        figure += f"; {counts[0]} positions against {counts[1]}"
+    return Judged(statistic, figure, verdict, pair[0])
 
 
 def judge_counts(declared: dict[str, Any], counted: Results) -> Judged:

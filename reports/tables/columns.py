@@ -14,7 +14,6 @@ METRICS = {name: Column(name, **{"better": "less"} | entry) for name, entry in D
 COLUMNS = {name: METRICS[name] for name in DECLARED["reconstruction"]}  # of tables of reconstructed images
 SCORES = {name: METRICS[name] for name in DECLARED["samples"]}  # of tables of generated samples
 INCEPTION_COLUMNS, INCEPTION_SCORES = DECLARED["inception"], DECLARED["inception_scores"]
-ACCURACY = "class_accuracy"
 # What a claim is tested in unless it says otherwise: the metrics of whole images.
 CLAIM_METRICS = ("psnr", "ssim", "lpips_alexnet", "lpips_vgg16")
 

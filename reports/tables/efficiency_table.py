@@ -29,27 +29,28 @@ def efficiency_table(name: str, declared: dict[str, Any], results: Path, scales:
 
 def _part(declared: dict[str, Any], results: Path) -> Part:
     ours, papers = read_efficiency(declared, results), {printed["method"]: printed for printed in published(declared)}
-    records = [result.record for result in ours.values() if result is not None]
+    records = [result.record for result in ours.values()]
     timed = [record for record in records if record.get("measured")]
     timings = list(dict.fromkeys(paragraph("timing", record) for record in timed))
     on_cpu = any(record["measured"]["device"] == "cpu" for record in timed)
     return Part(
-        rows=[_our_row(row, declared["ours"][row], result, papers) for row, result in ours.items()],
+        rows=[_our_row(row, label, ours.get(row), papers) for row, label in declared["ours"].items()],
         caption=paragraph("caption", records, "scale's machine", ""),
         origins=[paragraph("profiles", records, timings, on_cpu, results.name)],
     )
 
 
-def read_efficiency(declared: dict[str, Any], results: Path) -> dict[str, Result | None]:
-    """What `gpstoken profile` wrote of every row into results/SCALE/efficiency, None where it did not.
+def read_efficiency(declared: dict[str, Any], results: Path) -> dict[str, Result]:
+    """What `gpstoken profile` wrote of the rows of a table into results/SCALE/efficiency.
 
     Raises:
         ValueError: if a file is not what its name and its folder say.
     """
     folder = results / "efficiency"
-    ours = {row: read_record(folder / f"{row}.json", folder.name, results.name) for row in declared["ours"]}
+    read = {row: read_record(folder / f"{row}.json", folder.name, results.name) for row in declared["ours"]}
+    ours = {row: result for row, result in read.items() if result is not None}
     for row, result in ours.items():
-        if result is not None and (kind := declared["ours"][row]["kind"]) != result.record["kind"]:
+        if (kind := declared["ours"][row]["kind"]) != result.record["kind"]:
             raise ValueError(f"{result.path}: is no profile of a {kind}; profile the row again")
     return ours
 

@@ -1,18 +1,21 @@
 """The table of generators: our rows at their scale beside the paper's Table 2, and anybody's samples."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.declared import name_of, papers_row_of
+import numpy as np
+
+from reports.declared import generator, generators, name_of
 from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
 from reports.tables.columns import INCEPTION_SCORES, SCORES, columns_of, millions, rounded, score_cell, tokens_cell
-from reports.tables.generation_results import Record, budget, read_generators, samples_per_seed, source
-from reports.tables.results import Result, read_record
+from reports.tables.results import Result, check_same, read_record
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import paragraph, section
 
+Record = dict[str, Any]
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
 # Of ours: what the network of the last stage predicts says how images are made.
 KIND_OF = {"velocity": "flow matching", "score": "diffusion", "noise": "diffusion"}
@@ -30,7 +33,7 @@ def generation_table(name: str, declared: dict[str, Any], results: Path, scales:
 
 def _part(declared: dict[str, Any], results: Path, several: bool) -> Part:
     ours, scale = read_generators(results, declared["rows"]), results.name
-    records = [result.record for result in ours.values() if result is not None]
+    records = [result.record for result in ours.values()]
     tests, sections = judge_all(declared, ours), []
     if records and "classifier" in declared:
         at = f", at the {scale} scale" if several else ""
@@ -41,7 +44,7 @@ def _part(declared: dict[str, Any], results: Path, several: bool) -> Part:
             section("memorisation", declared["memorisation"], records),
         ]
     return Part(
-        rows=[_our_row(row, result) for row, result in ours.items()],
+        rows=[_our_row(row, ours.get(row)) for row in declared["rows"]],
         caption=paragraph("caption", records),
         origins=[_origin(records)],
         finding=finding(declared, tests, scale),
@@ -65,7 +68,7 @@ def _origin(records: list[Record]) -> str:
 
 
 def _our_row(name: str, result: Result | None) -> Row:
-    texts = {"method": name_of(name), "papers_row": papers_row_of(name)}
+    texts = {"method": name_of(name), "papers_row": generator(name).get("paper", "")}
     if result is None:
         return missing_row(name, texts)
     record = result.record
@@ -123,3 +126,61 @@ def _scores(result: Result) -> dict[str, Cell]:
             raise ValueError(f"{result.path}: score {name!r} has no column in reports/tables/columns.yaml")
         cells[column] = Cell(rounded(column, value), value, count=record["samples"]["images"])
     return cells
+
+
+def read_generators(results: Path, rows: Sequence[str] | None = None) -> dict[str, Result]:
+    """The results of rows in results/SCALE/generators, as far as they are there.
+
+    A record has its cost beside it as "cost"; a score has a number a seed, of all samples together. Without `rows` they
+    are those that the paper compares.
+
+    Raises:
+        ValueError: if a file is not what its name says or of another scale, or two of them cannot be compared.
+    """
+    read = {row: _read(results, row) for row in rows or generators()}
+    ours = {row: result for row, result in read.items() if result is not None}
+    check_same(ours.values(), "seeds", "batch size", "images", "real images", "numbers of samples")
+    return ours
+
+
+def _read(results: Path, row: str) -> Result | None:
+    path = results / "generators" / f"{row}.json"
+    result = read_record(path, "generators", results.name)
+    if result is None:
+        return None
+    record = result.record
+    if cost := read_record(results / "cost" / path.name, "cost", results.name):
+        record["cost"] = cost.record
+    curve = [(f"step {point['step']}, ", point["scores"]) for point in record.get("curve", [])]
+    for place, scores in [("", record["scores"]), *curve]:
+        for name, score in scores.items():
+            if name not in SCORES:
+                raise ValueError(f"{path}: {place}score {name!r} has no column in reports/tables/columns.yaml")
+            # A distance of another network must never pass for an FID.
+            network = "inception" if name in INCEPTION_SCORES else name.partition("_")[2]
+            if name != "class_accuracy" and network not in record["networks"]:
+                raise ValueError(f"{path}: {place}score {name!r} belongs to the network {network}, which was not used")
+            if len(score["per_seed"]) != len(record["seeds"]):
+                held, seeds = len(score["per_seed"]), len(record["seeds"])
+                raise ValueError(f"{path}: {place}score {name!r} has {held} numbers for {seeds} seeds")
+    values = {name: np.array(score["per_seed"], dtype=float)[:, None] for name, score in record["scores"].items()}
+    return replace(result, values=values, indices=[0], sources=["all samples of a seed"])
+
+
+def budget(record: Record) -> float | None:
+    """Billions of multiply-adds of all training samples, forward, in all networks of a row; None if not counted."""
+    measured, every = record.get("cost", {}).get("training", {}), record["generator"]["stages"]
+    if not all("gmacs" in measured.get(name, {}) for name in every):
+        return None
+    return sum(stage["steps"] * stage["batch_size"] * measured[name]["gmacs"] for name, stage in every.items())
+
+
+def source(record: Record) -> str:
+    """Where a row of ours comes from: "ours, laptop scale, 64 px"."""
+    side = record["data"].get("init_args", {}).get("image_size")
+    return f"ours, {record['scale']} scale" + (f", {side} px" if side else "")
+
+
+def samples_per_seed(record: Record) -> int:
+    """How many samples of each seed were scored."""
+    return max(score["count"] for score in record["scores"].values())

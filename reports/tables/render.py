@@ -77,9 +77,4 @@ def escape(text: str) -> str:
     return "".join(ESCAPES.get(character, character) for character in text)
 
 
-def in_cell(text: str) -> str:
-    """`text` with its bars, which would end a cell of Markdown, written out."""
-    return text.replace("|", "\\|")
-
-
-ENVIRONMENT.filters |= {"escaped": escape, "in_cell": in_cell}
+ENVIRONMENT.filters["escaped"] = escape

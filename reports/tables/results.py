@@ -2,8 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,14 @@ SHARED: dict[str, Callable[[Result], Any]] = {
 }
 
 
-def check_same(first: Result, other: Result, *names: str) -> None:
-    """Refuses two rows that differ in something of `SHARED`.
+def check_same(results: Iterable[Result], *names: str) -> None:
+    """Refuses rows that differ from the first of them in something of `SHARED`.
 
     Raises:
-        ValueError: naming the rows and the first thing that differs.
+        ValueError: naming the two rows and the first thing that differs.
     """
-    for name in names:
+    first, *others = [*results] or [None]
+    for name, other in product(names, others):
         values = [SHARED[name](result) for result in (first, other)]
         if values[0] != values[1]:
             rows = f"{first.record['row']} and {other.record['row']}"
@@ -139,9 +141,7 @@ def check_same_origin(results: list[Result], sizes_differ: bool = False, budgets
     Raises:
         ValueError: naming the first two rows that differ, and in what.
     """
-    first_of_size: dict[Any, Result] = {}
-    for result in results:
-        same_size = first_of_size.setdefault(result.evaluated["image_size"] if sizes_differ else None, result)
-        check_same(results[0], result, "scale")
-        check_same(same_size, result, "images")
-        check_same(results[0], result, "photographs", "seeds", *([] if budgets_differ else ["training"]))
+    check_same(results, "scale")
+    for size in {result.evaluated["image_size"] if sizes_differ else None: None for result in results}:
+        check_same((result for result in results if size in (None, result.evaluated["image_size"])), "images")
+    check_same(results, "photographs", "seeds", *([] if budgets_differ else ["training"]))

@@ -5,34 +5,28 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from reports.declared import every_table
 from reports.tables.results import Result, check_same, check_same_origin, read_result
 
 HERE = Path(__file__).parent
 
 
-def declarations() -> dict[str, dict[str, Any]]:
-    """The tables of tables.yaml whose rows are results of tokenizers, which `read_table` reads."""
-    return {name: declared for name, declared in every_table().items() if "reader" not in declared}
-
-
-def read_table(declared: dict[str, Any], results: Path) -> dict[str, Result | None]:
-    """The result files that a table names, with its sweeps, from results/SCALE; None where there is none.
+def read_table(declared: dict[str, Any], results: Path) -> dict[str, Result]:
+    """The result files that a table names and those of its sweeps, as far as they are there, from results/SCALE.
 
     Raises:
         ValueError: if the files are of different scales, seeds or training budgets, those of one data set are of
             different images, or a study evaluated another row than its name says.
     """
-    ours = {row: _read(results, row, label, declared.get("study")) for row, label in declared["ours"].items()}
-    found = {row: result for row, result in ours.items() if result is not None}
+    read = {row: _read(results, row, label, declared.get("study")) for row, label in declared["ours"].items()}
+    ours = {row: result for row, result in read.items() if result is not None}
     of_data_set: dict[Any, list[Result]] = {}
-    for row, result in found.items():
+    for row, result in ours.items():
         label = declared["ours"][row]
         if (of := label.get("of", row)) != result.evaluated["row"]:
             raise ValueError(f"{results}: the file of {row} evaluated the row {result.evaluated['row']!r}, not {of!r}")
-        if not declared.get("budgets_differ"):
-            check_same(next(iter(found.values())), result, "seeds", "training")
         of_data_set.setdefault(label.get("dataset"), []).append(result)
+    if not declared.get("budgets_differ"):
+        check_same(ours.values(), "seeds", "training")
     for group in of_data_set.values():
         check_same_origin(group, declared.get("sizes_differ", False), declared.get("budgets_differ", False))
     return ours | read_sweeps(declared, results)[0]
@@ -88,6 +82,12 @@ def sweep_of(argument: str, result: Result) -> float:
         return float(result.record["tokenizer"]["init_args"][argument])
     except KeyError:
         raise ValueError(f"{result.path}: its tokenizer has no {argument}; is it a sweep of it?") from None
+
+
+def varied(declared: dict[str, Any], row: str) -> str | None:
+    """The swept argument that a row varies, by its name ARGUMENT=VALUE or as tables.yaml says; None of other rows."""
+    sweep = declared["ours"].get(row, {"sweep": row.partition("=")[0]}).get("sweep")
+    return sweep if sweep in declared.get("sweeps", {}) else None
 
 
 def changed_arguments(base: Result, result: Result) -> list[str]:

@@ -19,11 +19,6 @@ def section(macro: str, *values: Any) -> str:
     return getattr(ENVIRONMENT.get_template("generation.jinja").module, macro)(*values).strip()
 
 
-def commits(records: Iterable[Mapping[str, Any]]) -> str:
-    """The commits that records were measured at."""
-    return ", ".join(sorted({record["commit"] for record in records}))
-
-
 def devices(records: Iterable[Mapping[str, Any]]) -> str:
     """The devices that records were measured on."""
     return ", ".join(sorted({"{device} ({processor})".format(**record["machine"]) for record in records}))
@@ -40,5 +35,5 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     keep_trailing_newline=True,
 )
-ENVIRONMENT.filters |= {"commits": commits, "devices": devices, "name_of": name_of, "thousands": "{:,}".format}
+ENVIRONMENT.filters |= {"devices": devices, "name_of": name_of, "thousands": "{:,}".format}
 ENVIRONMENT.globals["name_of"] = name_of

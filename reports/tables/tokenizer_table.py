@@ -1,6 +1,7 @@
 """Tables of reconstructed images: our result files at one or more scales beside the paper's rows."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from reports.tables.assembly import Part, assembled, missing_row, our_row, text_
 from reports.tables.claims import as_lines, finding, judge_all
 from reports.tables.columns import COLUMNS, cells_of, columns_of, millions, rounded, score_cell, tokens_cell
 from reports.tables.results import Result, check_same, read_result
-from reports.tables.rows import read_sweeps, read_table, sweep_of
+from reports.tables.rows import read_sweeps, read_table, sweep_of, varied
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import listed, paragraph
 
+Records = dict[str, dict[str, Any]]
 # Up to so many photographs, a mean stands for those photographs alone.
 FEW_PHOTOGRAPHS = 3
 FEW = "**Demonstration only**: with so few photographs a mean says nothing about other photographs, whatever its ±."
@@ -25,40 +27,36 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
     columns = [every[column] for column in (*declared["columns"], *COLUMNS)]
     # Ours of a data set stand before the paper's of its kind.
     places = {kind: place for place, kind in enumerate(declared.get("datasets", {}))}
-
-    def paper_row(printed: dict[str, str]) -> Row:
-        return _paper_row(declared, printed)
-
+    paper_row = partial(_paper_row, declared)
     return assembled(name, declared, columns, parts, paper_row, lambda row: places.get(row.group, 0))
 
 
 def _part(declared: dict[str, Any], results: Path) -> Part:
     ours, scale = read_table(declared, results), results.name
-    measured = {row: result for row, result in ours.items() if result is not None}
-    tests = judge_all(declared, ours)
+    records, tests = {row: result.record for row, result in ours.items()}, judge_all(declared, ours)
     return Part(
-        rows=[_our_row(declared, row, result) for row, result in ours.items()]
-        + _published_here(declared, results, list(measured.values())),
-        caption=paragraph("caption", [result.record for result in measured.values()]),
-        origins=[_origin(declared, measured, read_sweeps(declared, results)[1])],
-        finding=finding(declared, tests, scale) or _told(declared, measured),
+        rows=[_our_row(declared, row, ours.get(row)) for row in declared["ours"] | ours]
+        + _published_here(declared, results, list(ours.values())),
+        caption=paragraph("caption", list(records.values())),
+        origins=[_origin(declared, records, read_sweeps(declared, results)[1])],
+        finding=finding(declared, tests, scale) or _told(declared, records),
         claims=as_lines(tests, scale),
-        notes=[FEW] * any(result.record["data"]["photographs"] <= FEW_PHOTOGRAPHS for result in measured.values()),
+        notes=[FEW] * any(record["data"]["photographs"] <= FEW_PHOTOGRAPHS for record in records.values()),
     )
 
 
-def _told(declared: dict[str, Any], measured: dict[str, Result]) -> str:
+def _told(declared: dict[str, Any], records: Records) -> str:
     """The PSNR of the rows that a table names for it, as a sentence; empty where none is measured."""
     told = declared.get("told", {"rows": []})
-    found = {row: measured[row].record["metrics"]["psnr"]["mean"] for row in told["rows"] if row in measured}
-    parts = [f"{rounded('psnr', mean)} dB ({declared['ours'][row]['name']})" for row, mean in found.items()]
-    data = {measured[row].record["data"].get("dataset", "") for row in found}
+    found = {row: records[row] for row in told["rows"] if row in records}
+    means = {declared["ours"][row]["name"]: record["metrics"]["psnr"]["mean"] for row, record in found.items()}
+    parts = [f"{rounded('psnr', mean)} dB ({name})" for name, mean in means.items()]
+    data = {record["data"].get("dataset", "") for record in found.values()}
     return f"{told['of']} ({', '.join(sorted(data))}) PSNR is {listed(parts)}." if parts else ""
 
 
-def _origin(declared: dict[str, Any], measured: dict[str, Result], left_out: list[str]) -> str:
+def _origin(declared: dict[str, Any], records: Records, left_out: list[str]) -> str:
     """Data, budget, commit and device of one scale, how many codes were used, and what was left out."""
-    records = {row: result.record for row, result in measured.items()}
     places = dict.fromkeys((paragraph("count_of", each), paragraph("place_of", each)) for each in records.values())
     origin = paragraph("images", list(records.values()), *(places if len(places) == 1 else [()]))
     if len(places) > 1:
@@ -105,8 +103,7 @@ def _published_here(declared: dict[str, Any], results: Path, measured: list[Resu
             continue
         if "published" not in result.record["training"]:
             raise ValueError(f"{result.path}: was trained here, and lies among the published weights")
-        for other in measured[:1]:
-            check_same(other, result, "images")
+        check_same([*measured[:1], result], "images")
         row = _our_row(declared, name, result)
         source = f"published weights, measured here, {result.evaluated['image_size']} px"
         rows.append(replace(row, source=source, ours=False, row=None))
@@ -144,18 +141,16 @@ def _swept(declared: dict[str, Any], name: str, result: Result) -> dict[str, Cel
     values = {sweep: sweep_of(sweep, result) for sweep in sweeps}
     if sweeps and name == declared["base"]:
         return {"value": Cell(", ".join(f"{sweeps[sweep]['symbol']} = {value:g}" for sweep, value in values.items()))}
-    sweep = declared["ours"].get(name, {"sweep": name.partition("=")[0]}).get("sweep")
-    if sweep not in sweeps:
+    if (sweep := varied(declared, name)) is None:
         return {}
     return {"parameter": Cell(sweeps[sweep]["symbol"]), "value": Cell(f"{values[sweep]:g}", values[sweep])}
 
 
 def _paper_row(declared: dict[str, Any], printed: dict[str, str]) -> Row:
     dataset = printed.get("dataset", "")
-    kinds = [kind for kind, entry in declared.get("datasets", {}).items() if entry["paper"] == dataset]
-    size = declared["datasets"][kinds[0]].get("size", "") if kinds else ""
-    texts = {"dataset": dataset.replace("_", "-"), "size": size, "method": printed.get("method", "")}
-    cells = text_cells(texts)
+    sizes = {kind: of.get("size", "") for kind, of in declared.get("datasets", {}).items() if of["paper"] == dataset}
+    kind, size = next(iter(sizes.items()), ("", ""))
+    cells = text_cells({"dataset": dataset.replace("_", "-"), "size": size, "method": printed.get("method", "")})
     if printed.get("tokens"):
         cells["tokens"] = tokens_cell(printed["tokens"])
     if "sweeps" in declared:
@@ -170,4 +165,4 @@ def _paper_row(declared: dict[str, Any], printed: dict[str, str]) -> Row:
     if printed.get("params_m"):
         cells["parameters"] = millions(round(float(printed["params_m"]) * 1e6), form=".1f")
     cells |= {name: Cell(printed[name], float(printed[name])) for name in COLUMNS if printed.get(name)}
-    return Row(printed["source"], cells, group=kinds[0] if kinds else "")
+    return Row(printed["source"], cells, group=kind)

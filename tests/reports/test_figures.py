@@ -1,10 +1,10 @@
 import pytest
 from PIL import Image
 
+from reports.declared import every_table
 from reports.figures.__main__ import main
 from reports.figures.curves import read_curves
 from reports.figures.style import COLOURS, MARKERS, grey_looks, headline, looks, page
-from reports.tables.rows import declarations
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_nothing_to_draw(draw, capsys):
 
 
 def test_rows_look_different_from_each_other():
-    rows = dict.fromkeys(row for table in declarations().values() for row in table.get("ours", {}))
+    rows = dict.fromkeys(row for table in every_table().values() for row in table.get("ours", {}))
     styles = looks(rows)
     assert len(set(styles.values())) == len(rows)
     # the ten tokenizers that the suite trains are told apart by colour alone

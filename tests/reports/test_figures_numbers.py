@@ -7,11 +7,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from reports.declared import every_table
 from reports.figures.curves import curves, sensitivity, training
 from reports.figures.intervals import arms, domains, rate_distortion, rates, tokens
 from reports.figures.speed import panels, speed_quality
 from reports.figures.style import STYLE, looks
 from reports.tables.results import Result, read_result
+from reports.tables.rows import published
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,11 @@ def varied(study):
     return make
 
 
+def draw_sensitivity(results):
+    declared = every_table()["sensitivity"]
+    return sensitivity(declared, results, published(declared))
+
+
 def test_sensitivity_by_hand(varied):
     results = {
         "gpstoken_m128": varied("gpstoken_m128", 20.0),
@@ -75,7 +82,7 @@ def test_sensitivity_by_hand(varied):
         "support_factor=1": varied("support_factor=1", 15.0, support_factor=1.0),
         "both": varied("both", 1.0, support_factor=7.0, lambda_=7.0),
     }
-    figure = sensitivity(results)
+    figure = draw_sensitivity(results)
     panels = np.array(figure.axes).reshape(3, 4)
     assert panels[0, 0].lines[0].get_xydata().tolist() == [[0, 19], [2.5, 20], [5, 20.5]]
     assert panels[1, 0].lines[0].get_xydata().tolist() == [[1, 15], [3, 20]]
@@ -94,14 +101,14 @@ def test_the_band_is_the_interval(varied):
     results = {"gpstoken_m128": varied("gpstoken_m128", 20.0), "lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)}
     # Two seeds 1 dB apart: mean 20.5, standard error 0.5, Student's t of one degree of freedom 12.706
     results["lambda_=5"].values["psnr"][1] += 1
-    band = sensitivity(results).axes[0].collections[0].get_paths()[0].vertices
+    band = draw_sensitivity(results).axes[0].collections[0].get_paths()[0].vertices
     assert band[band[:, 0] == 5, 1].min() == pytest.approx(20.5 - 12.706 * 0.5, abs=1e-3)
     assert band[band[:, 0] == 5, 1].max() == pytest.approx(20.5 + 12.706 * 0.5, abs=1e-3)
 
 
 def test_sensitivity_without_a_second_value_is_not_drawn(varied):
-    assert sensitivity({"lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)}) is None
-    assert sensitivity({"gpstoken_m128": varied("gpstoken_m128", 20.0)}) is None
+    assert draw_sensitivity({"lambda_=5": varied("lambda_=5", 20.0, lambda_=5.0)}) is None
+    assert draw_sensitivity({"gpstoken_m128": varied("gpstoken_m128", 20.0)}) is None
 
 
 def coded(study, row: str, psnr: float, tokens: int, channels: int, codebook: int | None):
@@ -151,7 +158,7 @@ def test_rates_are_lines_over_bytes(study):
     }
     for row, count in (("few", 64), ("many", 128)):
         results[row].evaluated.update(token_bits=8, bits=8 * count * 37 + 32 * 37)
-    declared = {"ours": {row: {"name": name} for row, name in names.items()}}
+    declared = {"title": "T", "ours": {row: {"name": name} for row, name in names.items()}}
     figure = rates(declared, results)
     # a number has a byte, and each of 37 channels two float16
     assert dots(figure.axes[0]) == {"A, 8 bit": [[64 * 37 + 148, 22.0], [128 * 37 + 148, 24.0]], "JPEG": [[2000, 30.0]]}
@@ -172,7 +179,6 @@ def test_speed_and_quality_by_hand(study):
         "layout": profile({"network": {"gmacs": 2.0}, "calls": None}),
         "texture": profile({"network": {"gmacs": 118.0}, "calls": 250}),
         "grid": profile({"network": {"gmacs": 118.0}, "calls": None}),
-        "masked": None,
     }
     declared = {"gpstoken_m128": {"name": "M", "paper": "GPSToken-M128"}, "dcae": {"name": "D", "paper": "DCAE"}}
     published = [{"method": "GPSToken-M128", "psnr": "24.06"}, {"method": "DCAE", "psnr": "23.62"}]
@@ -192,13 +198,13 @@ def test_speed_and_quality_by_hand(study):
     profiles["gpstoken_m128"] = profile(tokenizer, **timed | {"latency_ms": 8000.0})
     slow = panels(declared, ours, published, profiles)[1]
     assert (slow.x_label.split()[0], *slow.points[0]) == ("s", "GPSToken-M128", 2.0, 24.06, 0.01)
-    figure = speed_quality(drawn, looks(["GPSToken-M128", "DCAE"]))
+    figure = speed_quality(declared, ours, published, profiles, looks(["GPSToken-M128", "DCAE"]))
     assert dots(figure.axes[0]) == {"GPSToken-M128": [[387.5, 24.06]], "DCAE": [[387.5, 23.62]]}
     check_readable(figure)
 
 
 def test_speed_without_counts_is_not_drawn():
-    assert speed_quality(panels({}, {}, [], {}), {}) is None
+    assert speed_quality({}, {}, [], {}, {}) is None
 
 
 def test_domains_by_hand(study):
@@ -241,7 +247,7 @@ def test_curves_of_generators_by_hand():
     early = {"kid_efficientnet_lite0": {"per_seed": [0.1, 0.2, 0.6]}}
     record = {"scale": "laptop", "seeds": [0, 1, 2]}
     record["curve"] = [{"step": 1200, "scores": scores}, {"step": 300, "scores": early}]
-    ours = {"two_stage": Result(Path(), record), "one_stage": None, "grid": None}
+    ours = {"two_stage": Result(Path(), record)}
     figure = curves(ours)
     left, right = figure.axes
     # x1000: the mean of 100, 200 and 600 is 300; of 60, 62 and 64 it is 62
@@ -256,4 +262,4 @@ def test_curves_of_generators_by_hand():
     for point in record["curve"]:
         point["scores"]["fid"] = {"per_seed": [50.0, 50.0, 53.0]}
     assert curves(ours).axes[0].lines[0].get_ydata().tolist() == [51, 51]
-    assert curves(dict.fromkeys(ours)) is None
+    assert curves({}) is None

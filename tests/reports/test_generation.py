@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports.tables.claims import judge
-from reports.tables.generation_results import read_generators
+from reports.tables.generation_table import read_generators
 
 KID, PRECISION, RECALL = "kid_efficientnet_lite0", "precision_efficientnet_lite0", "recall_efficientnet_lite0"
 STAGES = {

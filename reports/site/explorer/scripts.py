@@ -8,7 +8,6 @@ import base64
 import gzip
 import io
 import json
-from dataclasses import dataclass
 from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,27 +27,8 @@ HERE = Path(__file__).parent
 MOST_TOKENS = 512
 
 
-@dataclass(frozen=True)
-class Explorer:
-    """The page that runs a tokenizer in the browser.
-
-    Attributes:
-        config: arguments of the tokenizer.
-        most_tokens: the end of the slider.
-        photographs: name, credit, licence and its link of each.
-        scripts: contents by file name, in the order in which they must run.
-        styles: the page's own style sheet.
-    """
-
-    config: dict[str, Any]
-    most_tokens: int
-    photographs: list[dict[str, str]]
-    scripts: dict[str, str]
-    styles: str
-
-
-def read_explorer(weights: str | Path) -> Explorer:
-    """Makes the page of a tokenizer.
+def read_explorer(weights: str) -> dict[str, Any]:
+    """What explorer.html, which runs a tokenizer in the browser, is made from.
 
     Args:
         weights: what `GPSToken.from_pretrained` takes.
@@ -68,18 +48,18 @@ def read_explorer(weights: str | Path) -> Explorer:
     data = {"config": config, "photographs": shown, "terms": packed(np.asarray(ENTROPY_TERMS, "<f8").tobytes())}
     data |= {"worker": "\n".join(code), "module": parts[LOADER].decode()}
     most = max_regions(config["image_size"], config["image_size"], config["min_region_size"])
-    return Explorer(
-        config=config,
-        most_tokens=min(MOST_TOKENS, most),
-        photographs=photographs,
-        scripts={
+    return {
+        "config": config,  # arguments of the tokenizer
+        "most_tokens": min(MOST_TOKENS, most),  # the end of the slider
+        "photographs": photographs,  # name, credit, licence and its link of each
+        "scripts": {  # contents by file name, in the order in which they must run
             "data.js": f"const EXPLORER = {json.dumps(data)};\n",
             "wasm.js": f"EXPLORER.wasm = {json.dumps(packed(parts[WASM]))};\n",
             **{f"{name}.js": f"EXPLORER.{name} = {json.dumps(packed(model))};\n" for name, model in models.items()},
             "page.js": (HERE / "page.js").read_text(encoding="utf-8"),
         },
-        styles=(HERE / "explorer.css").read_text(encoding="utf-8"),
-    )
+        "styles": (HERE / "explorer.css").read_text(encoding="utf-8"),
+    }
 
 
 def source(file: str, side: int) -> str:
