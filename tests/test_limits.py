@@ -9,6 +9,7 @@ from torch import nn
 import datamodules
 from gpstoken import GPSToken, cli
 from gpstoken.baselines.dc import DCAutoencoder
+from gpstoken.baselines.flextok import FlexTok
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.maskgit import MaskGITAutoencoder
 from gpstoken.baselines.vq import VQAutoencoder
@@ -25,6 +26,7 @@ CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, DCAutoencoder, MaskedGenerator, Flow,
     TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures,
     SamplePictures, Snapshots,
+    FlexTok,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
 NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}

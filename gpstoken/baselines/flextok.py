@@ -88,7 +88,7 @@ class FlexTok(Tokenizer):
 
         Args:
             image_size: side of the images in pixels, a multiple of a patch of the latent.
-            block_out_channels: width of each level of the autoencoder, finest first; each but the last halves the sides.
+            block_out_channels: width of each level of the autoencoder, finest first; all but the last halve the sides.
             layers_per_block: residual blocks per level of its encoder; its decoder has one more.
             norm_num_groups: groups of its group norms.
             latent_channels: channels of the latent.
@@ -176,7 +176,7 @@ class FlexTok(Tokenizer):
         return self.vae.decode(latent).sample
 
     def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W]; in training from one prediction of the flow at a random time, see the class."""
+        """Reconstructs float[B, 3, H, W]; in training from one prediction of the flow, as the class describes."""
         if not self.training:
             return super().forward(image)
         self.code((image.shape[-2], image.shape[-1]))

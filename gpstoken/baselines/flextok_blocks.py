@@ -18,7 +18,7 @@ def standardised(x: Tensor) -> Tensor:
 
 
 def patches_of(latent: Tensor, patch: int) -> Tensor:
-    """float[B, C, h, w] to its squares of patch x patch, row-major: float[B, P, C patch²], each channel after channel."""
+    """float[B, C, h, w] to its squares of patch x patch, row-major: float[B, P, C patch²], channel by channel."""
     return F.pixel_unshuffle(latent, patch).flatten(2).transpose(1, 2)
 
 

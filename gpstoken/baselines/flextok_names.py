@@ -9,10 +9,10 @@ from gpstoken.baselines.ldm_names import to_diffusers
 
 CONSTANTS = "regularizer."  # of the quantiser, which computes them
 VAE = r"vae\.(?:\w+\.)*?((?:encoder|decoder|quant_conv|post_quant_conv)\..+)"
-TRUNK = r"(encoder|decoder)\.(?:module_dict\.)?(.+)"
-BLOCK = r"(?:.+\.)?(blocks\.\d+\..+)"
+BLOCK = r"(?:encoder|decoder)\.(?:.+\.)?(blocks\.\d+\..+)"
 GATES = {".mlp.w1.": ".mlp.fc1_g.", ".mlp.w3.": ".mlp.fc1_x.", ".mlp.w2.": ".mlp.fc2."}  # Llama's names of SwiGLU
-# Words in the names of tensors that have the same shape, and the end of the own name; else it is the positions.
+# Words in the names of the tensors that are no layers, in this order, and their own names; others with "pos" in them
+# are the positions of patches.
 WORDS = {"mask": ("mask_token",), "null": ("null_token",), "reg": ("registers", "register_positions")}
 
 
@@ -31,38 +31,49 @@ def to_own(tensors: Mapping[str, Tensor], shapes: Mapping[str, Size]) -> dict[st
     Returns:
         Tensors by name; unknown ones under the names that they had.
     """
-    vae, renamed, biases = {}, {}, {}
+    vae, rest = {}, {}
     for name, tensor in tensors.items():
-        if name.startswith(CONSTANTS):
-            continue
         if found := re.fullmatch(VAE, name):
             vae[found[1]] = tensor
-            continue
-        own = name if name in shapes else _own_name(name, tensor, shapes)
-        if own in renamed:  # two candidates: the second keeps its name, so that a strict load names it
+        elif not name.startswith(CONSTANTS):
+            rest[name] = tensor
+    layers = {_stem(name): own for name, tensor in rest.items() if (own := _layer(name, tensor, shapes))}
+    renamed = {f"vae.{name}": tensor for name, tensor in to_diffusers(vae).items()}
+    for name, tensor in rest.items():
+        own = name if name in shapes else _own_name(name, layers, shapes)
+        if own not in shapes or own in renamed:  # of two that mean the same, the second keeps its name
             own = name
-        if name.endswith(".weight") and ".blocks." not in own and own in shapes:
-            biases[name.removesuffix("weight") + "bias"] = own.removesuffix("weight") + "bias"
         same_size = own in shapes and tensor.numel() == shapes[own].numel()
         renamed[own] = tensor.reshape(shapes[own]) if same_size else tensor
-    renamed = {biases.get(name, name): tensor for name, tensor in renamed.items()}
-    return {f"vae.{name}": tensor for name, tensor in to_diffusers(vae).items()} | renamed
+    return renamed
 
 
-def _own_name(name: str, tensor: Tensor, shapes: Mapping[str, Size]) -> str:
-    trunk = re.fullmatch(TRUNK, name)
-    if trunk is None:
-        return name
-    prefix, rest = trunk[1], trunk[2]
-    if block := re.fullmatch(BLOCK, rest):
-        own = f"{prefix}.{block[1]}"
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _layer(name: str, tensor: Tensor, shapes: Mapping[str, Size]) -> str | None:
+    """The own name of the layer outside the blocks whose weight this is, without ".weight"."""
+    trunk = name.partition(".")[0] + "."
+    fitting = [
+        _stem(own)
+        for own, shape in shapes.items()
+        if own.startswith(trunk) and own.endswith(".weight") and ".blocks." not in own and shape == tensor.shape
+    ]
+    return fitting[0] if name.endswith(".weight") and "blocks." not in name and len(fitting) == 1 else None
+
+
+def _own_name(name: str, layers: Mapping[str, str], shapes: Mapping[str, Size]) -> str:
+    if _stem(name) in layers:
+        return f"{layers[_stem(name)]}.{name.rpartition('.')[2]}"
+    trunk = name.partition(".")[0]
+    if block := re.fullmatch(BLOCK, name):
+        own = f"{trunk}.{block[1]}"
         for theirs, ours in GATES.items():
             own = own.replace(theirs, ours)
         return own
-    others = [one for one in shapes if one.startswith(f"{prefix}.") and ".blocks." not in one]
-    if rest.endswith(".weight"):
-        fitting = [one for one in others if one.endswith(".weight") and shapes[one] == tensor.shape]
-    else:
-        ends = next((ends for word, ends in WORDS.items() if word in rest), ("positions",))
-        fitting = [one for one in others if one.removeprefix(f"{prefix}.") in ends]
-    return fitting[0] if len(fitting) == 1 else name
+    for word, own_ends in WORDS.items():
+        for end in own_ends:
+            if word in name and f"{trunk}.{end}" in shapes:
+                return f"{trunk}.{end}"
+    return f"{trunk}.positions" if "pos" in name else name

@@ -156,7 +156,7 @@ class FiniteScalars(nn.Module):
     def __init__(self, levels: tuple[int, ...]) -> None:
         """Makes the quantiser, which has no weights; `levels` is the number of levels of each channel."""
         super().__init__()
-        # With indices the library would list all codes and read their number from a tensor, which the meta device lacks.
+        # With indices the library would list all codes, and read their number from a tensor: not on the meta device.
         self.layer = FSQ(list(levels), return_indices=False)
         self.size = math.prod(levels)
 
