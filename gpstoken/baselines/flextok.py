@@ -14,6 +14,7 @@ from gpstoken.flow import SampleNoise, Sampling, guided, sample
 from gpstoken.limits import at_least, below_one, each, limits, number
 
 NOISE_SEED = 0
+DECAY = 0.9  # of the running mean of the latents' deviation
 
 
 class FlexTok(Tokenizer):
@@ -30,14 +31,17 @@ class FlexTok(Tokenizer):
     * `forward` adds noise to the latent at a uniform random time, predicts the clean latent in one step from the
       velocity there, and decodes it. So the trainer's losses on images reach the autoencoder at all noise levels, and
       the transformers, too, which in the published training only the flow's loss does.
-    * The transformers see latents through a stop-gradient, as if the autoencoder were frozen: the flow's loss cannot
-      make latents that are easy to predict.
+    * The transformers see the posterior's mean through a stop-gradient, as if the autoencoder were frozen: the flow's
+      loss cannot make latents that are easy to predict. The autoencoder's decoder sees a sample, as in its own stage.
+    * The flow's latents have deviation 1: they are divided by that of the batch, in evaluation by its running mean, 1
+      for published weights. Gradients flow through it where the prediction's error is brought back to the latent's
+      scale; without it the autoencoder would escape the flow's noise by latents that grow without end.
     * Each image keeps 1, 2, 4, ... or `num_tokens` registers, equally likely. This is one of three published
       distributions; which one each published model was trained with is not known here.
 
     Left out are the alignment of the decoder's features with DINOv2, whose network is not at hand, adaptive projected
     guidance, and the autoregressive generator, which is not published. Also not known here, and chosen: the share of
-    images without a condition, the sinusoid of time (as in SiT), the order of a patch's numbers, no scaling of latents.
+    images without a condition, the sinusoid of time (as in SiT), and the order of a patch's numbers.
 
     Written from descriptions. Licences: published code, EPFL and Apple Sample Code License, non-commercial use only;
     published weights, Apple AMLR, research only.
@@ -46,6 +50,7 @@ class FlexTok(Tokenizer):
         vae: the library's autoencoder; only its submodules are called.
         encoder: latents to registers.
         decoder: the network of the flow.
+        deviation: float[], the running mean of the latents' standard deviation.
         image_size: side of the images in pixels.
     """
 
@@ -120,6 +125,7 @@ class FlexTok(Tokenizer):
         grid = image_size // (factor * patch_size)
         self.latent_shape = (latent_channels, grid * patch_size, grid * patch_size)
         self.vae = AutoencoderKL(latent_channels=latent_channels, **blocks)
+        self.register_buffer("deviation", torch.ones(()))
         self.quantiser = FiniteScalars(tuples["levels"])
         parts = (heads, num_tokens, len(tuples["levels"]))
         self.encoder = RegisterEncoder(grid, latent_channels, patch_size, width, encoder_depth, *parts)
@@ -151,7 +157,7 @@ class FlexTok(Tokenizer):
             ValueError: for another size than `image_size`, or more tokens than there are.
         """
         count = self.code((image.shape[-2], image.shape[-1]), num_tokens).tokens
-        return self.quantiser(self.encoder(self.posterior(image).mean, count)).indices
+        return self.quantiser(self.encoder(self.posterior(image).mean / self.deviation, count)).indices
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Indices long[B, K], K from 1 to N, to float[B, 3, H, W], about [-1, 1] and not clamped.
@@ -173,7 +179,7 @@ class FlexTok(Tokenizer):
         noise = SampleNoise(NOISE_SEED, [0], self.latent_shape, tokens.device)(0).to(registers.dtype)
         euler = Sampling(sampler="ode", method="euler", steps=self.config["steps"] + 1)  # points, not steps
         latent = sample(field, lambda _: noise.expand(len(tokens), -1, -1, -1), euler)
-        return self.vae.decode(latent).sample
+        return self.vae.decode(latent * self.deviation).sample
 
     def forward(self, image: Tensor) -> Tensor:
         """Reconstructs float[B, 3, H, W]; in training from one prediction of the flow, as the class describes."""
@@ -181,8 +187,9 @@ class FlexTok(Tokenizer):
             return super().forward(image)
         self.code((image.shape[-2], image.shape[-1]))
         posterior = self.posterior(image)
-        latent = posterior.sample()
-        known = latent.detach()
+        deviation = posterior.mean.std()
+        self.deviation.lerp_(deviation.detach(), 1 - DECAY)
+        known = (posterior.mean / deviation).detach()
         count, most = len(image), self.config["num_tokens"]
         kept = 2 ** torch.randint((most - 1).bit_length() + 1, (count,), device=image.device)
         registers = self.decoder.condition(self.quantiser(self.encoder(known, most)).entries, kept.clamp(max=most))
@@ -193,7 +200,8 @@ class FlexTok(Tokenizer):
         loss = (velocity - (noise - known)).square().mean()
         divergence, weight = posterior.kl().mean(), self.config["kl_weight"] / image[0].numel()
         self.terms = {"flow": (loss, 1.0), "kl": (divergence, weight)}
-        return self.vae.decode(latent.lerp(noise, time) - time * velocity).sample
+        error = time * (noise - known - velocity)
+        return self.vae.decode(posterior.sample() + deviation * error).sample
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
         """Of the last forward pass in training: the flow's loss, and the divergence weighed as in `KLAutoencoder`."""
@@ -201,7 +209,8 @@ class FlexTok(Tokenizer):
 
     def own_names(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a published file under the names of `state_dict`, for a strict load; unknown ones are kept."""
-        return to_own(tensors, {name: tensor.shape for name, tensor in self.state_dict().items()})
+        shapes = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        return {"deviation": torch.ones(())} | to_own(tensors, shapes)
 
     def networks(self) -> list[nn.Module]:
         """The submodules of the library's autoencoder, which is never called as a whole, and both transformers."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from scipy.stats import chisquare, kstest
 
 from gpstoken.base import Code
@@ -66,9 +67,9 @@ def published_tensors():
             if "dec_" in trunk:
                 shapes[f"{block}.adaLN_modulation.1.weight"] = (12 * WIDTH, WIDTH)
                 shapes[f"{block}.adaLN_modulation.1.bias"] = (12 * WIDTH,)
-    return {name: 0.5 * torch.randn(shape, generator=chance, dtype=torch.float64) for name, shape in shapes.items()} | {
-        "regularizer._levels": torch.tensor(LEVELS)
-    }
+    tensors = {name: 0.5 * torch.randn(shape, generator=chance, dtype=torch.float64) for name, shape in shapes.items()}
+    tensors["encoder.module_dict.enc_head.weight"] *= 0.1  # else all registers reach the outermost levels
+    return tensors | {"regularizer._levels": torch.tensor(LEVELS)}
 
 
 class Reference:
@@ -295,6 +296,8 @@ def test_any_prefix(loaded):
     for length in range(1, TOKENS + 1):
         assert torch.equal(loaded.encode(image(), num_tokens=length), tokens[:, :length])
         assert loaded.code((16, 16), length) == Code(length, (length,), 1, 60)
+    loaded.deviation.fill_(2.0)
+    tokens = loaded.encode(image())
     assert torch.equal(loaded(image()), loaded.decode(tokens)) and loaded(image()).shape == image().shape
 
 
@@ -337,23 +340,43 @@ def test_gradients(random):
     assert found == {id(parameter) for parameter in random.parameters()}
 
 
+def test_larger_latents_do_not_escape_the_noise(random, monkeypatch):
+    # With latents and the autoencoder's decoder scaled alike, an image must not change, so nothing is won by growing.
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self: self.mean)
+    found = []
+    for scale in (1.0, 5.0):
+        with torch.no_grad():
+            random.vae.quant_conv.weight[:CHANNELS] *= scale
+            random.vae.quant_conv.bias[:CHANNELS] *= scale
+            random.vae.post_quant_conv.weight /= scale
+        torch.manual_seed(0)
+        found.append(random(image()))
+    torch.testing.assert_close(*found, rtol=TOLERANCE, atol=TOLERANCE)
+    assert random.latent_terms(image())["flow"][0] > 0
+
+
 @torch.no_grad()
-def test_the_terms_of_the_loss(random):
+def test_the_terms_of_the_loss(random, monkeypatch):
     seen, wanted = {}, torch.randn(2, CHANNELS, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     random.encoder.register_forward_pre_hook(lambda _, given: seen.update(latent=given[0]))
     random.decoder.register_forward_pre_hook(lambda _, given: seen.update(noisy=given[0], time=given[1]))
     random.decoder.register_forward_hook(lambda *_: wanted)
-    torch.manual_seed(4)
+    random.deviation.fill_(3.0)
+    sample = torch.randn(2, CHANNELS, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self: sample)
     reconstruction = random(image())
     terms = random.latent_terms(image())
     time = seen["time"].reshape(2, 1, 1, 1)
     noise = (seen["noisy"] - (1 - time) * seen["latent"]) / time
+    mean, logarithm = random.vae.encode(image()).latent_dist.parameters.chunk(2, dim=1)
+    torch.testing.assert_close(random.deviation, 0.9 * 3 + 0.1 * mean.std())
+    torch.testing.assert_close(seen["latent"], mean / mean.std())
     assert noise.std() == pytest.approx(1, abs=0.2)  # of 384 numbers: five standard errors of 0.036
     flow, weight = terms["flow"]
     assert weight == 1 and flow.item() == pytest.approx((wanted - (noise - seen["latent"])).square().mean().item())
-    clean = seen["noisy"] - time * wanted
+    # One step to the clean latent, to which the posterior's own noise is added
+    clean = mean.std() * (seen["noisy"] - time * wanted) + sample - mean
     torch.testing.assert_close(reconstruction, random.vae.decode(clean).sample)
-    mean, logarithm = random.vae.encode(image()).latent_dist.parameters.chunk(2, dim=1)
     divergence = (mean**2 + logarithm.exp() - 1 - logarithm).sum((1, 2, 3)) / 2
     value, weight = terms["kl"]
     assert value.item() == pytest.approx(divergence.mean().item()) and weight == 1e-6 / (3 * 16 * 16)
