@@ -9,6 +9,7 @@ from torch import nn
 import datamodules
 from gpstoken import GPSToken, cli
 from gpstoken.baselines.dc import DCAutoencoder
+from gpstoken.baselines.flextok import FlexTok
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.maetok import MAETok
 from gpstoken.baselines.maskgit import MaskGITAutoencoder
@@ -25,7 +26,7 @@ from gpstoken.training.sample_pictures import SamplePictures
 from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
-    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok,
+    GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
     MaskedGenerator, Flow, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
     ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),

@@ -1,5 +1,6 @@
 """How vectors become codes: the quantisers of vector-quantize-pytorch behind one face, channels last."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -175,17 +176,19 @@ class FiniteScalars(nn.Module):
         size: product of the levels.
     """
 
-    @limits(levels=each(at_least(2)))
+    @limits(levels=each(at_least(3)))
     def __init__(self, levels: tuple[int, ...]) -> None:
         """Makes the quantiser, which has no weights; `levels` is the number of levels of each channel."""
         super().__init__()
-        self.layer = FSQ(list(levels))
-        self.size = self.layer.codebook_size
+        # With indices the library would list all codes, and read their number from a tensor: not on the meta device.
+        self.layer = FSQ(list(levels), return_indices=False)
+        self.size = math.prod(levels)
 
     def forward(self, vectors: Tensor) -> Quantised:
         """Quantises float[B, N, C]."""
-        entries, indices = self.layer(vectors)
-        return Quantised(entries, indices.long(), {})
+        entries, _ = self.layer(vectors)
+        # In float32, because half precision cannot hold the largest indices.
+        return Quantised(entries, self.layer.codes_to_indices(entries.detach().float()).long(), {})
 
     def entries_of(self, indices: Tensor) -> Tensor:
         """long[B, ...] to float[B, ..., C]."""
