@@ -6,6 +6,7 @@ import types
 
 import pytest
 import torch
+from diffusers import VQModel
 from safetensors.torch import load_file, save_file
 
 from gpstoken import GPSToken
@@ -52,6 +53,20 @@ def test_folder_of_diffusers(tmp_path):
             "config.json", "diffusion_pytorch_model.safetensors"
         }  # fmt: skip
         equal(read_published(tmp_path / "published", tokenizer), tokenizer.state_dict())
+
+
+def test_folder_of_diffusers_with_a_codebook(tmp_path):
+    tokenizer = VQAutoencoder(20, 6, WIDTHS, 1, 2)
+    # The library's own class, with its own codebook
+    options = dict(tokenizer.autoencoder.config) | {"num_vq_embeddings": 20}
+    network = VQModel(**{name: value for name, value in options.items() if not name.startswith("_")})
+    network.save_pretrained(tmp_path / "published")
+    tokenizer.load_state_dict(read_published(tmp_path / "published", tokenizer))
+    assert torch.equal(tokenizer.quantiser.entries, network.quantize.embedding.weight)
+    image = torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        # float32, and the library computes the distances in another order
+        torch.testing.assert_close(tokenizer.eval()(image), network.eval()(image).sample, rtol=0, atol=1e-5)
 
 
 def test_single_file_of_latent_diffusion(tmp_path, weights, tokenizer):
