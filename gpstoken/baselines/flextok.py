@@ -168,7 +168,7 @@ class FlexTok(Tokenizer):
         most = self.config["num_tokens"]
         if tokens.dim() != 2 or tokens.dtype != torch.long or not 1 <= tokens.shape[1] <= most:
             raise ValueError(f"tokens: expected long[B, 1 to {most}], got {tokens.dtype} {list(tokens.shape)}")
-        registers = self.decoder.condition(self.quantiser.entries(tokens))
+        registers = self.decoder.condition(self.quantiser.entries_of(tokens))
         unknown = self.decoder.null_token.expand_as(registers)
 
         def velocity(latent: Tensor, time: Tensor, registers: Tensor) -> Tensor:

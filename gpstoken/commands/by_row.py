@@ -30,7 +30,7 @@ from gpstoken.limits import did_you_mean
 Command = list[str]
 CONSTRUCTOR = {"tokenizers": "model.init_args.tokenizer.init_args", "generators": "model.init_args.generator.init_args"}
 FITTED = (
-    "tokenizers", "components", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks",
+    "tokenizers", "arriving", "components", "ablations", "sweeps", "generator_tokenizers", "networks", "small_networks",
 )  # fmt: skip
 STUDIED = ("tokenizers", "pretrained", "components", "untrained")  # sections whose rows a study may name
 SPLITS = ("train", "test")  # splits of the real images that samples are compared with
@@ -108,7 +108,7 @@ def _fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
 
 
 def _evaluate(key: str, scale: str, _: Any) -> list[Command]:
-    row = find_row(key, ("tokenizers", "ablations", "sweeps"))
+    row = find_row(key, ("tokenizers", "arriving", "ablations", "sweeps"))
     settings = read_scale(scale).get("evaluate", {})
     if row.section == "sweeps":  # no table shows their distribution scores
         settings = settings | {"networks": []}

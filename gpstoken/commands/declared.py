@@ -20,6 +20,7 @@ if not (EXPERIMENTS / "rows.yaml").is_file():
 # Section of rows.yaml -> folder of its rows' published sizes; below, folder of runs/SCALE that holds their runs.
 PUBLISHED = {
     "tokenizers": "tokenizers",
+    "arriving": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
     "untrained": "tokenizers",
@@ -30,6 +31,7 @@ PUBLISHED = {
 }
 GROUPS = {
     "tokenizers": "tokenizers",
+    "arriving": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
     "untrained": "tokenizers",

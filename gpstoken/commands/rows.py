@@ -25,6 +25,7 @@ from gpstoken.files.writing import replacing
 # Section of rows.yaml -> the commands of its rows, in the order of the pipeline.
 STEPS = {
     "tokenizers": ("fit", "evaluate", "profile"),
+    "arriving": (),
     "pretrained": ("published",),
     "components": ("fit",),
     "untrained": ("published",),

@@ -31,5 +31,5 @@ def looks_like(path: Path, error: Exception) -> str:
         return "a web page; the download needs a login or another address"
     # torch's own message advises to trust the file.
     if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return f"it names {named[1]}, but only tensors and plain data are read"
+        return f"it names {named[1][:LONGEST]}, but only tensors and plain data are read"
     return "cut short or damaged; fetch or make it again" if start.startswith(b"PK") else "not a known format"

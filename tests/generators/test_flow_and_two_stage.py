@@ -41,6 +41,7 @@ def test_every_kind_makes_finite_images_of_its_tokenizer(narrow_generator, stage
     assert record["class_path"] == f"gpstoken.generators.{KINDS[stage]}"
     parts = generator.sample(torch.tensor([0, 2, 1]), range(3), 0, generator.options(steps=6))
     shapes = {"geometry": (3, 8, 5), "features": (3, 8, 4)} if stage != "grid" else {"latent": (3, 4, 4, 4)}
+    shapes |= {"layout": (3, 8, 5)} if stage == "texture" else {}
     assert {name: tuple(part.shape) for name, part in parts.items()} == shapes
     with torch.no_grad():
         images = tokenizer.decode(tokenizer.unpack(parts))
