@@ -224,6 +224,8 @@ def test_click_move_and_drop(page, tokenizer, china):
 
 def test_a_generated_image_and_an_edit_of_it(page):
     sources = "['initial', 'refined', 'reconstruction'].map(name => document.querySelector(`#${name} img`).src)"
+    for name in ("initial", "refined", "reconstruction"):
+        picture(page, name)  # of the first answer, which may come after its text
     before = page.run(sources)
     slide(page, "number", 3)
     press(page, "generate an image")
