@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -37,7 +37,7 @@ reconstruction is made from these Gaussians and their textures alone. Change the
 tokens should go, and click a Gaussian to see what depends on it."""
 CHOOSE, MOVE, DROP = "choose a Gaussian", "move the chosen one here", "drop a Gaussian"
 BRUSH = "#ffd60a80"
-Question = tuple[Path, tuple[float, ...], bytes | None]  # a photograph, the sliders and what is painted
+Question = tuple[Path, tuple[float, ...], bytes | None] | None  # a photograph, the sliders and what is painted
 # The pictures are drawn for reading, so they are sent without loss; Gradio's own choice is a lossy format.
 PICTURE = {"interactive": False, "format": "png", "buttons": ["download", "fullscreen"]}
 # One answer at a time, because two would only slow each other down; the pictures stay until the new ones are there.
@@ -66,10 +66,7 @@ def page(
         return load_image(path, side).to(device)
 
     def answer(
-        make: Callable[[], View],
-        question: Question | None = None,
-        chosen: int | None = None,
-        compared: str | None = None,
+        make: Callable[[], View], question: Question, chosen: int | None = None, compared: str | None = None
     ) -> list[Any]:
         """What the page shows of a view, and the time that it took to make; a mistake leaves the pictures alone."""
         started = perf_counter()
@@ -89,7 +86,7 @@ def page(
         return [shown, question, chosen, *drawings, sentence, changed, error]
 
     def encode(
-        before: Question | None, name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float
+        before: Question, name: str, paths: dict[str, Path], editor: dict[str, Any] | None, *sliders: float
     ) -> list[Any]:
         focus = _painted(editor["layers"] if editor else [], side)
         question = (paths[name], sliders, None if focus is None else focus.tobytes())
@@ -100,7 +97,7 @@ def page(
         return answer(lambda: view(tokenizer, square(paths[name]), settings, focus), question)
 
     def paint(
-        before: Question | None, name: str, paths: dict[str, Path], editor: dict[str, Any], *sliders: float
+        before: Question, name: str, paths: dict[str, Path], editor: dict[str, Any], *sliders: float
     ) -> list[Any]:
         focus = _painted(editor["layers"], side)
         # Gradio also calls this some time after a photograph has been laid under the brush, with sliders of that time.
@@ -108,26 +105,27 @@ def page(
             return [gradio.skip()] * len(outputs)
         return encode(before, name, paths, editor, *sliders)
 
-    def click(shown: View, chosen: int | None, action: str, event: gradio.SelectData) -> list[Any]:
+    def click(before: Question, shown: View, chosen: int | None, action: str, event: gradio.SelectData) -> list[Any]:
         x, y = (2 * value / (SCALE * side - 1) - 1 for value in event.index)
         if action == MOVE and chosen is not None:
-            return answer(lambda: moved(tokenizer, shown, chosen, x, y), chosen=chosen)
+            return answer(lambda: moved(tokenizer, shown, chosen, x, y), _edited(before), chosen)
         found = nearest(shown.tokens, x, y)
         if action == DROP:
-            return answer(lambda: dropped(tokenizer, shown, found))
+            return answer(lambda: dropped(tokenizer, shown, found), _edited(before))
         if action == MOVE:
             gradio.Info("This Gaussian is chosen now. Click again where it should go.")
-        return answer(lambda: shown, chosen=found)
+        return answer(lambda: shown, _edited(before), found)
 
-    def mix(shown: View | None, name: str, other: str, paths: dict[str, Path]) -> list[Any]:
+    def mix(before: Question, shown: View | None, name: str, other: str, paths: dict[str, Path]) -> list[Any]:
         if shown is None:  # before the first answer
             return [gradio.skip()] * len(outputs)
         words = f"{other} in the layout of {name}, compared with {other}"
-        return answer(lambda: mixed(tokenizer, shown, square(paths[other])), compared=words)
+        return answer(lambda: mixed(tokenizer, shown, square(paths[other])), _edited(before), compared=words)
 
-    def generate(label: int, number: float) -> list[Any]:
+    def generate(before: Question, label: int, number: float) -> list[Any]:
         words = f"a generated image of class {labels[label]}, number {round(number)}"
-        return answer(lambda: generated(generator.generator, tokenizer, label, round(number)), compared=words)
+        make = partial(generated, generator.generator, tokenizer, label, round(number))
+        return answer(make, _edited(before), compared=words)
 
     def upload(file: str, paths: dict[str, Path]) -> list[Any]:
         name = Path(file).name
@@ -212,10 +210,15 @@ def page(
         gradio.on([each.change for each in sliders], encode, inputs, outputs, **ANSWER, **FOLLOW)
         editor.input(paint, inputs, outputs, **ANSWER, **FOLLOW)
         again.click(encode, inputs, outputs, **ANSWER)
-        refined.select(click, [shown, chosen, action], outputs, **ANSWER)
-        mix_button.click(mix, [shown, start, other, paths], outputs, **ANSWER)
-        generate_button.click(generate, [label, number], outputs, **ANSWER)
+        refined.select(click, [asked, shown, chosen, action], outputs, **ANSWER)
+        mix_button.click(mix, [asked, shown, start, other, paths], outputs, **ANSWER)
+        generate_button.click(generate, [asked, label, number], outputs, **ANSWER)
     return blocks
+
+
+def _edited(before: Question) -> Question:
+    """After an edit: no photograph, so that undoing encodes again, but the same paint, so that its event does not."""
+    return Path(), (), None if before is None else before[2]
 
 
 def _painted(layers: list[Image.Image], side: int) -> np.ndarray | None:

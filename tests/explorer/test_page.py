@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,6 +240,8 @@ def test_a_generated_image_and_an_edit_of_it(page):
         # Two processes may sum in another order, which 25 steps of the sampler carry on.
         assert np.abs(picture(page, name).astype(int) - np.asarray(getattr(expected, name))).mean() < 1
     assert page.run("document.querySelector('#error img')") is None
+    time.sleep(3)  # what Gradio still says of the photograph under the brush does not bring it back
+    assert page.run(TEXT) == text
     press(page, "drop a Gaussian")
     x, y = truth.tokens.gaussians.mu[0, 5].tolist()
     count = len(truth.tokens)
