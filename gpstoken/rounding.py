@@ -21,8 +21,8 @@ def rounded(tokens: Vectors, bits: int) -> Vectors:
     an image; these two are stored as float16 too, see `stored_bits`.
 
     Args:
-        tokens: tokens of GPSToken, latents float[B, C, h, w] on a grid, or a NamedTuple of float[B, N, C] and
-            indices long[B, N], which stay as they are.
+        tokens: tokens of GPSToken, latents float[B, C, h, w] on a grid, vectors float[B, N, C], or a NamedTuple of
+            float[B, N, C] and indices long[B, N], which stay as they are.
         bits: 8 or 16.
 
     Raises:
@@ -38,7 +38,8 @@ def rounded(tokens: Vectors, bits: int) -> Vectors:
         return tokens._replace(**{name: _rounded(part, bits, (1,)) for name, part in parts.items()})
     if not tokens.is_floating_point():
         raise ValueError("token_bits: these tokens are indices, whose bits are those of their codebook")
-    return _rounded(tokens, bits, tuple(range(2, tokens.dim())))
+    channels_last = tokens.dim() == 3
+    return _rounded(tokens, bits, (1,) if channels_last else tuple(range(2, tokens.dim())))
 
 
 def stored_bits(code: Code, bits: int) -> int:

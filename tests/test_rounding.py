@@ -59,6 +59,7 @@ def test_indices_beside_numbers_stay():
     # steps of 1 in the first image, and of 2 in the second
     expected = torch.tensor([[[0.0, 5.0], [1.0, 5.0], [255.0, 5.0]], [[0.0, 5.0], [2.0, 5.0], [510.0, 5.0]]])
     torch.testing.assert_close(found.numbers, expected, rtol=0, atol=0)
+    assert torch.equal(rounded(numbers, 8), expected)  # vectors without indices
     assert rounded(tokens, 16).numbers[0, 1, 0] == torch.tensor(1.4).half()
 
 
