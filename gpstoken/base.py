@@ -4,6 +4,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -34,10 +35,12 @@ class Tokenizer(nn.Module, ABC):
         config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the tokenizer.
         differences: name -> the names of two tensors of `pack` whose difference generators model too; a token cache
             stores the statistics of that difference.
+        terms: what a class keeps of its last forward pass in training for `latent_terms`.
     """
 
     config: dict[str, Any]
     differences: ClassVar[dict[str, tuple[str, str]]] = {}
+    terms: Mapping[str, tuple[Tensor, float]] = MappingProxyType({})
 
     @abstractmethod
     def encode(self, image: Tensor) -> Any:
@@ -74,11 +77,17 @@ class Tokenizer(nn.Module, ABC):
             num_tokens: number of tokens, for a tokenizer whose number can be chosen; None: its own.
 
         Returns:
-            "codes" long[B, ...] for a tokenizer with a codebook, else "latent" float[B, C, h, w], unless a class
-            overrides this; each tensor has one row per image. Indices beside real numbers are "codes" too.
+            "codes" long[B, ...] for a tokenizer with a codebook, else "latent" float[B, C, h, w] of a grid or "tokens"
+            float[B, N, C], unless a class overrides this. Indices beside real numbers are "codes" too.
+
+        Raises:
+            ValueError: like `code`.
         """
+        self.code((image.shape[-2], image.shape[-1]), num_tokens)  # before a number is asked for that cannot be had
         tokens = self.encode(image) if num_tokens is None else self.encode(image, num_tokens)
-        return {"latent" if tokens.is_floating_point() else "codes": tokens}
+        if not tokens.is_floating_point():
+            return {"codes": tokens}
+        return {"latent" if tokens.dim() == 4 else "tokens": tokens}
 
     def unpack(self, parts: Mapping[str, Tensor]) -> Any:
         """The inverse of `pack`: turns packed or generated tensors into the tokens that `decode` takes."""
@@ -86,10 +95,7 @@ class Tokenizer(nn.Module, ABC):
         return tokens
 
     def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict of published weights; without a published form, the tensors as they are.
-
-        Args:
-            tensors: as their authors name them, without the wrappers of training frameworks.
+        """The state dict of published weights, here as they are; they lie in no wrappers of training frameworks.
 
         Returns:
             The tensors under the names of this class, without those that it does not need; names that are unknown stay.
@@ -97,7 +103,7 @@ class Tokenizer(nn.Module, ABC):
         return dict(tensors)
 
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
-        """Loss terms on the latent of the last forward pass in training; none, unless a class overrides this.
+        """Loss terms on the latent of the last forward pass in training: `terms`, unless a class overrides this.
 
         Args:
             image: float[B, 3, H, W], the input of that forward pass.
@@ -106,7 +112,7 @@ class Tokenizer(nn.Module, ABC):
             {name: (value float[], weight)}: weight * value is added to the loss beside the mean squared error, and
             value is logged.
         """
-        return {}
+        return dict(self.terms)
 
     def networks(self) -> Iterable[nn.Module]:
         """The modules that `forward` calls; torch.compile compiles them one by one."""
@@ -150,12 +156,10 @@ class Generator(nn.Module, ABC):
         `gpstoken.load_generator` returns the tokenizer of its tokens too.
 
         Raises:
-            ValueError: if the file is unreadable, or holds something else.
-            FileNotFoundError: if there is no such file.
+            ValueError, FileNotFoundError: like `gpstoken.load_generator`.
         """
         # The readers of files know this interface, so they are found when they are needed.
-        loaded = importlib.import_module("gpstoken.generators.loading").load_generator(name)
-        return loaded.generator
+        return importlib.import_module("gpstoken.generators.loading").load_generator(name).generator
 
     @property
     def stages(self) -> dict[str, "Generator"]:

@@ -14,12 +14,10 @@ class CodebookTokenizer(GridTokenizer):
 
     Attributes:
         quantiser: the codebook.
-        terms: terms of the loss of the last forward pass in training; see `latent_terms`.
     """
 
     channels = 1
     quantiser: NearestCodes
-    terms: Terms | None = None
 
     @abstractmethod
     def latents(self, image: Tensor) -> Tensor:
@@ -70,7 +68,3 @@ class CodebookTokenizer(GridTokenizer):
     def codebook_of(self, entries: Tensor) -> dict[str, Tensor]:
         """The part of the state dict that holds the published entries float[codebook_size, C]."""
         return {f"quantiser.{name}": tensor for name, tensor in self.quantiser.state_of(entries).items()}
-
-    def latent_terms(self, image: Tensor) -> Terms:
-        """The quantiser's terms of the last forward pass in training."""
-        return self.terms

@@ -130,7 +130,6 @@ class FlexTok(Tokenizer):
         parts = (heads, num_tokens, len(tuples["levels"]))
         self.encoder = RegisterEncoder(grid, latent_channels, patch_size, width, encoder_depth, *parts)
         self.decoder = FlowDecoder(grid, latent_channels, patch_size, width, decoder_depth, *parts)
-        self.terms: dict[str, tuple[Tensor, float]] = {}
 
     def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
         """The indices of an image of `size` (H, W), or the first `num_tokens` of them.
@@ -198,14 +197,11 @@ class FlexTok(Tokenizer):
         noise, time = torch.randn_like(known), torch.rand(count, 1, 1, 1, device=image.device, dtype=known.dtype)
         velocity = self.decoder(known.lerp(noise, time), time.flatten(), registers)
         loss = (velocity - (noise - known)).square().mean()
+        # Weighed as in `KLAutoencoder`.
         divergence, weight = posterior.kl().mean(), self.config["kl_weight"] / image[0].numel()
         self.terms = {"flow": (loss, 1.0), "kl": (divergence, weight)}
         error = time * (noise - known - velocity)
         return self.vae.decode(posterior.sample() + deviation * error).sample
-
-    def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
-        """Of the last forward pass in training: the flow's loss, and the divergence weighed as in `KLAutoencoder`."""
-        return self.terms
 
     def own_names(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a published file under the names of `state_dict`, for a strict load; unknown ones are kept."""

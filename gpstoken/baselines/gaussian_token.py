@@ -9,7 +9,7 @@ from gpstoken.base import Code, Tokenizer
 from gpstoken.baselines.gaussian_embedding import GaussianEmbedding
 from gpstoken.baselines.grid import check_groups
 from gpstoken.baselines.magvit2 import Decoder, Encoder
-from gpstoken.baselines.quantisers import NearestCodes, Terms
+from gpstoken.baselines.quantisers import NearestCodes
 from gpstoken.baselines.rotated_gaussians import GEOMETRY, SMALLEST_SCALE, GaussianTokens, bounded, clamped, drawn
 from gpstoken.limits import at_least, between, each, limits, number, one_of
 from gpstoken.splat import BACKENDS
@@ -132,7 +132,6 @@ class GaussianToken(Tokenizer):
         self.decoder = Decoder(widths, latent_channels, layers_per_block, norm_num_groups)
         first, self.last_scale = scale_range
         self.register_buffer("largest_scale", torch.tensor(float(first)))
-        self.terms: Terms = {}
 
     def gaussians(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """float[B, 3, H, W] in [-1, 1] to the geometry of `GaussianTokens` and features float[B, N, latent_channels].
@@ -179,10 +178,6 @@ class GaussianToken(Tokenizer):
         quantised = self.quantiser(features)
         self.terms = quantised.terms
         return self.image_of(geometry, quantised.entries)
-
-    def latent_terms(self, image: Tensor) -> Terms:
-        """The quantiser's term of the last forward pass in training."""
-        return self.terms
 
     def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
         """The Gaussians of an image: five real numbers and an index each.

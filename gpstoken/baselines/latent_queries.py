@@ -199,11 +199,6 @@ class QueryTokenizer(Tokenizer):
         """float[B, N, C] to the numbers of every patch, float[B, P, 3 patch_size²]."""
         return self.decoder(self.from_tokens(tokens))
 
-    def pack(self, image: Tensor, num_tokens: int | None = None) -> dict[str, Tensor]:
-        """Encodes images for a token cache: "tokens" float[B, N, C], channels last."""
-        self.code((image.shape[-2], image.shape[-1]), num_tokens)
-        return {"tokens": self.encode(image)}
-
     @property
     def last_layer(self) -> Tensor:
         """Weight of the linear map to pixels."""

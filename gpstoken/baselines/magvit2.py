@@ -6,29 +6,7 @@ Their modules have the names of latent diffusion: level 0 of `down` and of `up` 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPSILON = 1e-6
-
-
-class ResidualBlock(nn.Module):
-    """Norm, swish, conv 3x3, twice, added to the input (through a 1x1 convolution where the width changes).
-
-    No convolution has a bias.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
-        """Makes the block; `groups` is the number of groups of its norms."""
-        super().__init__()
-        self.norm1 = nn.GroupNorm(groups, in_channels, EPSILON)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.norm2 = nn.GroupNorm(groups, out_channels, EPSILON)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        same = in_channels == out_channels
-        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """float[B, in_channels, H, W] to float[B, out_channels, H, W]."""
-        hidden = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
-        return self.shortcut(x) + hidden
+from gpstoken.baselines.maskgit import EPSILON, residual_blocks
 
 
 class AdaptiveNorm(nn.Module):
@@ -69,11 +47,11 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList()
         for i, width in enumerate(widths):
-            level = nn.ModuleDict({"block": _blocks(widths[max(i - 1, 0)], width, blocks, groups)})
+            level = nn.ModuleDict({"block": _around(widths[max(i - 1, 0)], width, blocks, groups)})
             if i < len(widths) - 1:
                 level["downsample"] = nn.Conv2d(width, width, 3, stride=2, padding=1)
             self.down.append(level)
-        self.mid = _blocks(widths[-1], widths[-1], blocks, groups)
+        self.mid = _around(widths[-1], widths[-1], blocks, groups)
         self.norm_out = nn.GroupNorm(groups, widths[-1], EPSILON)
         self.conv_out = nn.Conv2d(widths[-1], channels, 1)
 
@@ -97,12 +75,12 @@ class Decoder(nn.Module):
         """Makes the decoder of maps of `channels` channels; see `Encoder`."""
         super().__init__()
         self.conv_in = nn.Conv2d(channels, widths[-1], 3, padding=1)
-        self.mid = _blocks(widths[-1], widths[-1], blocks, groups)
+        self.mid = _around(widths[-1], widths[-1], blocks, groups)
         self.up = nn.ModuleList()
         for i, width in enumerate(widths):
             before = widths[min(i + 1, len(widths) - 1)]
             level = nn.ModuleDict({"norm": AdaptiveNorm(before, channels, groups)})
-            level["block"] = _blocks(before, width, blocks, groups)
+            level["block"] = _around(before, width, blocks, groups)
             if i:
                 level["upsample"] = nn.Conv2d(width, 4 * width, 3, padding=1)
             self.up.append(level)
@@ -118,5 +96,5 @@ class Decoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
-def _blocks(before: int, width: int, count: int, groups: int) -> nn.Sequential:
-    return nn.Sequential(*[ResidualBlock(before if i == 0 else width, width, groups) for i in range(count)])
+def _around(before: int, width: int, count: int, groups: int) -> nn.Sequential:
+    return nn.Sequential(*residual_blocks(before, width, count, groups, around=True))

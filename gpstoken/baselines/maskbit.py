@@ -2,29 +2,23 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from gpstoken.baselines.codebook import CodebookTokenizer
 from gpstoken.baselines.grid import BLOCKS, check_groups
-from gpstoken.baselines.maskgit import image_encoder, own_name, pixel_decoder
+from gpstoken.baselines.maskgit import ConvolutionalTokenizer, image_encoder, own_name, pixel_decoder
 from gpstoken.baselines.quantisers import Bits
 from gpstoken.limits import at_least, limits
 
 TABLES = ("quantize.bits_to_indices", "quantize.codebook")
 
 
-class MaskBitAutoencoder(CodebookTokenizer):
+class MaskBitAutoencoder(ConvolutionalTokenizer):
     """An image to a grid of a few bits per cell, and back, by convolutions alone.
 
     It has the layers of MaskGIT's autoencoder, but convolutions halve the side lengths, and lookup-free quantisation
     replaces the codebook. The defaults are the model with 16 bits: a grid with 1/16 of the side lengths, 54.50 M
     parameters. The published training lets the weight of the entropies fall over its first 2,000 steps and has a
     perceptual loss on the logits of a ResNet-50; here the weight is constant, and LPIPS is the perceptual loss.
-
-    Attributes:
-        encoder: images in [0, 1] to latents.
-        decoder: vectors of -1 and 1 to images in [0, 1].
-        factor: pixels along a side of a grid cell.
     """
 
     @limits(
@@ -68,20 +62,3 @@ class MaskBitAutoencoder(CodebookTokenizer):
         levels, blocks = len(self.config["block_out_channels"]), self.config["layers_per_block"]
         kept = {name: tensor for name, tensor in tensors.items() if name not in TABLES}
         return {own_name(name, levels, blocks, "res_blocks", True): tensor for name, tensor in kept.items()}
-
-    def latents(self, image: Tensor) -> Tensor:
-        """float[B, 3, H, W] in [-1, 1] to float[B, bits, h, w]."""
-        return self.encoder((image + 1) / 2)
-
-    def image_of(self, entries: Tensor) -> Tensor:
-        """float[B, bits, h, w] of -1 and 1 to float[B, 3, H, W], about [-1, 1] and not clamped."""
-        return 2 * self.decoder(entries.to(self.last_layer.dtype)) - 1
-
-    @property
-    def last_layer(self) -> Tensor:
-        """Weight of the decoder's last convolution."""
-        return self.decoder[-1].weight
-
-    def networks(self) -> list[nn.Module]:
-        """Encoder, quantiser and decoder."""
-        return list(self.children())

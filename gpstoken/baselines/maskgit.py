@@ -14,16 +14,41 @@ from gpstoken.limits import at_least, limits
 EPSILON = 1e-6
 
 
-class MaskGITAutoencoder(CodebookTokenizer):
+class ConvolutionalTokenizer(CodebookTokenizer):
+    """Base of the tokenizers of a few convolutions around a quantiser: MaskGIT's, and MaskBit's after it.
+
+    Attributes:
+        encoder: images in [0, 1] to latents, of `image_encoder`.
+        decoder: entries of the codebook to images in [0, 1], of `pixel_decoder`.
+        factor: pixels along a side of a grid cell.
+    """
+
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+
+    def latents(self, image: Tensor) -> Tensor:
+        """float[B, 3, H, W] in [-1, 1] to float[B, C, h, w]."""
+        return self.encoder((image + 1) / 2)
+
+    def image_of(self, entries: Tensor) -> Tensor:
+        """float[B, C, h, w] to float[B, 3, H, W], about [-1, 1] and not clamped."""
+        return 2 * self.decoder(entries.to(self.last_layer.dtype)) - 1
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the decoder's last convolution."""
+        return self.decoder[-1].weight
+
+    def networks(self) -> list[nn.Module]:
+        """Encoder, quantiser and decoder."""
+        return list(self.children())
+
+
+class MaskGITAutoencoder(ConvolutionalTokenizer):
     """An image to a grid of indices of a learned codebook, and back, by convolutions alone.
 
     The defaults are those of the ImageNet model with 1024 codes: a grid with 1/16 of the side lengths, 54.51 M
     parameters.
-
-    Attributes:
-        encoder: images in [0, 1] to latents.
-        decoder: entries of the codebook to images in [0, 1].
-        factor: pixels along a side of a grid cell.
     """
 
     @limits(
@@ -76,45 +101,30 @@ class MaskGITAutoencoder(CodebookTokenizer):
                 named[own_name(name, levels, blocks)] = tensor
         return named
 
-    def latents(self, image: Tensor) -> Tensor:
-        """float[B, 3, H, W] in [-1, 1] to float[B, latent_channels, h, w]."""
-        return self.encoder((image + 1) / 2)
-
-    def image_of(self, entries: Tensor) -> Tensor:
-        """float[B, latent_channels, h, w] to float[B, 3, H, W], about [-1, 1] and not clamped."""
-        return 2 * self.decoder(entries) - 1
-
-    @property
-    def last_layer(self) -> Tensor:
-        """Weight of the decoder's last convolution."""
-        return self.decoder[-1].weight
-
-    def networks(self) -> list[nn.Module]:
-        """Encoder, codebook and decoder."""
-        return list(self.children())
-
 
 class ResidualBlock(nn.Module):
-    """Norm, swish, conv 3x3, twice, all convolutions without biases.
+    """Norm, swish, conv 3x3, twice, added to the input; all convolutions without biases.
 
-    Where the width changes, the shortcut convolves the block's output instead of its input, so there is no path around
-    the block: the published weights have that form.
+    Where the width changes, the shortcut is a 1x1 convolution: in MAGVIT-v2 of the block's input, in MaskGIT of its
+    output, so that there is no path around the block; published weights have these forms.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
-        """Makes the block; `groups` is the number of groups of its norms."""
+    def __init__(self, in_channels: int, out_channels: int, groups: int, around: bool = False) -> None:
+        """Makes the block; `groups` is the number of groups of its norms, `around` a shortcut of the input."""
         super().__init__()
+        self.around = around
         self.norm1 = nn.GroupNorm(groups, in_channels, EPSILON)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(groups, out_channels, EPSILON)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        given = in_channels if around else out_channels
         widens = in_channels != out_channels
-        self.shortcut = nn.Conv2d(out_channels, out_channels, 1, bias=False) if widens else None
+        self.shortcut = nn.Conv2d(given, out_channels, 1, bias=False) if widens else None
 
     def forward(self, x: Tensor) -> Tensor:
         """float[B, in_channels, H, W] to float[B, out_channels, H, W]."""
         hidden = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
-        return hidden + (x if self.shortcut is None else self.shortcut(hidden))
+        return hidden + (x if self.shortcut is None else self.shortcut(x if self.around else hidden))
 
 
 def own_name(name: str, levels: int, blocks: int, block: str = "block", shrinking: bool = False) -> str:
@@ -165,8 +175,8 @@ def image_encoder(
     for number, (before, width) in enumerate(pairwise((widths[0], *widths))):
         if number:
             layers.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if shrinking else nn.AvgPool2d(2))
-        layers += _blocks(before, width, blocks, groups)
-    layers += _blocks(widths[-1], widths[-1], blocks, groups)
+        layers += residual_blocks(before, width, blocks, groups)
+    layers += residual_blocks(widths[-1], widths[-1], blocks, groups)
     head = nn.Conv2d(widths[-1], latent_channels, 1)
     return nn.Sequential(*layers, nn.GroupNorm(groups, widths[-1], EPSILON), nn.SiLU(), head)
 
@@ -182,13 +192,14 @@ def pixel_decoder(widths: tuple[int, ...], latent_channels: int, blocks: int, gr
     """
     widths = widths[::-1]
     layers: list[nn.Module] = [nn.Conv2d(latent_channels, widths[0], 3, padding=1)]
-    layers += _blocks(widths[0], widths[0], blocks, groups)
+    layers += residual_blocks(widths[0], widths[0], blocks, groups)
     for number, (before, width) in enumerate(pairwise((widths[0], *widths))):
         layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, before, 3, padding=1)] if number else []
-        layers += _blocks(before, width, blocks, groups)
+        layers += residual_blocks(before, width, blocks, groups)
     head = nn.Conv2d(widths[-1], 3, 3, padding=1)
     return nn.Sequential(*layers, nn.GroupNorm(groups, widths[-1], EPSILON), nn.SiLU(), head)
 
 
-def _blocks(before: int, width: int, count: int, groups: int) -> list[nn.Module]:
-    return [ResidualBlock(before if number == 0 else width, width, groups) for number in range(count)]
+def residual_blocks(before: int, width: int, count: int, groups: int, around: bool = False) -> list[nn.Module]:
+    """Residual blocks in a row, of which the first changes the width from `before`; see `ResidualBlock`."""
+    return [ResidualBlock(before if number == 0 else width, width, groups, around) for number in range(count)]

@@ -103,11 +103,10 @@ class NearestCodes(nn.Module):
         # Whether the library replaces entries depends on numbers, which networks without weights do not have.
         indices = self._nearest(vectors) if is_fake(self.layer.codebook) else self.layer(vectors)[1]
         entries = self.entries_of(indices)
-        terms = {"codebook": self.commitment * F.mse_loss(vectors, entries.detach())}
+        loss = self.commitment * F.mse_loss(vectors, entries.detach())
         if self.by_gradient:
-            terms["codebook"] = terms["codebook"] + self.by_gradient * F.mse_loss(entries, vectors.detach())
-        straight = vectors + (entries - vectors).detach()
-        return Quantised(straight, indices, {name: (value, 1.0) for name, value in terms.items()})
+            loss = loss + self.by_gradient * F.mse_loss(entries, vectors.detach())
+        return Quantised(vectors + (entries - vectors).detach(), indices, {"codebook": (loss, 1.0)})
 
     def _nearest(self, vectors: Tensor) -> Tensor:
         # An inner product of directions orders them as their distance does.

@@ -41,11 +41,9 @@ class TiTok(Tokenizer):
         decoder: the transformer of mask tokens and codes.
         pixel_codebook: the second codebook, float[pixel_codebook_size, pixel_channels].
         pixel_decoder: its entries to images in [0, 1].
-        terms: the loss terms of the last forward pass in training; see `latent_terms`.
-        logits: float[B, H / patch * W / patch, pixel_codebook_size] of that pass.
+        logits: float[B, H / patch * W / patch, pixel_codebook_size] of the last forward pass in training.
     """
 
-    terms: Terms
     logits: Tensor
 
     @limits(
@@ -214,7 +212,7 @@ class TiTok(Tokenizer):
     def latent_terms(self, image: Tensor) -> Terms:
         """The commitment of the last forward pass in training, and with a teacher the cross-entropy of its codes."""
         if self.teacher is None:
-            return self.terms
+            return super().latent_terms(image)
         value = F.cross_entropy(self.logits.flatten(0, 1).float(), self._teacher_codes(image).flatten())
         return self.terms | {"teacher": (value, 1.0)}
 

@@ -62,9 +62,7 @@ def load_generator(
         FileNotFoundError: if a file is missing.
     """
     *before, final = read_stages(checkpoint)
-    path = weights_file(tokenizer or final.described["tokenizer"]["path"])
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; give the one that {checkpoint} was trained on")
+    path = _tokenizer_of(final, checkpoint, tokenizer)
     if before and layout is not None:
         raise ValueError(f"{checkpoint}: has its {before[0].generator.name} stage; leave out {layout}")
     given = before[0].generator if before else None
@@ -73,9 +71,21 @@ def load_generator(
     elif layout is not None:
         before = [read_stage(layout)]
         given = before[0].generator
-    read = load_tokenizer(path)
+    return _joined([*before, final], given, path)
+
+
+def _tokenizer_of(final: Stage, checkpoint: str | Path, tokenizer: str | Path | None = None) -> Path:
+    """The file of the tokenizer whose tokens a last stage makes: the given one, or that of its token cache."""
+    path = weights_file(tokenizer or final.described["tokenizer"]["path"])
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such tokenizer checkpoint; give the one that {checkpoint} was trained on")
+    return path
+
+
+def _joined(stages: list[Stage], given: Any, tokenizer: Path) -> Loaded:
+    """The generator of these stages; `given` is what its last one takes in place of an earlier one, see `complete`."""
+    read, final = load_tokenizer(tokenizer), stages[-1]
     own_hash = tokenizer_hash(read)
-    stages = [*before, final]
     for stage in stages:
         trained_on = stage.described["tokenizer"]["sha256"]
         if trained_on != own_hash:
@@ -141,7 +151,8 @@ def write_stages(path: str | Path, checkpoints: Sequence[str | Path], origin: Ma
         FileNotFoundError: if a checkpoint is missing.
     """
     stages = [read_stage(checkpoint) for checkpoint in checkpoints]
-    load_generator(checkpoints[-1], *checkpoints[:-1])  # they belong together, and their tokenizer is at hand
+    before = stages[0].generator if len(stages) > 1 else None
+    _joined(stages, before, _tokenizer_of(stages[-1], checkpoints[-1]))  # they belong together
     weights = {
         f"{number}.{name}": tensor
         for number, stage in enumerate(stages)

@@ -8,6 +8,13 @@ import torch
 EPSILON = 1e-6
 SIDE, PATCH, WIDTH, HEADS, BLOCKS, TOKENS, CHANNELS = 12, 4, 24, 2, 2, 4, 3
 GRID = SIDE // PATCH
+# Arguments of both constructors.
+SIZES = {
+    "image_size": SIDE, "patch_size": PATCH, "width": WIDTH, "depth": BLOCKS, "heads": HEADS, "num_tokens": TOKENS,
+    "channels": CHANNELS,
+}  # fmt: skip
+# Float64 on both sides: some thousand roundings of 1e-16 to values of a few units.
+CLOSE = {"rtol": 0, "atol": 1e-11}
 
 
 def layout(depth, width, patches, tokens, channels, numbers, rotary, codebooks=()):

@@ -9,25 +9,9 @@ from gpstoken.baselines.maetok import MAETok, drawn_share, oriented_gradients
 from gpstoken.baselines.rotary_blocks import first_frequencies
 from gpstoken.profiling.memory import training_bytes
 from gpstoken.profiling.shapes import without_weights
-from tests.baselines.query_reference import (
-    BLOCKS,
-    CHANNELS,
-    HEADS,
-    PATCH,
-    SIDE,
-    TOKENS,
-    WIDTH,
-    Reference,
-    layout,
-    published,
-)
+from tests.baselines.query_reference import CHANNELS, CLOSE, SIDE, SIZES, TOKENS, Reference, layout, published
 
-TINY = {
-    "image_size": SIDE, "patch_size": PATCH, "width": WIDTH, "depth": BLOCKS, "heads": HEADS, "num_tokens": TOKENS,
-    "channels": CHANNELS,
-}  # fmt: skip
-# Float64 on both sides: some thousand roundings of 1e-16 to values of a few units.
-CLOSE = {"rtol": 0, "atol": 1e-11}
+TINY = SIZES
 
 
 @pytest.fixture

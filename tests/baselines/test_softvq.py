@@ -6,11 +6,11 @@ from scipy.special import entr, softmax
 
 from gpstoken.baselines.softvq import SoftVQ
 from tests.baselines.query_reference import (
-    BLOCKS,
     CHANNELS,
-    HEADS,
+    CLOSE,
     PATCH,
     SIDE,
+    SIZES,
     TOKENS,
     WIDTH,
     Reference,
@@ -19,12 +19,7 @@ from tests.baselines.query_reference import (
 )
 
 BOOKS = (2, 5)
-TINY = {
-    "image_size": SIDE, "patch_size": PATCH, "width": WIDTH, "depth": BLOCKS, "heads": HEADS, "num_tokens": TOKENS,
-    "channels": CHANNELS, "codebooks": BOOKS[0], "codebook_size": BOOKS[1],
-}  # fmt: skip
-# Float64 on both sides: some thousand roundings of 1e-16 to values of a few units.
-CLOSE = {"rtol": 0, "atol": 1e-11}
+TINY = SIZES | {"codebooks": BOOKS[0], "codebook_size": BOOKS[1]}
 
 
 @pytest.fixture
