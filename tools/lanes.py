@@ -96,7 +96,9 @@ def main(scale: str) -> int:
 
 def groups(names: tuple[str, ...], progress: Progress) -> None:
     """Runs the stages of some groups, one after the other."""
-    repro([stage for name in names for stage in progress.stages if stage.partition("@")[0] == name], progress)
+    stages = [stage for name in names for stage in progress.stages if stage.partition("@")[0] == name]
+    if stages:  # with none, dvc would run the whole pipeline
+        repro(stages, progress)
 
 
 def fail(progress: Progress) -> int:
