@@ -48,7 +48,12 @@ def panels(
     a100 = [row for row in read_published("efficiency_tokenizers_a100.csv") if row["method"] in psnr]
     theirs = [(row["method"], 1000 / float(row["throughput_per_s"]), psnr[row["method"]], 0.0) for row in a100]
     ours = [
-        (declared[row].get("paper") or row, result.record["parameters"] / 1e6, estimate(result, "psnr").mean, 0.0)
+        (
+            declared[row].get("paper") or declared[row].get("name", row),
+            result.record["parameters"] / 1e6,
+            estimate(result, "psnr").mean,
+            0.0,
+        )
         for row, result in results.items()
     ]
     fid = {row["method"]: float(row["fid"]) for row in read_published("generation_imagenet256.csv") if row["fid"]}
