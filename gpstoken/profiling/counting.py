@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from gpstoken.base import Generator
 from gpstoken.profiling.shapes import counting
@@ -49,9 +49,7 @@ def count(call: Callable[[], Any]) -> tuple[Any, Counts, set[int]]:
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    # torch's counter knows all fused attention kernels except the CPU's.
-    cpu_kernel = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops}
-    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=cpu_kernel) as counter:
+    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
         watch = _Watch(counter)
         with watch:
             result = call()
@@ -111,6 +109,16 @@ def _attention_products(function: Callable, args: tuple, kwargs: dict) -> int:
     return 0
 
 
-def _fused_attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    batch, heads, length, width = query
-    return 2 * batch * heads * length * key[2] * (width + value[3])
+def _fused_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _fused_attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_backward_flop_count(gradient, query, key, value)
+
+
+# torch's counter knows all fused attention kernels except the CPU's.
+CPU_KERNELS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _fused_attention_backward,
+}

@@ -1,6 +1,7 @@
 """Lightning modules and callbacks; only this package and `gpstoken.commands` use Lightning."""
 
 from gpstoken.training.averaging import AveragedWeights
+from gpstoken.training.budget import Budget
 from gpstoken.training.files import LastCheckpoint, MetricsFile
 from gpstoken.training.pictures import ReconstructionPictures
 from gpstoken.training.principal_components import PrincipalComponents
@@ -10,6 +11,7 @@ from gpstoken.training.tokenizer_module import TokenizerModule
 
 __all__ = [
     "AveragedWeights",
+    "Budget",
     "LastCheckpoint",
     "MetricsFile",
     "PrincipalComponents",

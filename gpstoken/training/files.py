@@ -92,7 +92,7 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the number of samples per step, because results of different budgets must not be compared."""
         samples = trainer.datamodule.batch_size * pl_module.accumulate * trainer.world_size
-        checkpoint["training"] = {"batch_size": samples}
+        checkpoint.setdefault("training", {})["batch_size"] = samples
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the last step of a training that was ended by epochs or time instead of a number of steps."""

@@ -36,6 +36,7 @@ TOKENIZER_MODULE: dict[str, Limit] = {
     "gradient_clip": optional(above(0)),
     "token_range": optional(each(at_least(1), 2)),
     "weights": optional(text()),
+    "multiply_adds": optional(above(0)),
 }
 
 GENERATOR_MODULE: dict[str, Limit] = {

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gpstoken.training.processes import mean_over_processes, process_count
@@ -22,6 +23,10 @@ class PrincipalComponents(TokenizerModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """An optimizer that changes nothing and counts the steps."""
         return torch.optim.SGD(self.tokenizer.parameters(), lr=0.0)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """None: its steps cost next to nothing, so it sees as many images as `max_steps` says."""
+        return []
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Adds the patches of one batch; in the last step, sets the tokenizer's components."""

@@ -38,7 +38,9 @@ class StepProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the batch."""
+        """Counts the batch, of as many as the training now has."""
+        if (steps := trainer.max_steps) > 0:
+            self._bar.total = steps * pl_module.accumulate * trainer.datamodule.batch_size * trainer.world_size
         # A run resumed at the discriminator's turn has no loss of the autoencoder yet.
         if (loss := trainer.callback_metrics.get("train/loss")) is not None:
             self._bar.set_postfix(step=trainer.global_step, loss=f"{loss.item():.4f}", refresh=False)

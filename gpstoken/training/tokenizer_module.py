@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from gpstoken.limits import limits
@@ -17,6 +18,7 @@ from gpstoken.losses import (
 )
 from gpstoken.perceptual import InceptionPool, load_lpips
 from gpstoken.tokenizer import Tokenizer
+from gpstoken.training.budget import Budget
 from gpstoken.training.measured_tokenizer import MeasuredTokenizer
 from gpstoken.training.module_limits import TOKENIZER_MODULE
 from gpstoken.training.processes import average_gradients, mean_over_processes, train_alternating_networks
@@ -56,6 +58,7 @@ class TokenizerModule(MeasuredTokenizer):
         gradient_clip: float | None = None,
         token_range: tuple[int, int] | None = None,
         weights: str | None = None,
+        multiply_adds: float | None = None,
     ) -> None:
         """Makes the module; networks are read from their files when training starts.
 
@@ -82,6 +85,8 @@ class TokenizerModule(MeasuredTokenizer):
             token_range: fewest and most tokens of an image of the tokenizer's size; each step draws its number of
                 tokens from this range. None: the tokenizer's own number.
             weights: a checkpoint whose tokenizer is the start of the training; None: an untrained one.
+            multiply_adds: of the whole training, from which its number of steps follows, see `Budget`; None: the
+                trainer's `max_steps`.
         """
         super().__init__(tokenizer, evaluation_networks)
         if inception_weight and inception_weights is None:
@@ -96,7 +101,7 @@ class TokenizerModule(MeasuredTokenizer):
         self.inception_weights, self.inception_weight = inception_weights, inception_weight
         self.accumulate, self.compile_networks = accumulate, compile
         self.schedule, self.warmup_steps, self.gradient_clip = schedule, warmup_steps, gradient_clip
-        self.token_range, self.weights = token_range, weights
+        self.token_range, self.weights, self.multiply_adds = token_range, weights, multiply_adds
         self.discriminator = (
             None if adversarial_start is None else PatchDiscriminator(discriminator_channels, discriminator_levels)
         )
@@ -135,6 +140,10 @@ class TokenizerModule(MeasuredTokenizer):
         networks = [self.tokenizer] if self.discriminator is None else [self.tokenizer, self.discriminator]
         trained = [[p for p in network.parameters() if p.requires_grad] for network in networks]
         return [torch.optim.Adam(parameters, lr=self.learning_rate, betas=self.betas) for parameters in trained]
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What chooses the number of steps, if there is a number of multiply-adds."""
+        return [] if self.multiply_adds is None else [Budget(self.multiply_adds)]
 
     def on_train_start(self) -> None:
         """Checks that accumulation does not cross epochs, and moves the frozen networks to the device."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import product
@@ -97,11 +98,28 @@ def read_result(path: Path, scale: str = "") -> Result | None:
     return Result(path, record, values, indices, [rows[seeds[0], index]["source"] for index in indices])
 
 
+# Multiply-adds of two trainings that count as equal: a number of steps is whole, and a step may draw its tokens.
+SAME_BUDGET = 0.02
+
+
+def budget(result: Result) -> Any:
+    """What a training spent: multiply-adds in all, where they were counted, else its steps and their batches."""
+    training = result.record["training"]
+    return training.get("multiply_adds", training)
+
+
+def trained_alike(first: Any, second: Any) -> bool:
+    """Whether two budgets are equal."""
+    if isinstance(first, dict) or isinstance(second, dict):
+        return first == second
+    return math.isclose(first, second, rel_tol=SAME_BUDGET)
+
+
 # What rows of a table share, by the words of an error; of a tuple, an error says the first part alone.
 SHARED: dict[str, Callable[[Result], Any]] = {
     "scale": lambda result: result.record["scale"],
     "seeds": lambda result: result.record["seeds"],
-    "training": lambda result: result.record["training"],
+    "training": budget,
     "batch size": lambda result: result.record["training"]["batch_size"],
     "images": lambda result: (
         f"fingerprint {result.record['data']['fingerprint'][:12]}",
@@ -126,7 +144,7 @@ def check_same(results: Iterable[Result], *names: str) -> None:
     first, *others = [*results] or [None]
     for name, other in product(names, others):
         values = [SHARED[name](result) for result in (first, other)]
-        if values[0] != values[1]:
+        if not (trained_alike(*values) if name == "training" else values[0] == values[1]):
             rows = f"{first.record['row']} and {other.record['row']}"
             said = " and ".join(str(value[0] if isinstance(value, tuple) else value) for value in values)
             raise ValueError(f"{rows}: measured with different {name}, {said}")

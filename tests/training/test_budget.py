@@ -1,0 +1,93 @@
+"""The number of steps of a training that has a number of multiply-adds instead."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from gpstoken.baselines.linear import LinearPatches
+from gpstoken.files.checkpoints import read_plain
+from gpstoken.profiling.counting import CPU_KERNELS
+from gpstoken.training import AveragedWeights, Budget, LastCheckpoint, PrincipalComponents, TokenizerModule
+from tests.training.conftest import MODULE
+
+PATCH, CHANNELS, SIDE, BATCH = 8, 6, 32, 2
+# A patch of 3 x 8 x 8 numbers becomes 6 and is made from 6, once in the forward pass. Going back, each map has a
+# product for the gradient of its weights, and the second one for that of its input; the image needs none. Five in all.
+STEP = 5 * BATCH * (SIDE // PATCH) ** 2 * CHANNELS * 3 * PATCH**2
+
+
+@pytest.fixture
+def linear():
+    def make(**options) -> TokenizerModule:
+        torch.manual_seed(0)
+        return TokenizerModule(LinearPatches(PATCH, CHANNELS), **MODULE | options)
+
+    return make
+
+
+@pytest.mark.parametrize(("share", "steps"), [(9.4, 9), (9.6, 10), (1.0, 3)])
+def test_steps_spend_the_multiply_adds(share, steps, linear, noise, fit):
+    trainer = fit(linear(), noise(), [Budget(share * STEP, counted=3), LastCheckpoint(5)], max_steps=100)
+    assert trainer.global_step == steps  # at least those that were counted
+    training = read_plain(f"{trainer.default_root_dir}/last.ckpt")["training"]
+    assert training == {"batch_size": BATCH, "multiply_adds": steps * STEP}
+
+
+def test_the_budget_of_a_module_is_counted_on_32_steps(linear, noise, fit):
+    assert fit(linear(multiply_adds=40 * STEP), noise(), max_steps=100).global_step == 40
+
+
+def test_the_limit_of_steps_stays(linear, noise, fit):
+    trainer = fit(linear(), noise(), [Budget(50 * STEP, counted=3), LastCheckpoint(5)], max_steps=7)
+    assert trainer.global_step == 7
+    assert read_plain(f"{trainer.default_root_dir}/last.ckpt")["training"]["multiply_adds"] == 7 * STEP
+
+
+def test_batches_of_one_step_count_together(linear, noise, fit):
+    module = linear(accumulate=2)
+    trainer = fit(module, noise(epoch_length=8), [Budget(10 * STEP, counted=2)], max_steps=100)
+    assert trainer.global_step == 5
+
+
+def test_a_training_that_goes_on_keeps_its_number_of_steps(linear, noise, fit):
+    budget = Budget(8 * STEP, counted=3)
+    first = fit(linear(), noise(), [budget, LastCheckpoint(5)], max_steps=5)
+    again = fit(
+        linear(), noise(), [Budget(8 * STEP, counted=3), LastCheckpoint(5)], "again",
+        f"{first.default_root_dir}/last.ckpt", max_steps=100,
+    )  # fmt: skip
+    assert (first.global_step, again.global_step) == (5, 8)
+
+
+@pytest.mark.parametrize("kernel", [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH])
+def test_fused_attention_counts_on_the_cpu(kernel):
+    # Two products of 8 x 8 tokens with 4 numbers in each of 2 x 3 heads; back, two for each of them, and the fused
+    # kernel computes the scores a second time.
+    queries, keys, values = (torch.randn(2, 3, 8, 4, requires_grad=True) for _ in range(3))
+    with sdpa_kernel(kernel), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+        F.scaled_dot_product_attention(queries, keys, values).sum().backward()
+    product = 2 * 3 * 8 * 8 * 4
+    assert counter.get_total_flops() // 2 == product * (7 if kernel is SDPBackend.FLASH_ATTENTION else 6)
+
+
+def test_principal_components_keep_their_steps(noise, fit):
+    module = PrincipalComponents(LinearPatches(PATCH, CHANNELS), **MODULE, multiply_adds=1.0)
+    callbacks = [AveragedWeights(every=1, copy_until=9), LastCheckpoint(5)]
+    trainer = fit(module, noise(), callbacks, max_steps=6)
+    assert trainer.global_step == 6
+    assert "multiply_adds" not in read_plain(f"{trainer.default_root_dir}/last.ckpt")["training"]
+
+
+def test_two_kinds_of_steps_are_refused(make_module, noise, fit):
+    with pytest.raises(ValueError, match=r"multiply_adds: counted are steps of one kind, but from step 8 on"):
+        fit(make_module(adversarial_start=8, multiply_adds=1e9), noise(), max_steps=100)
+
+
+@pytest.mark.parametrize(("multiply_adds", "counted"), [(0.0, 1), (math.inf, 1), (1.0, 0)])
+def test_bad_arguments(multiply_adds, counted):
+    with pytest.raises(ValueError, match=r"(multiply_adds|counted): expected .*, got "):
+        Budget(multiply_adds, counted)
