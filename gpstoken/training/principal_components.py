@@ -56,6 +56,7 @@ class PrincipalComponents(TokenizerModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the sums so far, from which a killed training goes on."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint.setdefault("training", {})["closed_form"] = True
         if self._moments is not None:
             checkpoint["moments"] = self._moments
 

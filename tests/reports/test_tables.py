@@ -9,6 +9,7 @@ import pytest
 
 from reports.tables import __main__ as tables
 from reports.tables.render import markdown
+from reports.tables.results import trained_alike
 from reports.tables.table import Cell, Column, Row, Table
 
 LEVEL = {"psnr": 20.0, "ssim": 0.5, "lpips_alexnet": 0.25, "lpips_vgg16": 0.5}
@@ -365,3 +366,37 @@ def test_five_numbers_for_dvc(arm, tmp_path, monkeypatch):
     rows = list(csv.DictReader(io.StringIO(Path("results/laptop/rows.csv").read_text())))
     assert [row["row"] for row in rows] == ["GPSToken-M128", "VAVAE"]
     assert float(rows[0]["psnr"]) == metrics["GPSToken-M128"]["PSNR"] > float(rows[1]["psnr"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        ({"steps": 360, "batch_size": 16}, {"steps": 360, "batch_size": 16}, True),
+        ({"steps": 360, "batch_size": 16}, {"steps": 361, "batch_size": 16}, False),
+        ({"steps": 360, "batch_size": 16}, {"steps": 360, "batch_size": 8}, False),
+        (
+            {"steps": 360, "batch_size": 16, "multiply_adds": 1000},
+            {"steps": 200, "batch_size": 16, "multiply_adds": 1015},
+            True,
+        ),
+        (
+            {"steps": 360, "batch_size": 16, "multiply_adds": 1000},
+            {"steps": 200, "batch_size": 16, "multiply_adds": 1030},
+            False,
+        ),
+        ({"steps": 360, "batch_size": 16, "multiply_adds": 1000}, {"steps": 200, "batch_size": 16}, False),
+        # A few steps of a check are fewer than those whose products are counted.
+        (
+            {"steps": 12, "batch_size": 16, "multiply_adds": 900},
+            {"steps": 12, "batch_size": 16, "multiply_adds": 1000},
+            True,
+        ),
+        (
+            {"steps": 360, "batch_size": 16, "multiply_adds": 1000},
+            {"steps": 600, "batch_size": 16, "closed_form": True},
+            True,
+        ),
+    ],
+)
+def test_rows_are_compared_if_their_trainings_spent_the_same(first, second, alike):
+    assert trained_alike(first, second) is trained_alike(second, first) is alike
