@@ -37,7 +37,10 @@ class NearestCodes(nn.Module):
     Attributes:
         size: number of entries.
         normalised: whether directions are compared instead of vectors.
+        bypassed: whether training lets vectors through as they are, without a loss; see `gpstoken.training.LateCodes`.
     """
+
+    bypassed = False
 
     @limits(
         size=at_least(1),
@@ -97,6 +100,8 @@ class NearestCodes(nn.Module):
         if not self.training:
             indices = self._nearest(vectors)
             return Quantised(self.entries_of(indices), indices, {})
+        if self.bypassed:
+            return Quantised(vectors, self._nearest(vectors), {})
         if self.normalised:  # a step along the gradient leaves the sphere
             with torch.no_grad():
                 self.layer.codebook.copy_(self.entries)

@@ -3,6 +3,7 @@
 from gpstoken.training.averaging import AveragedWeights
 from gpstoken.training.budget import Budget
 from gpstoken.training.files import LastCheckpoint, MetricsFile
+from gpstoken.training.late_codes import LateCodes
 from gpstoken.training.pictures import ReconstructionPictures
 from gpstoken.training.principal_components import PrincipalComponents
 from gpstoken.training.progress import StepProgress
@@ -13,6 +14,7 @@ __all__ = [
     "AveragedWeights",
     "Budget",
     "LastCheckpoint",
+    "LateCodes",
     "MetricsFile",
     "PrincipalComponents",
     "ReconstructionPictures",
