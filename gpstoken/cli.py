@@ -25,6 +25,7 @@ GROUPS = {
         "fit": (LIGHTNING, "train a row of a table, or a generator's stage; resumes where it was killed"),
         "evaluate": ("gpstoken.commands.evaluate", "PSNR, SSIM, LPIPS, rec. FID of finished runs, one run per seed"),
         "profile": ("gpstoken.commands.profile", "parameters, multiply-adds, memory and latency of a row"),
+        "speed": ("gpstoken.commands.speed", "seconds and multiply-adds of trained tokenizers, timed side by side"),
         "published": ("gpstoken.commands.published", "turn published weights of another system into a run"),
         "study": (
             "gpstoken.commands.evaluate",

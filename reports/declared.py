@@ -8,7 +8,12 @@ import yaml
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 TABLES = Path(__file__).with_name("tables") / "tables.yaml"
-KINDS = {"tokenizers": "tokenizer", "ablations": "tokenizer", "networks": "generator"}  # that `gpstoken profile` writes
+KINDS = {
+    "tokenizers": "tokenizer",
+    "ablations": "tokenizer",
+    "equal_budget": "tokenizer",
+    "networks": "generator",
+}  # that `gpstoken profile` writes
 
 
 @cache

@@ -20,22 +20,22 @@ if not (EXPERIMENTS / "rows.yaml").is_file():
 # Section of rows.yaml -> folder of its rows' published sizes; below, folder of runs/SCALE that holds their runs.
 PUBLISHED = {
     "tokenizers": "tokenizers",
-    "arriving": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
     "untrained": "tokenizers",
     "ablations": "tokenizers",
+    "equal_budget": "tokenizers",
     "generator_tokenizers": "tokenizers",
     "networks": "generators",
     "small_networks": "generators",
 }
 GROUPS = {
     "tokenizers": "tokenizers",
-    "arriving": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
     "untrained": "tokenizers",
     "ablations": "tokenizers",
+    "equal_budget": "tokenizers",
     "sweeps": "sweeps",
     "generator_tokenizers": "generation",
     "networks": "generators",

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from gpstoken.commands.by_row import SPLITS, STUDIED, expanded
+from gpstoken.commands.by_row import expanded
 from gpstoken.commands.closure import digests
 from gpstoken.commands.declared import (
     EXPERIMENTS,
@@ -18,18 +18,20 @@ from gpstoken.commands.declared import (
     scales,
     studies,
 )
+from gpstoken.commands.generator_forms import SPLITS
 from gpstoken.commands.parser import Parser
+from gpstoken.commands.tokenizer_forms import STUDIED, TIMED
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.writing import replacing
 
 # Section of rows.yaml -> the commands of its rows, in the order of the pipeline.
 STEPS = {
     "tokenizers": ("fit", "evaluate", "profile"),
-    "arriving": (),
     "pretrained": ("published",),
     "components": ("fit",),
     "untrained": ("published",),
     "ablations": ("fit", "evaluate"),
+    "equal_budget": ("fit", "evaluate"),
     "sweeps": ("fit", "evaluate"),
     "generator_tokenizers": ("fit", "cache", "images"),
     "networks": ("fit", "profile"),
@@ -50,7 +52,7 @@ def main(arguments: list[str]) -> int:
     rows = [*read_rows(), *(find_row(sweep, ["sweeps"]) for sweep in sweeps)]
     steps = [(command, row.key) for row in rows for command in STEPS[row.section]]
     steps += [("study", study) for study in studies()] + [("images", split) for split in SPLITS]
-    for command, key in [*steps, ("features", "real")]:
+    for command, key in [*steps, ("features", "real"), ("speed", "rows")]:
         if given.output is None:
             lines = expanded(command, key, given.scale, [0])
             print(f"gpstoken {command} {key} --scale {given.scale}")
@@ -101,6 +103,8 @@ def _involved(command: str, key: str) -> list[Row]:
         row = find_row(key, ["generators", "generator_sizes"])
         networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]
         return [*networks, find_row(row.tokens, ["generator_tokenizers"])]
+    if command == "speed":
+        return [row for row in read_rows() if row.section in TIMED]
     if command in ("evaluate-generator", "features") or key in SPLITS:
         return []
     return [find_row(key, [*PUBLISHED, "sweeps"])]

@@ -40,6 +40,13 @@ class Result:
         return self.evaluated["num_tokens"] * self.evaluated["code"]["channels"]
 
     @property
+    def bits_of_bytes(self) -> int:
+        """The bits of an image's code if each of its real numbers takes 8."""
+        code = self.evaluated["code"]
+        index = (code["codebook_size"] - 1).bit_length() if code["codebook_size"] else 0
+        return self.evaluated["num_tokens"] * (8 * (code["channels"] - bool(index)) + index)
+
+    @property
     def bits(self) -> int | None:
         """The bits of an image's code; None where its numbers were not rounded to bits."""
         count, code = self.evaluated["num_tokens"], self.evaluated["code"]

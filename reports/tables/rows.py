@@ -8,6 +8,8 @@ from typing import Any
 from reports.tables.results import Result, check_same, check_same_origin, read_result
 
 HERE = Path(__file__).parent
+# Two sizes of codes count as equal up to this share: channels and grids are whole numbers.
+EQUAL = 0.05
 
 
 def read_table(declared: dict[str, Any], results: Path) -> dict[str, Result]:
@@ -29,7 +31,17 @@ def read_table(declared: dict[str, Any], results: Path) -> dict[str, Result]:
         check_same(ours.values(), "seeds", "training")
     for group in of_data_set.values():
         check_same_origin(group, declared.get("sizes_differ", False), declared.get("budgets_differ", False))
-    return ours | read_sweeps(declared, results)[0]
+    return (_equal(declared["equal"], ours) if "equal" in declared else ours) | read_sweeps(declared, results)[0]
+
+
+def _equal(equal: dict[str, Any], ours: dict[str, Result]) -> dict[str, Result]:
+    """The results whose images have as many tokens, or bits, as those of the row `to`."""
+    sizes = {
+        row: result.bits_of_bytes if equal["in"] == "bits" else result.evaluated["num_tokens"]
+        for row, result in ours.items()
+    }
+    same = sizes.get(equal["to"])
+    return {row: ours[row] for row, size in sizes.items() if same and abs(size - same) <= EQUAL * same}
 
 
 def published(declared: dict[str, Any]) -> list[dict[str, str]]:

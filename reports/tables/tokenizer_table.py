@@ -1,15 +1,17 @@
 """Tables of reconstructed images: our result files at one or more scales beside the paper's rows."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from gpstoken.metrics import Estimate
 from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
 from reports.tables.columns import COLUMNS, cells_of, columns_of, millions, rounded, score_cell, tokens_cell
-from reports.tables.results import Result, check_same, read_result
+from reports.tables.results import Result, check_same, read_record, read_result
 from reports.tables.rows import read_sweeps, read_table, sweep_of, varied
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import listed, paragraph
@@ -34,8 +36,11 @@ def tokenizer_table(name: str, declared: dict[str, Any], results: Path, scales: 
 def _part(declared: dict[str, Any], results: Path) -> Part:
     ours, scale = read_table(declared, results), results.name
     records, tests = {row: result.record for row, result in ours.items()}, judge_all(declared, ours)
+    # Which rows are equal to another is known of measured ones alone.
+    shown = ours if "equal" in declared else declared["ours"] | ours
+    speeds = _speeds(results)
     return Part(
-        rows=[_our_row(declared, row, ours.get(row)) for row in declared["ours"] | ours]
+        rows=[_our_row(declared, row, ours.get(row), speeds.get(row, {})) for row in shown]
         + _published_here(declared, results, list(ours.values())),
         caption=paragraph("caption", list(records.values())),
         origins=[_origin(declared, records, read_sweeps(declared, results)[1])],
@@ -71,7 +76,20 @@ def _origin(declared: dict[str, Any], records: Records, left_out: list[str]) -> 
     return "\n\n".join([origin, *used, *(f"Left out: {text}." for text in left_out)])
 
 
-def _our_row(declared: dict[str, Any], name: str, result: Result | None) -> Row:
+def _speeds(results: Path) -> dict[str, dict[str, Cell]]:
+    """What `gpstoken speed` measured of every row: the mean of the rounds, with their standard deviation."""
+    measured = read_record(results / "speed" / "rows.json", scale=results.name)
+    every = {}
+    for row, numbers in measured.record["rows"].items() if measured else ():
+        every[row] = {part: Cell(f"{numbers[part]:.3f}", numbers[part]) for part in ("encode_gmacs", "decode_gmacs")}
+        for part in ("encode_ms", "decode_ms"):
+            spread = stdev(numbers[part]) if len(numbers[part]) > 1 else None
+            text = f"{mean(numbers[part]):.2f}" + (f" ± {spread:.2f}" if spread is not None else "")
+            every[row][part] = Cell(text, mean(numbers[part]), spread)
+    return every
+
+
+def _our_row(declared: dict[str, Any], name: str, result: Result | None, speed: Mapping[str, Cell] = {}) -> Row:
     label = declared["ours"].get(name, {})
     kind = label.get("dataset", "")
     title = declared["datasets"][kind]["title"] if kind else ""
@@ -84,7 +102,13 @@ def _our_row(declared: dict[str, Any], name: str, result: Result | None) -> Row:
     # At another scale other images may stand in for the embedded ones.
     texts["dataset"] = title if data.get("dataset", kind) == kind else data["dataset"]
     texts |= {"size": paragraph("size", data, FEW_PHOTOGRAPHS), "focus": paragraph("focus", evaluated["focus"])}
-    cells = text_cells(texts) | _code(result) | _swept(declared, name, result) | cells_of("tokenizers", record)
+    cells = (
+        text_cells(texts)
+        | dict(speed)
+        | _code(result)
+        | _swept(declared, name, result)
+        | cells_of("tokenizers", record)
+    )
     seeds = 1 if declared.get("one_model") else 2
     for column, metric in record["metrics"].items():
         cells[column] = score_cell(column, metric, _interval(metric, seeds))
@@ -128,7 +152,11 @@ def _code(result: Result) -> dict[str, Cell]:
         # Of real numbers, or of real numbers and an index
         token = f"({code['channels'] - 1}{rounded} + {index})" if index else f"{code['channels']}{rounded}"
         held = Cell(f"{count} x {token}", result.numbers)
-    cells = {"tokens": Cell("x".join(map(str, code["shape"])), count), "numbers": held}
+    cells = {
+        "tokens": Cell("x".join(map(str, code["shape"])), count),
+        "numbers": held,
+        "bits": Cell(f"{result.bits_of_bytes:,}", result.bits_of_bytes),
+    }
     if bits is not None:
         per_pixel = bits / result.evaluated["image_size"] ** 2
         cells |= {"bytes": Cell(f"{bits / 8:,.0f}", bits / 8), "bits_per_pixel": Cell(f"{per_pixel:.2f}", per_pixel)}

@@ -1,0 +1,120 @@
+"""The command lines of a tokenizer's row and of a study: see `gpstoken.commands.by_row`."""
+
+from typing import Any
+
+from gpstoken.commands.declared import (
+    EXPERIMENTS,
+    Row,
+    chosen_arms,
+    configuration_files,
+    file_options,
+    find_row,
+    folders,
+    options,
+    read_rows,
+    read_scale,
+    studies,
+)
+from gpstoken.files.plain_text import read_yaml
+from gpstoken.limits import did_you_mean
+
+Command = list[str]
+CONSTRUCTOR = {"tokenizers": "model.init_args.tokenizer.init_args", "generators": "model.init_args.generator.init_args"}
+FITTED = (
+    "tokenizers", "components", "ablations", "equal_budget", "sweeps", "generator_tokenizers", "networks",
+    "small_networks",
+)  # fmt: skip
+STUDIED = ("tokenizers", "pretrained", "components", "untrained")  # sections whose rows a study may name
+TIMED = ("tokenizers", "equal_budget")  # sections whose rows are timed side by side
+
+
+def fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
+    """The trainings of a row, one per seed."""
+    row = find_row(key, FITTED)
+    kind = "generators" if row.group == "generators" else "tokenizers"
+    words = ["fit", *file_options(configuration_files(row, scale))]
+    if row.tokens is not None:
+        words += ["--data.init_args.root", f"data/cache/{scale}/{row.tokens}"]
+    words += [*_arguments(row, kind), "--row", key, "--group", row.group, "--scale", scale]
+    run = f"runs/{scale}/{row.group}/{key}/seed"
+    return [[*words, "--seed_everything", str(seed), "--output", f"{run}{seed}"] for seed in seeds]
+
+
+def evaluate(key: str, scale: str, _: Any) -> list[Command]:
+    """The evaluation of a row's runs."""
+    row = find_row(key, ("tokenizers", "ablations", "equal_budget", "sweeps"))
+    settings = read_scale(scale).get("evaluate", {})
+    if row.section == "sweeps":  # no table shows their distribution scores
+        settings = settings | {"networks": []}
+    return [_evaluation(row, key, row.group, scale, settings)]
+
+
+def study(key: str, scale: str, _: Any) -> list[Command]:
+    """The evaluations of a study's arms."""
+    if key not in studies():
+        raise ValueError(f"{key}: no such study{did_you_mean(key, studies())}; there are {', '.join(studies())}")
+    declared, settings = read_yaml(EXPERIMENTS / "studies" / f"{key}.yaml"), read_scale(scale)
+    shared = settings.get("evaluate", {}) | declared.get("evaluate", {})
+    if "domains" in declared:
+        files = {domain: f"{EXPERIMENTS}/_data/{data}.yaml" for domain, data in settings["domains"].items()}
+        arms = {
+            f"domain_{domain}_{end}": {"row": row, "data": file}
+            for domain, file in files.items()
+            for end, row in declared["domains"].items()
+        }
+    else:
+        own = dict(settings.get(key, {}))
+        arms = chosen_arms(declared["arms"], own.pop("arms", None), f"{scale}: {key}")
+        shared |= own
+    lines = []
+    for arm, arm_settings in arms.items():
+        row = find_row(arm_settings["row"], STUDIED)
+        arm_settings = {name: value for name, value in arm_settings.items() if name != "row"}
+        command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | arm_settings)
+        lines.append([command, runs, "--trained-row", row.key, *line])
+    return lines
+
+
+def _evaluation(row: Row, key: str, group: str, scale: str, settings: dict[str, Any]) -> Command:
+    place = f"results/{scale}/{group}/{key}.json"
+    words = ["evaluate", f"runs/{scale}/{row.group}/{row.key}/seed*", "--row", key, "--group", group.split("/")[0]]
+    return [*words, "--scale", scale, "--output", place, *options(settings)]
+
+
+def published(key: str, scale: str, _: Any) -> list[Command]:
+    """The run of weights that come with the package."""
+    row = find_row(key, ("pretrained", "untrained"))
+    published, *laid = configuration_files(row, scale)
+    words = ["published", published.as_posix(), *([key] if row.section == "pretrained" else []), *file_options(laid)]
+    return [[*words, *_arguments(row, "tokenizers"), "--output", f"runs/{scale}/{row.group}/{key}/seed0"]]
+
+
+def profile(key: str, scale: str, _: Any) -> list[Command]:
+    """The cost of a row at its published size."""
+    row = find_row(key, ("tokenizers", "networks"))
+    place = f"results/{scale}/efficiency/{key}.json"
+    words = ["profile", row.published.as_posix(), "--row", key, "--scale", scale, "--output", place]
+    return [[*words, *options(read_scale(scale).get("profile", {}))]]
+
+
+def speed(key: str, scale: str, _: Any) -> list[Command]:
+    """The timing of all rows side by side."""
+    if key != "rows":
+        raise ValueError(f"{key}: all rows are timed side by side: gpstoken speed rows --scale {scale}")
+    # An arm is of those scales that give it a size.
+    rows = [row for row in read_rows() if row.section in TIMED and (row.key == row.like or _own_file(row, scale))]
+    runs = [f"runs/{scale}/{row.group}/{row.key}/seed0" for row in rows]
+    words = ["speed", *runs, "--row", key, "--scale", scale, "--output", f"results/{scale}/speed/{key}.json"]
+    return [[*words, *options(read_scale(scale).get("speed", {}))]]
+
+
+def _arguments(row: Row, kind: str) -> Command:
+    """The options of the arguments in which a row differs from the one that it is like."""
+    words: Command = []
+    for name, value in row.arguments:
+        words += [f"--{CONSTRUCTOR[kind]}.{name}", str(value).lower() if isinstance(value, bool) else str(value)]
+    return words
+
+
+def _own_file(row: Row, scale: str) -> bool:
+    return any((folder / f"{row.key}.yaml").is_file() for folder in folders(scale))
