@@ -37,7 +37,7 @@ def _part(declared: dict[str, Any], results: Path) -> Part:
     ours, scale = read_table(declared, results), results.name
     records, tests = {row: result.record for row, result in ours.items()}, judge_all(declared, ours)
     # Which rows are equal to another is known of measured ones alone.
-    shown = ours if "equal" in declared else declared["ours"] | ours
+    shown = (ours or [declared["equal"]["to"]]) if "equal" in declared else declared["ours"] | ours
     speeds = _speeds(results)
     return Part(
         rows=[_our_row(declared, row, ours.get(row), speeds.get(row, {})) for row in shown]

@@ -103,7 +103,7 @@ def test_every_line_of_a_table_has_the_same_cells(reconstruction):
 
 def test_csv_has_every_digit_and_both_sources(reconstruction):
     rows = list(csv.DictReader(io.StringIO(reconstruction["reconstruction.csv"])))
-    assert len(rows) == 10 + 16
+    assert len(rows) == 18 + 16
     assert (rows[0]["psnr"], rows[0]["psnr_standard_error"], rows[0]["parameters"]) == ("20.314", "0.426", "388347")
     assert (rows[0]["result"], rows[0]["commit"]) == ("results/laptop/tokenizers/gpstoken_s64.json", "0123456789ab")
     assert rows[2]["method"] == "GPSToken-L256" and rows[2]["psnr"] == ""
@@ -115,8 +115,8 @@ def test_csv_has_every_digit_and_both_sources(reconstruction):
 
 
 TABLES = {
-    "reconstruction", "ablation", "sensitivity", "domains", "small", "tokens", "rates", "resolution",
-    "resolution_slides", "focus",
+    "reconstruction", "equal_bits", "equal_tokens", "ablation", "sensitivity", "domains", "small", "tokens", "rates",
+    "resolution", "resolution_slides", "focus",
     "efficiency", "kernels", "generation", "generation_sizes", "generation_training", "claims",
 }  # fmt: skip
 
@@ -210,7 +210,7 @@ def test_another_scale_stands_beside_where_it_has_results(reconstruction, write_
     assert cells(page, "ours, workstation scale, 64 px")["PSNR (dB) ↑"] == "20.31 ± 0.43"
     assert "**21.00 ± 0.50**" in page and "**28.81**" in page
     assert "Scale **laptop**" in page and "Scale **workstation**" in page and "Scale **paper**" not in page
-    assert page.count("| ours, not measured |") == 8
+    assert page.count("| ours, not measured |") == 16
     row = next(row for row in json.loads(written["reconstruction.json"])["rows"] if row["scale"] == "workstation")
     assert (row["row"], row["commit"]) == ("gpstoken_l256", "fedcba987654")
     assert row["result"] == "results/workstation/tokenizers/gpstoken_l256.json"
@@ -400,3 +400,36 @@ def test_five_numbers_for_dvc(arm, tmp_path, monkeypatch):
 )
 def test_rows_are_compared_if_their_trainings_spent_the_same(first, second, alike):
     assert trained_alike(first, second) is trained_alike(second, first) is alike
+
+
+def coded(count: int, channels: int, book: int | None = None) -> dict:
+    """What was evaluated: a code of `count` tokens."""
+    return {"num_tokens": count, "code": {"shape": [count], "channels": channels, "codebook_size": book}}
+
+
+def test_equal_tables_have_the_rows_of_equal_codes(arm, pages, tmp_path):
+    counted = {"training": {"steps": 300, "batch_size": 16, "multiply_adds": 1000}}
+    fewer = {"training": {"steps": 200, "batch_size": 16, "multiply_adds": 1010}}
+    arm("gpstoken_m128", evaluated=coded(16, 21), **counted)  # 16 x 21 x 8 = 2,688 bits
+    arm("sdxl_vae", evaluated=coded(64, 5), **fewer)  # 2,560: 4.8 % less
+    arm("gaussian_token", evaluated=coded(56, 6, 256), **counted)  # 56 x (5 x 8 + 8) = 2,688
+    arm("softvq", evaluated=coded(24, 15), **counted)  # 2,880: 7 % more
+    arm("vqvae_f16", evaluated=coded(16, 1, 1024), **counted)  # 160
+    arm("vqvae_f4", evaluated=coded(256, 1, 1024), **counted)  # 2,560
+    speed = tmp_path / "results" / "laptop" / "speed" / "rows.json"
+    speed.parent.mkdir()
+    measured = {"encode_gmacs": 0.0125, "decode_gmacs": 0.5, "encode_ms": [1.0, 3.0], "decode_ms": [4.0]}
+    speed.write_text(
+        json.dumps({"row": "rows", "group": "speed", "scale": "laptop", "rows": {"gpstoken_m128": measured}})
+    )
+    written = pages()
+    bits, tokens = (list(csv.DictReader(io.StringIO(written[f"equal_{kind}.csv"]))) for kind in ("bits", "tokens"))
+    assert {row["method"]: row["bits"] for row in bits} == {
+        "GPSToken-M128": "2688", "SDXL-VAE": "2560", "GaussianToken": "2688", "VQVAE-f4": "2560",
+    }  # fmt: skip
+    assert [row["method"] for row in tokens] == ["GPSToken-M128", "VQVAE-f16"]
+    ours = line(written["equal_bits.md"], "ours, laptop scale", "GPSToken-M128")
+    assert ours[5:9] == ["0.013", "0.500", "2.00 ± 1.41", "4.00"]
+    arm("vqvae_f4", evaluated=coded(256, 1, 1024), steps=301)
+    with pytest.raises(ValueError, match="gpstoken_m128 and vqvae_f4: measured with different training"):
+        pages()
