@@ -6,7 +6,7 @@ import torch
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from gpstoken.metrics import METRICS, paired_difference, reconstruction_metrics, summarise, to_uint8
+from gpstoken.metrics import METRICS, paired_difference, reconstruction, reconstruction_metrics, summarise, to_uint8
 
 
 def pictures():
@@ -94,6 +94,25 @@ def test_distances_see_8_bit_pictures_in_their_range():
     bright, grey = torch.full_like(image, 7.0), torch.full_like(image, -0.3 / 127.5)  # levels 255 and 127
     rows = reconstruction_metrics(bright, grey, {"x": MeanDistance()})
     torch.testing.assert_close(rows["x"], torch.full((3,), 2 * 128 / 255))
+
+
+def test_distances_see_a_limited_number_of_pixels(monkeypatch):
+    monkeypatch.setattr(reconstruction, "TOGETHER", 2 * 48 * 40)
+    first, second = (as_tensor(each) for each in pictures())
+    seen = []
+
+    def distance(x, y):
+        seen.append(len(x))
+        return (x - y).square().mean(dim=(1, 2, 3), keepdim=True)
+
+    rows = reconstruction_metrics(first, second, {"distance": distance})
+    assert seen == [2, 1]
+    # Levels are whole numbers, so the pairs are what they are before rounding; float32 against float64.
+    torch.testing.assert_close(
+        rows["distance"].double(), (first - second).square().mean(dim=(1, 2, 3)), rtol=1e-5, atol=0
+    )
+    monkeypatch.setattr(reconstruction, "TOGETHER", 1)
+    assert torch.equal(reconstruction_metrics(first, second, {"distance": distance})["distance"], rows["distance"])
 
 
 def test_shapes_must_agree():
