@@ -51,7 +51,12 @@ def explain(
         known_weights=_is_published(network),
     )
     spread = expected_spread(
-        result["metrics"], features["samples"], features["reference"], not comparison.statistics, result["kernel"]
+        result["metrics"],
+        features["samples"],
+        features["reference"],
+        not comparison.statistics,
+        result["kernel"],
+        comparison.paired,
     )
     return {
         "protocol": protocol(comparison),
@@ -80,7 +85,7 @@ def print_explained(result: Mapping[str, Any], network: nn.Module) -> None:
         entries = [entry for entry in explained["deviations"] if entry["state"] == state]
         print(f"\n{title}{'' if entries else ': none'}")
         for entry in entries:
-            source = f" ({entry['source']})" if entry["source"] else ""
+            source = f" [{entry['source']}]" if entry["source"] else ""
             print(f"  {entry['name']}: {entry['finding']}. Worth: {entry['worth']}{source}. Do: {entry['remedy']}.")
     print("\nexpected spread at this number of images: score, bias, standard error")
     for name, entry in explained["spread"].items():

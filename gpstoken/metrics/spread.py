@@ -71,6 +71,7 @@ def expected_spread(
     real: FeatureSet,
     of_images: bool,
     kernel: Mapping[str, float],
+    paired: bool = False,
     splits: int = 2,
 ) -> dict[str, Spread]:
     """The spread of every score of `gpstoken.metrics.generation.measure` at its number of images.
@@ -83,9 +84,11 @@ def expected_spread(
         real: features of the reference.
         of_images: whether the statistics of `real` are those of the images in its pool; else they come from a file.
         kernel: how the kernel distance was computed, see `kernel_distance`.
+        paired: whether the samples are reconstructions of the reference's images, in their order: both are then split
+            alike, because a reconstruction depends on its image.
         splits: number of random splits into halves.
     """
-    n, result = len(generated.pool), {}
+    n, seeds, result = len(generated.pool), (0, 0 if paired else 1), {}
     for name, score in scores.items():
         if name == "sfid":
             counts = [n, *_count(real.statistics["spatial"])]
@@ -93,7 +96,7 @@ def expected_spread(
             how = f"of samples of {_listed(counts)} from one Gaussian with the covariance of the samples"
             result[name] = Spread(floor, None, how)
         elif name == "fid" or name.startswith("fd_"):
-            result[name] = _frechet_spread(score, generated.pool, real, of_images, splits)
+            result[name] = _frechet_spread(score, generated.pool, real, of_images, splits, seeds)
         elif name == "is":
             error = scores["is_std"] / math.sqrt(SPLITS)
             result[name] = Spread(None, error, f"the deviation of the {SPLITS} parts over the root of {SPLITS}")
@@ -101,7 +104,7 @@ def expected_spread(
             images = n if name.startswith("precision") else len(real.pool)
             result[name] = Spread(None, share_error(score, images), f"binomial, a share of {images:,} images")
         elif name.startswith("kid"):
-            result[name] = _kernel_spread(generated.pool, real.pool, kernel, splits)
+            result[name] = _kernel_spread(generated.pool, real.pool, kernel, splits, seeds)
     return result
 
 
@@ -114,11 +117,14 @@ def share_error(share: float, images: int) -> float:
     return math.sqrt(found * missed / ((found + missed) ** 2 * (found + missed + 1)))
 
 
-def _frechet_spread(score: float, samples: Tensor, real: FeatureSet, of_images: bool, splits: int) -> Spread:
+def _frechet_spread(
+    score: float, samples: Tensor, real: FeatureSet, of_images: bool, splits: int, seeds: tuple[int, int]
+) -> Spread:
     if min(len(samples), len(real.pool) if of_images else len(samples)) < 4:
         return Spread(None, None, "fewer than four images have no halves")
     given, distances = real.statistics["pool"], []
-    parts = [halves(len(samples), splits, 0)] + ([halves(len(real.pool), splits, 1)] if of_images else [])
+    sides = (samples, real.pool) if of_images else (samples,)
+    parts = [halves(len(side), splits, seed) for side, seed in zip(sides, seeds, strict=False)]
     for split in zip(*parts, strict=True):
         for side in (0, 1):
             first = mean_and_covariance(samples[split[0][side]])
@@ -138,7 +144,9 @@ def _frechet_spread(score: float, samples: Tensor, real: FeatureSet, of_images: 
     return Spread(bias, float(((pairs[:, 0] - pairs[:, 1]) / 2).square().mean().sqrt()), how)
 
 
-def _kernel_spread(samples: Tensor, reference: Tensor, kernel: Mapping[str, float], splits: int) -> Spread:
+def _kernel_spread(
+    samples: Tensor, reference: Tensor, kernel: Mapping[str, float], splits: int, seeds: tuple[int, int]
+) -> Spread:
     fewest = min(len(samples), len(reference))
     if kernel["subsets"] > 1:
         # A subset's variance is at most that of its size over that of all images times theirs; a hundred add their own.
@@ -148,7 +156,8 @@ def _kernel_spread(samples: Tensor, reference: Tensor, kernel: Mapping[str, floa
     if fewest < 4:
         return Spread(0.0, None, "fewer than four images have no halves")
     squares = []
-    for first, second in zip(halves(len(samples), splits, 0), halves(len(reference), splits, 1), strict=True):
+    parts = [halves(len(side), splits, seed) for side, seed in zip((samples, reference), seeds, strict=True)]
+    for first, second in zip(*parts, strict=True):
         one, other = (kernel_distance(reference[second[side]], samples[first[side]])["mean"] for side in (0, 1))
         squares.append(((one - other) / 2) ** 2)
     how = f"from halves of samples and reference, split {splits} times at random"

@@ -91,6 +91,14 @@ def test_frechet_distance_of_two_samples_of_one_gaussian():
     assert 1.0 < math.sqrt(sum(errors) / 40) / torch.tensor(scores).std() < 2.0
 
 
+def test_reconstructions_are_split_with_their_images():
+    # Perfect ones have no distance from their images, for any number of them, and no error.
+    side = features(normal(40, 3, 0))
+    scores = {"fid": 0.0, "kid": kernel_distance(side.pool, side.pool)["mean"]}
+    paired, apart = (expected_spread(scores, side, side, True, {"subsets": 1}, paired) for paired in (True, False))
+    assert abs(paired["fid"].bias) < 1e-12 and paired["fid"].standard_error < 1e-12 < 0.1 < apart["fid"].bias
+
+
 @pytest.mark.parametrize("subsets", [False, True])
 def test_kernel_distance_by_drawing(monkeypatch, subsets):
     # The deviation over 60 draws is off by 9 %, that of the error's mean square by 13 % of two splits each: thrice
