@@ -9,25 +9,27 @@ from pathlib import Path
 from torch import nn
 
 from gpstoken.commands.parser import Parser, positive
+from gpstoken.commands.score_explained import explain, print_explained
+from gpstoken.commands.score_self_test import print_checks, self_test
 from gpstoken.devices import to_device
 from gpstoken.files import provenance
 from gpstoken.files.locks import locked
 from gpstoken.files.provenance import file_hash
 from gpstoken.files.writing import check_writable, remove_abandoned, replacing
 from gpstoken.metrics.frechet import write_statistics
-from gpstoken.metrics.generation import extract, measure, stage
+from gpstoken.metrics.generation import FeatureSet, extract, measure, stage
 from gpstoken.metrics.networks import FEATURES, load_features
 from gpstoken.metrics.samples import pictures
 from gpstoken.metrics.weights import find_weights, weights_record
 
 
 def main(arguments: list[str]) -> int:
-    """Parses the command line, then scores the images or writes their statistics.
+    """Parses the command line, then scores the images, writes their statistics, or tests the scores.
 
     Numbers go to stdout as "name  number", the reasons for omitted metrics to stderr.
 
     Returns:
-        0.
+        0; 1 if a check of the self-test failed.
 
     Raises:
         FileNotFoundError: if images, reference or weights are missing.
@@ -41,6 +43,8 @@ def main(arguments: list[str]) -> int:
             check_writable(output)
             output.parent.mkdir(parents=True, exist_ok=True)
     network = _network(options)
+    if options.self_test:
+        return print_checks(self_test(options.reference, network, options.batch_size))
     if options.write_statistics:
         seconds: dict[str, float] = {}
         features = extract(options.images, network, options.batch_size, "images", seconds)
@@ -48,13 +52,11 @@ def main(arguments: list[str]) -> int:
         print(f"{options.write_statistics}: {network.label} statistics of {len(features.pool)} images")
         return 0
     if options.output is None:
-        _print(measure(options.images, options.reference, network, options.batch_size, options.allow_small))
+        _score(options, network)
         return 0
     with locked(options.output, "gpstoken score"):
         remove_abandoned(options.output)
-        result = measure(options.images, options.reference, network, options.batch_size, options.allow_small)
-        _print(result)
-        _write(result, options, network)
+        _write(_score(options, network), options, network)
     return 0
 
 
@@ -75,8 +77,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "generation shows the samples as a row with the source `scored samples`.",
     )
     images = "a folder of pictures, an npz with arr_0 = uint8[N, H, W, 3], or an npy of that array"
-    parser.add_argument("images", type=Path, metavar="SAMPLES", help=images)
-    task = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("images", type=Path, nargs="?", metavar="SAMPLES", help=images)
+    task = parser.add_mutually_exclusive_group()
     task.add_argument(
         "--reference", type=Path, metavar="REF", help="like SAMPLES, or an npz of statistics (mu, sigma, ...)"
     )
@@ -93,7 +95,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--allow-small", action="store_true", help="compute Fréchet distances even below 2 images per dimension"
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="print also what was compared, each known reason for other numbers, and the expected spread",
+    )
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="check the scores on real images: those of REF, else the held-out photographs of data/embedded",
+    )
     options = parser.parse_args(arguments)
+    _check_task(parser, options)
     if options.weights and not options.network:
         parser.error("--weights needs --network, the network of the weights")
     if bool(options.row) != bool(options.scale) or (options.row and not options.output):
@@ -107,6 +120,21 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def _check_task(parser: Parser, options: argparse.Namespace) -> None:
+    if options.self_test:
+        others = {"SAMPLES": options.images, "--write-statistics": options.write_statistics, "-o": options.output}
+        others |= {"--explain": options.explain, "--allow-small": options.allow_small}
+        if given := ", ".join(name for name, value in others.items() if value):
+            parser.error(f"--self-test takes real images from --reference, and no {given}")
+        return
+    if options.images is None:
+        parser.error("SAMPLES is needed, or --self-test")
+    if not (options.reference or options.write_statistics):
+        parser.error("one of --reference and --write-statistics is needed")
+    if options.explain and options.write_statistics:
+        parser.error("--explain needs --reference, with which SAMPLES are compared")
+
+
 def _network(options: argparse.Namespace) -> nn.Module:
     name = options.network
     if name is None:
@@ -117,6 +145,24 @@ def _network(options: argparse.Namespace) -> nn.Module:
             name = "efficientnet_lite0"
             print(f"gpstoken: using features of {name}, whose distances are not FID: {error}", file=sys.stderr)
     return to_device(load_features(name, options.weights), options.device)
+
+
+def _score(options: argparse.Namespace, network: nn.Module) -> dict:
+    """The result of `measure`, printed; with its files if they are printed or written, and what explains it."""
+    features: dict[str, FeatureSet] = {}
+    sources = {"samples": options.images, "reference": options.reference}
+    result = measure(*sources.values(), network, options.batch_size, options.allow_small, features)
+    _print(result)
+    if options.output or options.explain:
+        with stage(result["seconds"], "hashes"):
+            result["files"] = {
+                side: {"file": path.resolve().name, "sha256": content_hash(path)} for side, path in sources.items()
+            }
+    if options.explain:
+        with stage(result["seconds"], "explain"):
+            result["explained"] = explain(result, sources, features, network, options.batch_size)
+        print_explained(result, network)
+    return result
 
 
 def _print(result: dict) -> None:
@@ -133,9 +179,7 @@ def _print(result: dict) -> None:
 
 
 def _write(result: dict, options: argparse.Namespace, network: nn.Module) -> None:
-    sources = {"samples": options.images, "reference": options.reference}
-    with stage(result["seconds"], "hashes"):
-        files = {side: {"file": path.resolve().name, "sha256": content_hash(path)} for side, path in sources.items()}
+    files = result.pop("files")
     named = {"row": options.row, "group": "scored", "scale": options.scale} if options.row else {}
     record = (
         named

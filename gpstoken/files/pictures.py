@@ -86,6 +86,19 @@ def read_picture(
         raise ValueError(f"{printable(source)}: cannot be read as a picture: {_reason(error)}") from error
 
 
+def picture_format(source: str | Path | Member) -> str:
+    """The format of a picture, one of `FORMATS`: that of its content, which also selects its reader.
+
+    Raises:
+        ValueError: if the file is missing or of no known format; the message is one line that names the file.
+    """
+    try:
+        with _content(source) as content:
+            return _format(content.read(16))
+    except Exception as error:
+        raise ValueError(f"{printable(source)}: cannot be read as a picture: {_reason(error)}") from error
+
+
 def check_pixels(size: tuple[int, int], max_pixels: int | None = None) -> None:
     """Checks that an image of (H, W) has at most `max_pixels` pixels; None: see `pixel_limit`.
 
@@ -165,15 +178,18 @@ def _content(source: str | Path | Member) -> BinaryIO:
 
 def _open(content: BinaryIO) -> Image.Image:
     """Opens a picture with PIL, which reads its header; PIL's own limit of pixels does not apply."""
-    start = content.read(16)
+    reader, _ = Image.OPEN[_format(content.read(16))]
+    content.seek(0)
+    return reader(content, "")
+
+
+def _format(start: bytes) -> str:
     for name in FORMATS:
-        reader, accept = Image.OPEN[name]
-        answer = accept(start)
+        answer = Image.OPEN[name][1](start)
         if isinstance(answer, str):  # PIL is built without its library
             raise ValueError(answer)
         if answer:
-            content.seek(0)
-            return reader(content, "")
+            return name
     raise ValueError("empty, or not a known format")
 
 

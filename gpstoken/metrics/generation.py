@@ -37,7 +37,12 @@ class FeatureSet:
 
 
 def measure(
-    samples: str | Path, reference: str | Path, network: nn.Module, batch_size: int = 64, allow_small: bool = False
+    samples: str | Path,
+    reference: str | Path,
+    network: nn.Module,
+    batch_size: int = 64,
+    allow_small: bool = False,
+    features: dict[str, FeatureSet] | None = None,
 ) -> dict[str, Any]:
     """Every score of `samples` that can be computed with `reference` and `network`.
 
@@ -54,6 +59,7 @@ def measure(
         network: a network of `load_features`, on the device to run on.
         batch_size: images per batch; scores depend on it only through rounding.
         allow_small: whether to compute Fréchet distances for any number of images.
+        features: receives the features that were compared, "samples" and "reference".
 
     Returns:
         {"metrics": number by name; "left_out": reason by name; "samples": number of images; "reference": {"statistics":
@@ -78,6 +84,8 @@ def measure(
     notes: dict[str, Any] = {"seconds": seconds}
     device = _exact(next(network.parameters()).device)
     reference_set = FeatureSet(target, None if real is None else real.pool)
+    if features is not None:
+        features |= {"samples": generated, "reference": reference_set}
     compared = compare(generated, reference_set, network.name, allow_small, device, place, notes)
     if "is" in notes["left_out"]:
         notes["left_out"]["is_std"] = notes["left_out"]["is"]

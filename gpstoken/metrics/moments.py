@@ -4,6 +4,12 @@ import torch
 from torch import Tensor, distributed
 
 
+def mean_and_covariance(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean float64[d] and covariance float64[d, d] of features [n, d], with n - 1 in the denominator."""
+    features = features.double()
+    return features.mean(dim=0), torch.cov(features.T).view(features.shape[1], -1)  # a number for d = 1
+
+
 class Moments:
     """Count, mean and scatter of feature vectors, in float64; memory does not grow with their number.
 
