@@ -90,7 +90,7 @@ def weights_in(folder: Path) -> Path:
     """
     found = [folder / name for name in IN_FOLDERS if (folder / name).is_file()]
     if not found or not (folder / CONFIG).is_file():
-        what = CONFIG if found else f"{', '.join(IN_FOLDERS[:-1])} or {IN_FOLDERS[-1]}"
+        what = CONFIG if found else "weights"
         raise FileNotFoundError(
             f"{folder}: no {what}; a folder of weights has {CONFIG} and one of {', '.join(IN_FOLDERS)}"
         )

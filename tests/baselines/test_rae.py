@@ -46,8 +46,8 @@ def test_the_defaults_are_the_published_size():
     with torch.device("meta"):
         tokenizer = RepresentationAutoencoder().eval()
         image = torch.empty(1, 3, 256, 256)
-        encoder = count(lambda: tokenizer.encode(image)).total
-        decoder = count(lambda: tokenizer.decode(torch.empty(1, 768, 16, 16))).total
+        encoder = count(lambda: tokenizer.encode(image))[1].total
+        decoder = count(lambda: tokenizer.decode(torch.empty(1, 768, 16, 16)))[1].total
     # By hand. A block of the encoder: two norms, query, key, value and output, an MLP of four times the width, two
     # scales; beside the blocks class, mask and four register tokens, 37² + 1 positions, and patches of 14 pixels. Its
     # last norm has no weights.
@@ -99,7 +99,9 @@ def test_it_does_not_train(image):
 
 def test_what_does_not_fit():
     tokenizer = RepresentationAutoencoder(**TINY).eval()
-    with pytest.raises(ValueError, match=r"\Aimage: this RepresentationAutoencoder was made for 8x8 pixels, got 8x12\Z"):
+    with pytest.raises(
+        ValueError, match=r"\Aimage: this RepresentationAutoencoder was made for 8x8 pixels, got 8x12\Z"
+    ):
         tokenizer.encode(torch.zeros(1, 3, 8, 12))
     with pytest.raises(ValueError, match=r"\Alatent: expected float\[B, 64, 2, 2\], got \[1, 64, 4\]\Z"):
         tokenizer.decode(torch.zeros(1, 64, 4))
