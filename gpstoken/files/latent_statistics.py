@@ -13,6 +13,7 @@ from gpstoken.files.records import check_statistics
 SIDECAR = "latents_stats.pt"  # beside the weights of VAVAE
 CONFIG = "config.json"
 IN_CONFIG = {"mean": "vq_mean", "std": "vq_std"}  # in the folders of SoftVQ-VAE and MAETok
+MOST = 2**16  # numbers that are read; more are no statistics of channels
 
 
 def published_statistics(weights: Path, channels: int) -> dict[str, list[float]] | None:
@@ -51,6 +52,6 @@ def published_statistics(weights: Path, channels: int) -> dict[str, list[float]]
 
 
 def _numbers(values: Any, channels: int) -> Any:
-    values = values.double().flatten().tolist() if isinstance(values, Tensor) else values
+    values = values.flatten()[:MOST].double().tolist() if isinstance(values, Tensor) else values
     values = values if isinstance(values, list) else [values]
     return values * channels if len(values) == 1 else values  # one for all channels

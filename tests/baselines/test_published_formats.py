@@ -245,8 +245,8 @@ def test_a_repository_of_the_hub(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError) as caught:
         read_published("hf://SoftVQVAE/softvq-b-64", tokenizer)
     assert str(caught.value) == (
-        "hf://SoftVQVAE/softvq-b-64: cannot be fetched (Cannot reach https://huggingface.co); download it elsewhere and "
-        "name the folder or file"
+        "hf://SoftVQVAE/softvq-b-64: cannot be fetched (Cannot reach https://huggingface.co); download it elsewhere "
+        "and name the folder or file"
     )
 
 
