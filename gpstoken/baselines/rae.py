@@ -1,10 +1,13 @@
 """The representation autoencoder RAE (Zheng et al. 2025, "Diffusion Transformers with Representation Autoencoders")."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 from diffusers import AutoencoderRAE
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
+from transformers.initialization import no_init_weights
 
 from gpstoken.baselines.fixed_size import FixedSizeTokenizer
 from gpstoken.limits import at_least, limits
@@ -80,18 +83,21 @@ class RepresentationAutoencoder(FixedSizeTokenizer):
                 raise ValueError(f"{name}: {value} is not a multiple of {divisor}")
         side = encoder_size // encoder_patch_size
         self.image_size, self.shape, self.channels = side * patch_size, (side, side), encoder_width
-        self.autoencoder = AutoencoderRAE(
-            encoder_type="dinov2",
-            encoder_hidden_size=encoder_width,
-            encoder_patch_size=encoder_patch_size,
-            encoder_num_hidden_layers=encoder_depth,
-            decoder_hidden_size=width,
-            decoder_num_hidden_layers=depth,
-            decoder_num_attention_heads=heads,
-            decoder_intermediate_size=hidden_width,
-            patch_size=patch_size,
-            encoder_input_size=encoder_size,
-        )
+        # Its first random numbers depend on each other, which networks without weights do not have.
+        drawn = no_init_weights() if is_fake(torch.empty(0)) else nullcontext()
+        with drawn:
+            self.autoencoder = AutoencoderRAE(
+                encoder_type="dinov2",
+                encoder_hidden_size=encoder_width,
+                encoder_patch_size=encoder_patch_size,
+                encoder_num_hidden_layers=encoder_depth,
+                decoder_hidden_size=width,
+                decoder_num_hidden_layers=depth,
+                decoder_num_attention_heads=heads,
+                decoder_intermediate_size=hidden_width,
+                patch_size=patch_size,
+                encoder_input_size=encoder_size,
+            )
         # The library gives these buffers the shape of its argument, which it writes out number by number.
         self.autoencoder.register_buffer("_latents_mean", torch.zeros(encoder_width, side, side))
         self.autoencoder.register_buffer("_latents_std", torch.ones(encoder_width, side, side))
@@ -115,15 +121,13 @@ class RepresentationAutoencoder(FixedSizeTokenizer):
             raise ValueError(f"latent: expected float[B, {', '.join(map(str, shape))}], got {list(tokens.shape)}")
         return 2 * self.autoencoder.decode(tokens).sample - 1
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W].
+    def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
+        """None: training asks for them, before its first update.
 
         Raises:
-            ValueError: in training, because the encoder cannot be had by training.
+            ValueError: always, because the encoder cannot be had by training.
         """
-        if self.training:
-            raise ValueError(f"tokenizer: {type(self).__name__} only loads weights; see `gpstoken published`")
-        return super().forward(image)
+        raise ValueError(f"tokenizer: {type(self).__name__} only loads weights; see `gpstoken published`")
 
     def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict of weights of diffusers; statistics of channels alone become those of every token."""
