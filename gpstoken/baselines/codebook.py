@@ -5,11 +5,11 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gpstoken.baselines.grid import GridTokenizer
+from gpstoken.baselines.grid import TokenGrid
 from gpstoken.baselines.quantisers import NearestCodes, Terms
 
 
-class CodebookTokenizer(GridTokenizer):
+class CodebookTokenizer(TokenGrid):
     """Base of the tokenizers whose grid cells are indices of the nearest codebook entries (VQ-VAE, 2017).
 
     Attributes:

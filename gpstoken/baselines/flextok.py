@@ -5,7 +5,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
-from gpstoken.base import Code, Tokenizer
+from gpstoken.baselines.fixed_size import FixedSizeTokenizer
 from gpstoken.baselines.flextok_blocks import FlowDecoder, RegisterEncoder
 from gpstoken.baselines.flextok_names import to_own
 from gpstoken.baselines.grid import BLOCKS, latent_diffusion_blocks
@@ -17,7 +17,7 @@ NOISE_SEED = 0
 DECAY = 0.9  # of the running mean of the latents' deviation
 
 
-class FlexTok(Tokenizer):
+class FlexTok(FixedSizeTokenizer):
     """An image to 1 to `num_tokens` indices, of which each further one adds detail, and back by a rectified flow.
 
     An autoencoder (f8, 16 channels) makes a latent; a transformer reads it into registers, which are rounded to 64 000
@@ -53,6 +53,8 @@ class FlexTok(Tokenizer):
         deviation: float[], the running mean of the latents' standard deviation.
         image_size: side of the images in pixels.
     """
+
+    prefixes = True
 
     @limits(
         image_size=at_least(1),
@@ -127,22 +129,10 @@ class FlexTok(Tokenizer):
         self.vae = AutoencoderKL(latent_channels=latent_channels, **blocks)
         self.register_buffer("deviation", torch.ones(()))
         self.quantiser = FiniteScalars(tuples["levels"])
+        self.shape, self.codebook_size = (num_tokens,), self.quantiser.size
         parts = (heads, num_tokens, len(tuples["levels"]))
         self.encoder = RegisterEncoder(grid, latent_channels, patch_size, width, encoder_depth, *parts)
         self.decoder = FlowDecoder(grid, latent_channels, patch_size, width, decoder_depth, *parts)
-
-    def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
-        """The indices of an image of `size` (H, W), or the first `num_tokens` of them.
-
-        Raises:
-            ValueError: for another size than `image_size`, or more tokens than there are.
-        """
-        side, most = self.image_size, self.config["num_tokens"]
-        if tuple(size) != (side, side):
-            raise ValueError(f"image: expected {side}x{side} pixels, the size of the training, got {size[0]}x{size[1]}")
-        count = most if num_tokens is None else num_tokens
-        at_least(1, most).check("num_tokens", count)
-        return Code(count, (count,), 1, self.quantiser.size)
 
     def posterior(self, image: Tensor) -> DiagonalGaussianDistribution:
         """Mean and variance of the latent of float[B, 3, H, W] in [-1, 1], in float32 at least."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from gpstoken.base import Code, Tokenizer
+from gpstoken.baselines.fixed_size import FixedSizeTokenizer
 from gpstoken.baselines.gaussian_embedding import GaussianEmbedding
 from gpstoken.baselines.grid import check_groups
 from gpstoken.baselines.magvit2 import Decoder, Encoder
@@ -27,7 +27,7 @@ NAMES = {
 DROPPED = ("loss.", "model_ema.")
 
 
-class GaussianToken(Tokenizer):
+class GaussianToken(FixedSizeTokenizer):
     """An image to Gaussians with an index each, drawn on a map that a convolutional decoder turns into an image.
 
     The defaults are those of the ImageNet model with 256 Gaussians and 1024 codes, 112.79 M parameters. The published
@@ -43,6 +43,8 @@ class GaussianToken(Tokenizer):
     Attributes:
         largest_scale: float[], see above.
     """
+
+    channels = sum(GEOMETRY) + 1
 
     @limits(
         image_size=at_least(1),
@@ -120,7 +122,7 @@ class GaussianToken(Tokenizer):
             raise ValueError(
                 f"width: expected a multiple of 4, {heads} heads and {norm_num_groups} groups, got {width}"
             )
-        self.image_size, self.num_tokens, self.codebook_size = image_size, num_tokens, codebook_size
+        self.image_size, self.shape, self.codebook_size = image_size, (num_tokens,), codebook_size
         self.side, self.splat_backend, self.range_decay = image_size // factor, splat_backend, range_decay
         self.encoder = Encoder(widths, width, layers_per_block, norm_num_groups)
         self.gs_embed = GaussianEmbedding(
@@ -178,19 +180,6 @@ class GaussianToken(Tokenizer):
         quantised = self.quantiser(features)
         self.terms = quantised.terms
         return self.image_of(geometry, quantised.entries)
-
-    def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
-        """The Gaussians of an image: five real numbers and an index each.
-
-        Raises:
-            ValueError: for another size than the trained one, or any `num_tokens` but None.
-        """
-        side, count = self.image_size, self.num_tokens
-        if tuple(size) != (side, side):
-            raise ValueError(f"image: expected {side}x{side} pixels, as in training, got {size[0]}x{size[1]}")
-        if num_tokens is not None:
-            raise ValueError(f"num_tokens: GaussianToken has {count} learned anchors, cannot make {num_tokens}")
-        return Code(count, (count,), sum(GEOMETRY) + 1, self.codebook_size)
 
     def pack(self, image: Tensor, num_tokens: int | None = None) -> dict[str, Tensor]:
         """{"geometry": float[B, N, 5], "codes": long[B, N]}; see `GaussianTokens`."""

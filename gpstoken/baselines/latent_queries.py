@@ -7,7 +7,7 @@ import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from gpstoken.base import Code, Tokenizer
+from gpstoken.baselines.fixed_size import FixedSizeTokenizer
 from gpstoken.limits import Limit, at_least
 
 NORM = partial(nn.LayerNorm, eps=1e-6)
@@ -136,7 +136,7 @@ class QueryDecoder(nn.Module):
         return self.head(self.vit.norm(hidden[:, first : first + count]))
 
 
-class QueryTokenizer(Tokenizer):
+class QueryTokenizer(FixedSizeTokenizer):
     """Base of the tokenizers whose tokens are learned queries, read from the patches of an image of one size.
 
     Attributes:
@@ -150,24 +150,10 @@ class QueryTokenizer(Tokenizer):
         """Makes the two linear maps between an encoder and a decoder of one width."""
         super().__init__()
         width = encoder.vit.embed_dim
+        self.image_size, self.shape = encoder.vit.patch_embed.img_size[0], (encoder.queries.shape[1],)
+        self.channels = channels
         self.encoder, self.to_tokens = encoder, nn.Linear(width, channels)
         self.from_tokens, self.decoder = nn.Linear(channels, width), decoder
-
-    def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
-        """The tokens of an image of the tokenizer's own size.
-
-        Raises:
-            ValueError: for another size, or any `num_tokens` but None.
-        """
-        side, (height, width) = self.config["image_size"], size
-        if (height, width) != (side, side):
-            raise ValueError(f"image: expected {side}x{side} pixels, as in training, got {height}x{width}")
-        count, channels = self.config["num_tokens"], self.config["channels"]
-        if num_tokens is not None:
-            raise ValueError(
-                f"num_tokens: {type(self).__name__} has {count} tokens, cannot make {num_tokens}; leave it out"
-            )
-        return Code(count, (count,), channels, None)
 
     def latents(self, image: Tensor, *masks: Tensor) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to float[B, N, C], before any quantisation.
@@ -184,7 +170,7 @@ class QueryTokenizer(Tokenizer):
         Raises:
             ValueError: for tokens of another shape or type.
         """
-        shape = (self.config["num_tokens"], self.config["channels"])
+        shape = (*self.shape, self.channels)
         if tokens.shape[1:] != shape or not tokens.is_floating_point():
             raise ValueError(
                 f"tokens: expected float[B, {shape[0]}, {shape[1]}], got {tokens.dtype} {list(tokens.shape)}"

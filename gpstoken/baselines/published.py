@@ -1,22 +1,31 @@
 """Reads published weights of any tokenizer from the files that people have on disk; nothing in a file is executed."""
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from gpstoken.base import Tokenizer
 from gpstoken.files.checkpoints import below, check, read_plain, read_safetensors
-from gpstoken.files.plain_text import read_json
+from gpstoken.files.hub import from_hub, is_on_hub
+from gpstoken.files.latent_statistics import CONFIG, SIDECAR
+from gpstoken.files.plain_text import parse_json
 
-CONFIG = "config.json"
 # Names of the weights in a folder: of diffusers, and of transformers and PyTorchModelHubMixin.
-IN_FOLDERS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "pytorch_model.bin")
+IN_FOLDERS = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+MAX_CONFIG = 2**25  # bytes; RAE's config.json repeats the statistics of its latents, some 400 000 numbers
 NESTED = ("ema", "state_dict", "model")  # where a training keeps its weights; the average before the raw ones
-PREFIXES = ("module.", "_orig_mod.")  # of data-parallel training and of torch.compile
+PARALLEL, COMPILED = "module.", "_orig_mod."  # in names, of data-parallel training and of torch.compile
 PARTS = ("ema_model.", "first_stage_model.")  # an average beside the raw weights; the tokenizer in a diffusion model
 
 
@@ -24,14 +33,16 @@ class _OldCallback:
     """Stands for the class that keys a callback's state in files of Lightning 1; the file holds only its name."""
 
 
-OLD_CALLBACKS = [(_OldCallback, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")]
+# What may lie beside weights, of plain data: such a callback's state, and arguments of a training's command line.
+HARMLESS = [(_OldCallback, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"), argparse.Namespace]
 
 
 def read_published(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
     """Reads published weights.
 
     Args:
-        path: a folder with config.json and weights, as of diffusers or of the Hugging Face hub; a .safetensors file; or
+        path: a folder with config.json and weights, as of diffusers or of the Hugging Face hub, or hf://OWNER/NAME for
+            one on the hub; a .safetensors file, with a header of any content; or
             a .bin, .pt, .pth or .ckpt file, whose weights may lie under "ema", "state_dict" or "model" and have the
             prefixes of data-parallel training and of torch.compile.
         tokenizer: the tokenizer that the weights are for; it may be on the meta device.
@@ -44,7 +55,7 @@ def read_published(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
         ValueError: for an unreadable file, another architecture, or a missing, unknown or misshapen tensor (the
             message names the first).
     """
-    path = Path(path)
+    path = at_hand(path)
     if path.is_dir():
         folder, path = path, weights_in(path)
         if isinstance(network := getattr(tokenizer, "autoencoder", None), ModelMixin):
@@ -56,6 +67,21 @@ def read_published(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
     return {name: tensor.to(expected[name].dtype) for name, tensor in check(path, tensors, expected).items()}
 
 
+def at_hand(path: str | Path) -> Path:
+    """The path itself, or for a repository of the Hugging Face hub, hf://OWNER/NAME, the folder of its files.
+
+    Raises:
+        FileNotFoundError: if it cannot be fetched.
+    """
+    return from_hub(path, (CONFIG, SIDECAR, *IN_FOLDERS)) if is_on_hub(path) else Path(path)
+
+
+def licence_of(kind: type[Tokenizer]) -> dict[str, str]:
+    """{"licence", and "restriction" if there is one} of the published weights of a class, from `licences.yaml`."""
+    listed = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
+    return listed.get(kind.__name__, {})
+
+
 def weights_in(folder: Path) -> Path:
     """The file of weights in a folder.
 
@@ -64,7 +90,7 @@ def weights_in(folder: Path) -> Path:
     """
     found = [folder / name for name in IN_FOLDERS if (folder / name).is_file()]
     if not found or not (folder / CONFIG).is_file():
-        what = CONFIG if found else f"{', '.join(IN_FOLDERS[:-1])} or {IN_FOLDERS[-1]}"
+        what = CONFIG if found else "weights"
         raise FileNotFoundError(
             f"{folder}: no {what}; a folder of weights has {CONFIG} and one of {', '.join(IN_FOLDERS)}"
         )
@@ -82,8 +108,8 @@ def unwrapped(path: Path, content: Any) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"{path}: neither a state dict nor a checkpoint with one under {' or '.join(NESTED)}")
     tensors = dict(content)
-    for prefix in PREFIXES * 2:  # either may be outside
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    # Parts may have been compiled one by one, so that word may stand anywhere.
+    tensors = {name.replace(COMPILED, "").removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
     for part in PARTS:
         tensors = below(part, tensors) or tensors
     return tensors
@@ -96,14 +122,20 @@ def _is_nested(content: Mapping[str, Any], key: str) -> bool:
 def _content(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    with torch.serialization.safe_globals(OLD_CALLBACKS):
+    with torch.serialization.safe_globals(HARMLESS):
         return read_plain(path)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MAX_CONFIG:
+        raise ValueError(f"{path}: {path.stat().st_size:,} bytes, but {MAX_CONFIG:,} are allowed")
+    return parse_json(path, path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _check_architecture(path: Path, autoencoder: ModelMixin) -> None:
     # Shapes do not reveal the activation functions: the layers of both are compared as torch prints them.
     kind = type(autoencoder)
-    config = read_json(path)
+    config = _read_config(path)
     try:
         if config.get("_class_name", kind.__name__) != kind.__name__:
             raise ValueError(f"is for {config['_class_name']}, expected {kind.__name__}")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpstoken.base import Code, Tokenizer
+from gpstoken.baselines.fixed_size import FixedSizeTokenizer
 from gpstoken.baselines.grid import BLOCKS, check_groups
 from gpstoken.baselines.maskgit import MaskGITAutoencoder, pixel_decoder
 from gpstoken.baselines.quantisers import NearestCodes, Terms
@@ -17,7 +17,7 @@ from gpstoken.files.checkpoints import build, read_training
 from gpstoken.limits import at_least, flag, limits, optional, text
 
 
-class TiTok(Tokenizer):
+class TiTok(FixedSizeTokenizer):
     """An image to a sequence of indices of a learned codebook, and back, by two transformers and convolutions.
 
     The encoder reads patches and learned latent tokens; what becomes of the latent tokens is quantised. The decoder
@@ -116,6 +116,7 @@ class TiTok(Tokenizer):
         if width % heads:
             raise ValueError(f"width: {width} is not a multiple of heads {heads}")
         self.image_size, self.num_tokens, self.side = image_size, num_tokens, image_size // patch
+        self.shape, self.codebook_size, self.prefixes = (num_tokens,), codebook_size, tail_drop
         self.legacy_layout, self.tail_drop, self.teacher = legacy_layout, tail_drop, teacher
         self.patches = nn.Conv2d(3, width, patch, patch)
         self.latent_tokens = nn.Parameter(width**-0.5 * torch.randn(num_tokens, width))
@@ -131,23 +132,6 @@ class TiTok(Tokenizer):
         self.pixel_codebook = nn.Parameter(torch.randn(pixel_codebook_size, pixel_channels))
         self.pixel_decoder = pixel_decoder(widths, pixel_channels, layers_per_block, norm_num_groups)
         self._teachers: list[MaskGITAutoencoder] = []  # in a list, so that it is no part of this network
-
-    def code(self, size: tuple[int, int], num_tokens: int | None = None) -> Code:
-        """A sequence of indices.
-
-        Raises:
-            ValueError: for another size than the trained one, or a number of tokens that cannot be had.
-        """
-        if tuple(size) != (self.image_size, self.image_size):
-            sizes = f"{self.image_size}x{self.image_size} pixels, got {size[0]}x{size[1]}"
-            raise ValueError(f"image: this {type(self).__name__} was made for {sizes}")
-        count = self.num_tokens if num_tokens is None else num_tokens
-        if num_tokens is not None and not self.tail_drop:
-            kind = f"this {type(self).__name__} has {self.num_tokens} tokens an image"
-            raise ValueError(f"num_tokens: {kind}, cannot make {num_tokens}; leave it out")
-        if not 1 <= count <= self.num_tokens:
-            raise ValueError(f"num_tokens: expected 1 to {self.num_tokens}, got {num_tokens}")
-        return Code(count, (count,), 1, self.quantiser.size)
 
     def latents(self, image: Tensor) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to the latents before quantisation, float[B, num_tokens, channels].

@@ -6,12 +6,12 @@ from diffusers import VQModel
 from torch import Tensor, nn
 
 from gpstoken.baselines.codebook import CodebookTokenizer
-from gpstoken.baselines.grid import BLOCKS, latent_diffusion_blocks
+from gpstoken.baselines.grid import BLOCKS, GridTokenizer, latent_diffusion_blocks
 from gpstoken.baselines.quantisers import NearestCodes
 from gpstoken.limits import at_least, limits
 
 
-class VQAutoencoder(CodebookTokenizer):
+class VQAutoencoder(CodebookTokenizer, GridTokenizer):
     """An image to a grid of indices of a learned codebook, and back (Esser et al. 2021, section 3.1).
 
     The defaults are those of the ImageNet model with 1024 codes: a grid with 1/16 of the side lengths, 72.14 M

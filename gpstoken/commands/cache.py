@@ -19,6 +19,8 @@ from gpstoken.devices import to_device
 from gpstoken.files import provenance
 from gpstoken.files.locks import locked
 from gpstoken.files.plain_text import read_json
+from gpstoken.files.records import check_statistics
+from gpstoken.files.weights import is_exported, read_origin_of, weights_file
 from gpstoken.files.writing import (
     check_replaceable,
     check_writable,
@@ -28,6 +30,7 @@ from gpstoken.files.writing import (
     replacing,
 )
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
+from gpstoken.training.origins import read_origin
 
 VERSION, CACHE_FILE = 2, "cache.json"
 
@@ -72,7 +75,8 @@ def make_cache(
     """Encodes the splits of a data set into `options.output`.
 
     Sample i of "train" is view i // 2 (mirrored where i is odd) in the order (epoch, index) of the data set, or view i
-    without mirror images; other splits are the prepared views in order. Every tensor is float32.
+    without mirror images; other splits are the prepared views in order. Every tensor is float32. Mean and deviation of
+    the channels are those that were published with the tokenizer, if there are such, and else measured on "train".
 
     Args:
         tokenizer: frozen, on its device.
@@ -105,6 +109,9 @@ def make_cache(
         "shard_size": options.shard_size,
         "splits": {plan.split: {"samples": plan.samples} for plan in plans},
     }
+    published = _published_statistics(options.tokenizer, record["code"]["channels"])
+    if published is not None:
+        record["tokenizer"]["statistics"] = published
     record["identity"] = _identity(record)
     if (output / CACHE_FILE).is_file():
         if _is_whole(output, record["identity"]):
@@ -118,6 +125,9 @@ def make_cache(
         batch_size = options.batch_size or data.batch_size
         encode(tokenizer, plan, work, record["identity"], batch_size, data.num_workers, options.num_tokens)
     record |= summarise(work, plans, tokenizer.differences)
+    if published is not None and len(record["statistics"]) == 1:
+        record["statistics"] = dict.fromkeys(record["statistics"], published)
+        print(f"{output}: mean and deviation of the channels as published with the tokenizer, not as measured")
     record |= {"classes": class_names(data)} | provenance.record(options.device)
     with replacing(work / CACHE_FILE) as part:
         part.write_text(json.dumps(record, indent=1) + "\n")
@@ -125,6 +135,21 @@ def make_cache(
     remove_unfinished(output.parent, output.name)
     counts = ", ".join(f"{plan.samples} of {plan.split}" for plan in plans)
     print(f"{output}: tokens of {counts}, encoded by tokenizer {record['tokenizer']['sha256'][:12]}")
+
+
+def _published_statistics(checkpoint: Path, channels: int) -> dict[str, list[float]] | None:
+    file = weights_file(checkpoint)
+    statistics = (read_origin_of(file) if is_exported(file) else read_origin(file.parent)).get("statistics")
+    if statistics is None:
+        return None
+    try:
+        check_statistics("statistics", statistics)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{checkpoint}: its origin is damaged ({error})") from error
+    if len(statistics["mean"]) != channels:
+        count = len(statistics["mean"])
+        raise ValueError(f"{checkpoint}: its origin has statistics of {count} channels, its tokens have {channels}")
+    return statistics
 
 
 def _fingerprint(data: LightningDataModule, split: str) -> str:

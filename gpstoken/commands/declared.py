@@ -20,6 +20,7 @@ if not (EXPERIMENTS / "rows.yaml").is_file():
 # Section of rows.yaml -> folder of its rows' published sizes; below, folder of runs/SCALE that holds their runs.
 PUBLISHED = {
     "tokenizers": "tokenizers",
+    "loaded": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
     "untrained": "tokenizers",
@@ -31,6 +32,7 @@ PUBLISHED = {
 }
 GROUPS = {
     "tokenizers": "tokenizers",
+    "loaded": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
     "untrained": "tokenizers",

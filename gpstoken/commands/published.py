@@ -14,6 +14,7 @@ from gpstoken.base import Tokenizer
 from gpstoken.commands.fit import RunCLI
 from gpstoken.commands.parser import Parser
 from gpstoken.files.checkpoints import read_tokenizer, write_plain
+from gpstoken.files.latent_statistics import published_statistics
 from gpstoken.files.provenance import file_hash
 from gpstoken.files.weights import is_exported, read_origin_of, weights_file
 from gpstoken.files.writing import check_replaceable, replacing
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
     rows = "experiments/tokenizers/ROW.yaml: the row whose weights these are"
     parser.add_argument("row", type=Path, help=rows)
     weights = (
-        "a folder, .safetensors, .bin, .ckpt, .pt or .pth as published; a file of `gpstoken export`, or small; "
+        "a folder, .safetensors, .bin, .ckpt, .pt or .pth as published, or hf://OWNER/NAME on the Hugging Face hub; a "
+        "file of `gpstoken export`, or small; "
         "nothing for a row without weights"
     )
     parser.add_argument("weights", type=Path, nargs="?", help=weights)
@@ -64,10 +66,11 @@ def write_run(row: Path, weights: Path | None, output: Path, arguments: list[str
     with torch.device("meta"):
         cli = RunCLI(args=arguments, run=False)
     tokenizer = cli.model.tokenizer
-    state, file, origin = _read(weights, tokenizer)
+    state, file, origin = _read(weights, tokenizer, cli.datamodule.image_size)
     config = cli.config.clone()
     config.pop("output", None)
-    origin |= {"weights": None if file is None else {"file": file.name, "sha256": file_hash(file)}}
+    named = None if file is None else (origin.get("weights") or {}) | {"file": file.name, "sha256": file_hash(file)}
+    origin |= {"weights": named}
     checkpoint = {
         "tokenizer": {"class_path": class_path_of(tokenizer), "init_args": tokenizer.config},
         "state_dict": {f"tokenizer.{name}": tensor for name, tensor in state.items()},
@@ -82,18 +85,28 @@ def write_run(row: Path, weights: Path | None, output: Path, arguments: list[str
     print(f"{output}: {len(state)} tensors of {file or 'a row without weights'}")
 
 
-def _read(weights: Path | None, tokenizer: Tokenizer) -> tuple[dict[str, Tensor], Path | None, dict[str, Any]]:
+def _read(
+    weights: Path | None, tokenizer: Tokenizer, side: int
+) -> tuple[dict[str, Tensor], Path | None, dict[str, Any]]:
     """State dict of the tokenizer, the file that it is from, and the origin of a run of it."""
     if weights is None:
         if named := next(iter(tokenizer.state_dict()), None):
             raise ValueError(f"weights: {type(tokenizer).__name__} has some, such as {named}; name their file")
         return {}, None, {"commit": "untrained"}
-    from gpstoken.baselines.published import read_published, weights_in  # here: diffusers loads slowly
+    from gpstoken.baselines import published  # here: diffusers loads slowly
 
-    file = weights_file(weights)
+    file = published.at_hand(weights_file(weights))
     if not is_exported(file):
-        state = read_published(file, tokenizer)
-        return state, weights_in(file) if file.is_dir() else file, {"commit": "published"}
+        state, kind, origin = published.read_published(file, tokenizer), type(tokenizer), {"commit": "published"}
+        if licence := published.licence_of(kind):
+            origin["weights"] = {"licence": licence["licence"]}
+        if "restriction" in licence:
+            print(f"{weights}: published weights of {kind.__name__}: {licence['restriction']}")
+        code = tokenizer.code((side, side))
+        if code.codebook_size is None and (statistics := published_statistics(file, code.channels)):
+            origin["statistics"] = statistics
+            print(f"{weights}: with statistics of the latents, which token caches of this run will have")
+        return state, published.weights_in(file) if file.is_dir() else file, origin
     state, trained = read_fitting(file, tokenizer), read_tokenizer(file)[1]
     for name, value in tokenizer.config.items():
         if trained.get(name, value) != value:

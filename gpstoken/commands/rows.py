@@ -27,6 +27,7 @@ from gpstoken.files.writing import replacing
 # Section of rows.yaml -> the commands of its rows, in the order of the pipeline.
 STEPS = {
     "tokenizers": ("fit", "evaluate", "profile"),
+    "loaded": (),
     "pretrained": ("published",),
     "components": ("fit",),
     "untrained": ("published",),

@@ -403,9 +403,9 @@ def test_what_training_draws():
 
 @torch.no_grad()
 def test_what_does_not_fit(loaded):
-    with pytest.raises(ValueError, match=r"\Aimage: expected 16x16 pixels, the size of the training, got 32x16\Z"):
+    with pytest.raises(ValueError, match=r"\Aimage: this FlexTok was made for 16x16 pixels, got 32x16\Z"):
         loaded.encode(torch.zeros(1, 3, 32, 16, dtype=torch.float64))
-    with pytest.raises(ValueError, match=r"\Aimage: expected 16x16 .*, got 8x8\Z"):
+    with pytest.raises(ValueError, match=r"\Aimage: this FlexTok was made for 16x16 .*, got 8x8\Z"):
         loaded.train()(torch.zeros(1, 3, 8, 8, dtype=torch.float64))
     for count_ in (0, 5, 2.0):
         with pytest.raises(ValueError, match=rf"\Anum_tokens: expected a whole number from 1 to 4, got {count_}\Z"):

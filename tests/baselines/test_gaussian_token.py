@@ -204,9 +204,10 @@ def test_sizes_that_do_not_fit(changes, message):
 
 
 def test_other_images_and_tokens(tiny):
-    with pytest.raises(ValueError, match=r"\Aimage: expected 16x16 pixels, as in training, got 16x18\Z"):
+    with pytest.raises(ValueError, match=r"\Aimage: this GaussianToken was made for 16x16 pixels, got 16x18\Z"):
         tiny.encode(torch.zeros(1, 3, 16, 18))
-    with pytest.raises(ValueError, match=r"\Anum_tokens: GaussianToken has 5 learned anchors, cannot make 4\Z"):
+    message = r"\Anum_tokens: this GaussianToken has 5 tokens an image, cannot make 4; leave it out\Z"
+    with pytest.raises(ValueError, match=message):
         tiny.code((16, 16), 4)
     with pytest.raises(ValueError, match=r"\Atokens: expected float\[B, N, 5\] and long\[B, N\], got \[1, 5, 5\] and "):
         tiny.decode(GaussianTokens(torch.zeros(1, 5, 5), torch.zeros(1, 5)))

@@ -201,7 +201,7 @@ def test_sizes_that_do_not_divide(arguments, message):
 
 
 def test_wrong_images_and_tokens(tiny, image):
-    with pytest.raises(ValueError, match=r"\Aimage: expected 12x12 pixels, as in training, got 16x12\Z"):
+    with pytest.raises(ValueError, match=r"\Aimage: this MAETok was made for 12x12 pixels, got 16x12\Z"):
         tiny.train()(torch.zeros(1, 3, 16, 12))
     with pytest.raises(ValueError, match=r"\Atokens: expected float\[B, 4, 3\], got torch.float32 \[1, 3, 4, 4\]\Z"):
         tiny.decode(torch.zeros(1, 3, 4, 4))

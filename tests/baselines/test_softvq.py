@@ -161,9 +161,10 @@ def test_sizes_that_do_not_divide(arguments, message):
 
 
 def test_wrong_images_and_tokens(tiny, image):
-    with pytest.raises(ValueError, match=r"\Aimage: expected 12x12 pixels, as in training, got 12x16\Z"):
+    with pytest.raises(ValueError, match=r"\Aimage: this SoftVQ was made for 12x12 pixels, got 12x16\Z"):
         tiny.encode(torch.zeros(1, 3, 12, 16))
-    with pytest.raises(ValueError, match=r"\Anum_tokens: SoftVQ has 4 tokens, cannot make 3; leave it out\Z"):
+    message = r"\Anum_tokens: this SoftVQ has 4 tokens an image, cannot make 3; leave it out\Z"
+    with pytest.raises(ValueError, match=message):
         tiny.pack(image, 3)
     for tokens, found in (
         (torch.zeros(1, TOKENS, CHANNELS, dtype=torch.long), r"torch.int64 \[1, 4, 3\]"),

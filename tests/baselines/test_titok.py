@@ -385,8 +385,11 @@ def test_training_keeps_a_uniform_number_of_first_tokens(image):
             lambda one: one.decode(torch.zeros(1, 2, 3, dtype=torch.long)),
             "indices: expected long[B, N], got torch.int64 [1, 2, 3]",
         ),
-        (lambda _: seeded(ONE_D_PIECE).code((16, 16), 7), "num_tokens: expected 1 to 6, got 7"),
-        (lambda _: seeded(ONE_D_PIECE).decode(torch.zeros(1, 0).long()), "num_tokens: expected 1 to 6, got 0"),
+        (lambda _: seeded(ONE_D_PIECE).code((16, 16), 7), "num_tokens: expected a whole number from 1 to 6, got 7"),
+        (
+            lambda _: seeded(ONE_D_PIECE).decode(torch.zeros(1, 0).long()),
+            "num_tokens: expected a whole number from 1 to 6, got 0",
+        ),
         (lambda _: TiTok(**TINY | {"image_size": 18}), "image_size: 18 is not a multiple of a patch of 4 pixels"),
         (lambda _: TiTok(**TINY | {"heads": 3}), "width: 8 is not a multiple of heads 3"),
         (

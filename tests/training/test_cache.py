@@ -412,3 +412,27 @@ def test_no_data_and_no_tokenizer(tmp_path):
                 "x",
             ]
         )
+
+
+def test_published_statistics_are_those_of_the_cache(arguments, grid, tmp_path, capsys):
+    output, checkpoint = tmp_path / "cache", grid()
+    assert cache.main(arguments(output, checkpoint=checkpoint)) == 0
+    measured = json.loads((output / "cache.json").read_text())
+    assert measured["statistics"].keys() == {"latent"} and "not as measured" not in capsys.readouterr().out
+    published = {"mean": [0.5, -0.25], "std": [2.0, 4.0]}
+    origin = tmp_path / "origin.json"
+    origin.write_text(json.dumps({"commit": "published", "statistics": published}))
+    assert cache.main(arguments(output, checkpoint=checkpoint)) == 0
+    assert f"{output}: mean and deviation of the channels as published with the tokenizer" in capsys.readouterr().out
+    record = TokenCache(str(output)).record
+    assert record["statistics"] == {"latent": published} != measured["statistics"]
+    assert record["identity"] != measured["identity"]
+    for statistics, message in (
+        ({"mean": [0.0], "std": [1.0]}, "its origin has statistics of 1 channels, its tokens have 2"),
+        ({"mean": [0.0, 0.0], "std": [1.0, 0.0]}, "its origin is damaged (statistics.std: expected "),
+        ({"mean": [0.0, 0.0]}, "its origin is damaged ('std')"),
+    ):
+        origin.write_text(json.dumps({"statistics": statistics}))
+        with pytest.raises(ValueError) as caught:
+            cache.main(arguments(output, checkpoint=checkpoint))
+        assert str(caught.value).startswith(f"{checkpoint}: {message}") and "\n" not in str(caught.value)

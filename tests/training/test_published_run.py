@@ -7,8 +7,10 @@ from collections import Counter
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from datamodules import Embedded
+from gpstoken.baselines.softvq import SoftVQ
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.export import phases
 from gpstoken.loading import load_tokenizer
@@ -137,3 +139,27 @@ def test_what_cannot_be_taken(published, capsys, row, options, message):
     *said, line = error.splitlines()
     assert code == 2 and message in line and all("has no digest" in other for other in said)
     assert not run.exists()
+
+
+def test_statistics_and_licences_travel_with_a_run(tmp_path, run_cli, capsys):
+    tiny = {
+        "image_size": 32, "width": 24, "depth": 1, "heads": 2, "num_tokens": 4, "channels": 3, "codebook_size": 5,
+        "codebooks": 2,
+    }  # fmt: skip
+    overlay = {**OVERLAY, "model": {"init_args": {"tokenizer": {"init_args": tiny}}}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(overlay))
+    weights = tmp_path / "hub" / "model.safetensors"
+    weights.parent.mkdir()
+    save_file(SoftVQ(**tiny).state_dict(), weights)
+    (weights.parent / "config.json").write_text(json.dumps({"vq_mean": 0.5, "vq_std": 2.0}))
+    run, file, again = tmp_path / "published", tmp_path / "mine.safetensors", tmp_path / "again"
+    row, options = "experiments/tokenizers/softvq.yaml", ["-c", str(tmp_path / "tiny.yaml")]
+    assert run_cli(["published", row, str(weights.parent), "-o", str(run), *options]) == 0
+    said = capsys.readouterr().out
+    assert f"{weights.parent}: published weights of SoftVQ: no licence was found" in said
+    assert f"{weights.parent}: with statistics of the latents" in said
+    assert run_cli(["export", str(run / "last.ckpt"), "-o", str(file), "--type", "float32"]) == 0
+    assert run_cli(["published", row, str(file), "-o", str(again), *options]) == 0
+    for origin, name in ((read_origin(run), "model.safetensors"), (read_origin(again), "mine.safetensors")):
+        assert origin["statistics"] == {"mean": [0.5] * 3, "std": [2.0] * 3}
+        assert origin["weights"]["licence"] == "none" and origin["weights"]["file"] == name

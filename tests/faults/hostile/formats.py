@@ -20,6 +20,7 @@ from gpstoken.commands.fit_help import _classes
 from gpstoken.commands.released_generator import read_statistics
 from gpstoken.files.checkpoints import read_plain, read_safetensors, read_tokenizer
 from gpstoken.files.digests import DIGEST, digest
+from gpstoken.files.latent_statistics import published_statistics
 from gpstoken.files.pictures import pixel_limit, read_picture
 from gpstoken.files.plain_text import read_json, read_yaml
 from gpstoken.files.released_layouts import read_layouts
@@ -123,6 +124,12 @@ def draw_checkpoint(chance: Any) -> bytes:
         return seeds.saved({"a": 1} | content | {DIGEST: "00"} if isinstance(content, dict) else content)
     content = changed(content, chance) if chance.random() < 0.3 else content
     return _with_pickle(seeds.saved(content), chance)
+
+
+def draw_latent_statistics(chance: Any) -> bytes:
+    """Mean and deviation of two channels, changed."""
+    content = {"mean": torch.zeros(2), "std": torch.ones(2)}
+    return seeds.saved(changed(content, chance, [*VALUES, *TENSORS]))
 
 
 def draw_tokenizer(chance: Any) -> bytes:
@@ -264,5 +271,10 @@ FORMATS = {
     "json": Format(one_file(draw_json, "origin.json"), (_of(read_json, "origin.json"), read_origin), 130),
     "picture": Format(one_file(draw_picture), (_of(lambda path: read_picture(path, max_pixels=2**22)),), 60),
     "tar shard": Format(one_file(lambda chance: bent(seeds.tar(), chance)), (_of(_scan),), 20),
+    "latent statistics": Format(
+        one_file(draw_latent_statistics, "latents_stats.pt"),
+        (lambda folder: published_statistics(folder / "file", 2),),
+        1,
+    ),
     "layouts": Format(one_file(lambda chance: bent(seeds.layouts(), chance)), (_of(read_layouts),), 17),
 }
