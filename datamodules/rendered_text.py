@@ -16,9 +16,10 @@ from gpstoken.limits import limits, text
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FONTS = ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono-Bold")
-# Letters of each line, its top and its height, as shares of the side: at 256 px the capitals are 86, 43 and 21 px high.
-LINES = ((2, 0.04, 0.42), (4, 0.50, 0.24), (8, 0.78, 0.16))
+# Letters of each line, its top and its height, as shares of the side: at 256 px the capitals are 77, 39 and 19 px high.
+LINES = ((2, 0.02, 0.46), (4, 0.50, 0.24), (8, 0.76, 0.14))
 MARGIN = 0.04
+EM = 0.9  # size of the font in widths of a box: the W of DejaVuSerif is wider than its size
 FINER = 4  # letters are drawn on a grid so many times finer, so that their place does not depend on the size
 PICTURES = 60
 CONTRAST = 0.4  # of photographs under text, so that the originals can be read
@@ -48,7 +49,7 @@ def ink(letters: list[int], font: str, size: int) -> np.ndarray:
     draw = ImageDraw.Draw(mask)
     for letter, (top, left, bottom, right) in zip(letters, boxes(), strict=True):
         middle = ((left + right) / 2 * side, (top + bottom) / 2 * side)
-        draw.text(middle, LETTERS[letter], 255, _font(font, round((right - left) * side)), "mm")
+        draw.text(middle, LETTERS[letter], 255, _font(font, round(EM * (right - left) * side)), "mm")
     return np.asarray(mask.resize((size, size), Image.Resampling.BOX), dtype=np.float64) / 255
 
 
