@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from datamodules.crops import CROPS, mirrored_centre
 from datamodules.loaders import SampleLoaders
 from datamodules.prepared import EvaluationSamples, Prepared, prepare
+from datamodules.recognition import Recognition
 from datamodules.samples import Photos, TrainingSamples, View
 from datamodules.sampling import GroupSampler
 from gpstoken.limits import at_least, limits, one_of, optional, text
@@ -161,6 +162,14 @@ class ImageDataModule(SampleLoaders):
             ValueError: for "train", whose pictures are read only while training runs.
         """
         return self._prepared(split).skipped
+
+    def recognition(self, split: str) -> Recognition | None:
+        """What there is to recognise in the pictures of a split, for `gpstoken evaluate`; None: nothing.
+
+        Args:
+            split: "train", "val" or "test".
+        """
+        return None
 
     def evaluation_groups(self, split: str, done: Collection[int] = ()) -> list[int]:
         """Numbers of the groups of `evaluation_group` images that still hold an image to evaluate.

@@ -173,6 +173,7 @@ def write(seeds: list[Evaluated], output: Path, named: Named) -> None:
             name: summarise_seeds([evaluated.scores[name] for evaluated in seeds]) | {"count": len(first.sources)}
             for name in first.scores
         },
+        **({"recognition": first.recognition} if first.recognition else {}),
         **({"codebook": size | usage} if usage else {}),
         "trained_at": sorted({evaluated.trained_at for evaluated in seeds}),
         "checkpoints": [evaluated.checkpoint for evaluated in seeds],

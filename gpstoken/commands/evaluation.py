@@ -23,6 +23,7 @@ from gpstoken.metrics import METRICS
 from gpstoken.metrics.codebook import codebook_usage
 from gpstoken.metrics.distributions import paired_scores
 from gpstoken.metrics.focus import disc
+from gpstoken.metrics.recognition import PartsOf, recognise, summarised
 from gpstoken.metrics.weights import weights_record
 from gpstoken.rounding import stored_bits
 from gpstoken.training.files import CHECKPOINT_FILE
@@ -42,6 +43,7 @@ class Evaluated:
         sources: the photograph of each image.
         columns: float[images] of every metric.
         scores: distribution scores by name.
+        recognition: what of the original images is recognised, see `summarised`; empty where nothing is to recognise.
         codebook: usage of the codebook, see `codebook_usage`; empty without a codebook.
         seconds: time of each stage.
         trained_at: commit of the training.
@@ -57,6 +59,7 @@ class Evaluated:
     sources: list[str]
     columns: dict[str, np.ndarray]
     scores: dict[str, float]
+    recognition: dict[str, Any]
     codebook: dict[str, float]
     seconds: dict[str, float]
     trained_at: str
@@ -110,6 +113,9 @@ def evaluate_run(
         count = module.tokenizer.code((size, size)).tokens
         protocol = replace(protocol, num_tokens=times(count, protocol.token_factor))
     _set_up(module, images.image_size, protocol)
+    recognition = images.recognition("test")
+    if recognition is not None:
+        module.evaluation_networks = {}  # LPIPS of such pictures is of no use, and takes nine tenths of the time
     origin = read_origin(run)
     code = module.tokenizer.code((images.image_size, images.image_size), protocol.num_tokens)
     described = {
@@ -140,7 +146,10 @@ def evaluate_run(
     if done:
         print(f"{run}: resuming after {len(done)} of {len(sources)} images")
     prepared = perf_counter()
-    recorder = Recorder(parts, networks, SIDES if images_of is None else SIDES[1:], bool(code.codebook_size))
+    looked_at = {} if recognition is None else {recognition.metric: PartsOf(recognition.boxes)}
+    recorder = Recorder(
+        parts, networks | looked_at, SIDES if images_of is None else SIDES[1:], bool(code.codebook_size)
+    )
     trainer = Trainer(
         accelerator=cli.config.trainer.accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto",
         use_distributed_sampler=False,  # the loader shares the groups among the devices itself
@@ -166,6 +175,11 @@ def evaluate_run(
     sides = dict(zip(SIDES, ((images_of or parts).column, parts.column), strict=True))
     scores = paired_scores(sides, layers, protocol.statistics) if trainer.is_global_zero else {}
     columns = parts.sorted([name for name in METRICS if name in parts.columns()])
+    ceiling = {}
+    if recognition is not None:
+        recognised, originals = recognise(recognition, sides)
+        columns |= recognised
+        ceiling = {recognition.metric: summarised(recognition, originals, sources)}
     usage = codebook_usage(parts.sorted(["codes"])["codes"]) if code.codebook_size else {}
     trainer.strategy.barrier()  # the first process deletes the parts when it has written the result
     stages = np.diff([started, prepared, tested, perf_counter()]).tolist()
@@ -175,6 +189,7 @@ def evaluate_run(
         sources=sources,
         columns=columns,
         scores=scores,
+        recognition=ceiling,
         codebook=usage,
         seconds=dict(zip(("prepare", "reconstruct and compare", "distribution scores"), stages, strict=True)),
         trained_at=origin.get("commit", "unknown"),

@@ -20,6 +20,7 @@ from gpstoken.commands.declared import (
 )
 from gpstoken.commands.generator_forms import SPLITS
 from gpstoken.commands.parser import Parser
+from gpstoken.commands.studies import arms_of
 from gpstoken.commands.tokenizer_forms import STUDIED, TIMED
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.writing import replacing
@@ -77,7 +78,7 @@ def record(command: str, key: str, scale: str) -> dict[str, Any]:
     named = sorted({word for line in lines for word in line if word.startswith(f"{EXPERIMENTS}/")})
     files = {path: read_yaml(path) for path in named}
     classes = set(class_paths(list(files.values())))
-    for row in _involved(command, key):
+    for row in _involved(command, key, scale):
         classes |= set(class_paths([read_yaml(path) for path in configuration_files(row, scale)]))
     modules = {f"gpstoken.commands.{line[0].replace('-', '_')}" for line in lines}
     return {"commands": [" ".join(line) for line in lines], "files": files, "code": digests(modules | classes)}
@@ -92,14 +93,12 @@ def class_paths(content: Any) -> Iterator[str]:
             yield from class_paths(value)
 
 
-def _involved(command: str, key: str) -> list[Row]:
+def _involved(command: str, key: str, scale: str) -> list[Row]:
     """The rows whose networks a command builds, beside those of its configuration files."""
     if command == "study":
-        declared = read_yaml(EXPERIMENTS / "studies" / f"{key}.yaml")
-        keys = (
-            declared["domains"].values() if "domains" in declared else [arm["row"] for arm in declared["arms"].values()]
-        )
-        return [find_row(trained, STUDIED) for trained in dict.fromkeys(keys)]
+        return [
+            find_row(trained, STUDIED) for trained in dict.fromkeys(arm["row"] for arm in arms_of(key, scale).values())
+        ]
     if command in ("generate-curve", "cost"):
         row = find_row(key, ["generators", "generator_sizes"])
         networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]

@@ -3,9 +3,7 @@
 from typing import Any
 
 from gpstoken.commands.declared import (
-    EXPERIMENTS,
     Row,
-    chosen_arms,
     configuration_files,
     file_options,
     find_row,
@@ -15,7 +13,7 @@ from gpstoken.commands.declared import (
     read_scale,
     studies,
 )
-from gpstoken.files.plain_text import read_yaml
+from gpstoken.commands.studies import arms_of
 from gpstoken.limits import did_you_mean
 
 Command = list[str]
@@ -53,24 +51,10 @@ def study(key: str, scale: str, _: Any) -> list[Command]:
     """The evaluations of a study's arms."""
     if key not in studies():
         raise ValueError(f"{key}: no such study{did_you_mean(key, studies())}; there are {', '.join(studies())}")
-    declared, settings = read_yaml(EXPERIMENTS / "studies" / f"{key}.yaml"), read_scale(scale)
-    shared = settings.get("evaluate", {}) | declared.get("evaluate", {})
-    if "domains" in declared:
-        files = {domain: f"{EXPERIMENTS}/_data/{data}.yaml" for domain, data in settings["domains"].items()}
-        arms = {
-            f"domain_{domain}_{end}": {"row": row, "data": file}
-            for domain, file in files.items()
-            for end, row in declared["domains"].items()
-        }
-    else:
-        own = dict(settings.get(key, {}))
-        arms = chosen_arms(declared["arms"], own.pop("arms", None), f"{scale}: {key}")
-        shared |= own
     lines = []
-    for arm, arm_settings in arms.items():
-        row = find_row(arm_settings["row"], STUDIED)
-        arm_settings = {name: value for name, value in arm_settings.items() if name != "row"}
-        command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, shared | arm_settings)
+    for arm, settings in arms_of(key, scale).items():
+        row = find_row(settings.pop("row"), STUDIED)
+        command, runs, *line = _evaluation(row, arm, f"studies/{key}", scale, settings)
         lines.append([command, runs, "--trained-row", row.key, *line])
     return lines
 

@@ -10,6 +10,11 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 # name -> True where larger is better
 METRICS = {"psnr": True, "ssim": True, "lpips_alexnet": False, "lpips_vgg16": False}
 METRICS |= {"psnr_inside": True, "psnr_outside": True}  # inside and outside a focus region
+METRICS |= {
+    "identity": True,
+    "text": True,
+    "parts_correlation": True,
+}  # shares of what is recognised, see `gpstoken.metrics.recognition`
 
 # Pixels that a distance compares at a time: with VGG16, sixteen images of 1024 px at once took more than 22 GiB.
 TOGETHER = 16 * 256**2

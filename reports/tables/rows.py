@@ -44,6 +44,27 @@ def _equal(equal: dict[str, Any], ours: dict[str, Result]) -> dict[str, Result]:
     return {row: ours[row] for row, size in sizes.items() if same and abs(size - same) <= EQUAL * same}
 
 
+def read_recognised(declared: dict[str, Any], row: str, result: Result, results: Path) -> dict[str, Result]:
+    """The results of the study `recognition` that stand beside a row of a table, by metric, as far as they are there.
+
+    Raises:
+        ValueError: if they are of another row, size, token count, of other seeds or of another training budget.
+    """
+    found = {}
+    for metric in declared.get("recognised", []):
+        name = f"{metric}_{declared['ours'].get(row, {}).get('recognised', row)}"
+        arm = read_result(results / "studies" / "recognition" / f"{name}.json", results.name)
+        if arm is None:
+            continue
+        for fact in ("row", "image_size", "num_tokens"):
+            if arm.evaluated[fact] != result.evaluated[fact]:
+                other = f"{fact} {arm.evaluated[fact]}, and {row} with {result.evaluated[fact]}"
+                raise ValueError(f"{arm.path}: was measured with {other}")
+        check_same([result, arm], "seeds", "training")
+        found[metric] = arm
+    return found
+
+
 def published(declared: dict[str, Any]) -> list[dict[str, str]]:
     """The rows of the paper's tables, as printed, with the "source" that tables.yaml words."""
     return [

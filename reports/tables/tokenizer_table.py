@@ -1,6 +1,5 @@
 """Tables of reconstructed images: our result files at one or more scales beside the paper's rows."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from reports.tables.assembly import Part, assembled, missing_row, our_row, text_
 from reports.tables.claims import as_lines, finding, judge_all
 from reports.tables.columns import COLUMNS, cells_of, columns_of, millions, rounded, score_cell, tokens_cell
 from reports.tables.results import Result, check_same, read_record, read_result
-from reports.tables.rows import read_sweeps, read_table, sweep_of, varied
+from reports.tables.rows import read_recognised, read_sweeps, read_table, sweep_of, varied
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import listed, paragraph
 
@@ -38,12 +37,13 @@ def _part(declared: dict[str, Any], results: Path) -> Part:
     records, tests = {row: result.record for row, result in ours.items()}, judge_all(declared, ours)
     # Which rows are equal to another is known of measured ones alone.
     shown = (ours or [declared["equal"]["to"]]) if "equal" in declared else declared["ours"] | ours
+    known = {row: read_recognised(declared, row, result, results) for row, result in ours.items()}
     speeds = _speeds(results)
     return Part(
-        rows=[_our_row(declared, row, ours.get(row), speeds.get(row, {})) for row in shown]
+        rows=[_our_row(declared, row, ours.get(row), known.get(row, {}), speeds.get(row, {})) for row in shown]
         + _published_here(declared, results, list(ours.values())),
         caption=paragraph("caption", list(records.values())),
-        origins=[_origin(declared, records, read_sweeps(declared, results)[1])],
+        origins=[_origin(declared, records, read_sweeps(declared, results)[1]), *_ceilings(known)],
         finding=finding(declared, tests, scale) or _told(declared, records),
         claims=as_lines(tests, scale),
         notes=[FEW] * any(record["data"]["photographs"] <= FEW_PHOTOGRAPHS for record in records.values()),
@@ -89,7 +89,17 @@ def _speeds(results: Path) -> dict[str, dict[str, Cell]]:
     return every
 
 
-def _our_row(declared: dict[str, Any], name: str, result: Result | None, speed: Mapping[str, Cell] = {}) -> Row:
+def _ceilings(known: dict[str, dict[str, Result]]) -> list[str]:
+    """What is recognised of the original pictures themselves, for each metric of the rows, as a paragraph."""
+    arms = {metric: arm.record for row in known.values() for metric, arm in row.items()}
+    parts = [paragraph("ceiling", metric, record["recognition"][metric]) for metric, record in arms.items()]
+    return [paragraph("ceilings", listed(parts))] if parts else []
+
+
+def _our_row(
+    declared: dict[str, Any], name: str, result: Result | None, known: dict[str, Result], speed: dict[str, Cell]
+) -> Row:
+    """A row of ours; `known` has the results of what is recognised after reconstruction, by metric."""
     label = declared["ours"].get(name, {})
     kind = label.get("dataset", "")
     title = declared["datasets"][kind]["title"] if kind else ""
@@ -112,6 +122,9 @@ def _our_row(declared: dict[str, Any], name: str, result: Result | None, speed: 
     seeds = 1 if declared.get("one_model") else 2
     for column, metric in record["metrics"].items():
         cells[column] = score_cell(column, metric, _interval(metric, seeds))
+    for column, arm in known.items():
+        metric = arm.record["metrics"][column]
+        cells[column] = score_cell(column, metric, _interval(metric, seeds))
     for column, score in record.get("scores", {}).items():
         cell = score_cell(column, score)
         cells[column] = replace(cell, text=f"{cell.text} (N = {score['count']})")
@@ -128,7 +141,7 @@ def _published_here(declared: dict[str, Any], results: Path, measured: list[Resu
         if "published" not in result.record["training"]:
             raise ValueError(f"{result.path}: was trained here, and lies among the published weights")
         check_same([*measured[:1], result], "images")
-        row = _our_row(declared, name, result)
+        row = _our_row(declared, name, result, {}, {})
         source = f"published weights, measured here, {result.evaluated['image_size']} px"
         rows.append(replace(row, source=source, ours=False, row=None))
     return rows

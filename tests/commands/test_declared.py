@@ -145,6 +145,18 @@ def test_a_scale_may_leave_out_arms_of_a_study(declare):
         expanded("study", "sizes", "tiny", [])
 
 
+def test_a_study_of_all_rows_of_a_section_needs_no_arm_for_each(declare):
+    study = {"sections": ["tokenizers"], "data": {"who": "faces"}, "arms": {"big": {"row": "ours", "num-tokens": 2}}}
+    scale = FILES["tiny/scale.yaml"] | {"sizes": {"arms": []}}
+    declare(FILES | {"studies/sizes.yaml": study, "tiny/scale.yaml": scale})
+    names = {place: [line[line.index("--row") + 1] for line in expanded("study", "sizes", place, [])]
+             for place in ("small", "tiny")}  # fmt: skip
+    assert names == {"small": ["big", "who_ours", "who_theirs"], "tiny": ["who_ours", "who_theirs"]}
+    line = " ".join(expanded("study", "sizes", "tiny", [])[0])
+    assert line.startswith("evaluate runs/tiny/tokenizers/ours/seed* --trained-row ours --row who_ours ")
+    assert "--data experiments/_data/faces.yaml" in line
+
+
 def test_a_study_is_an_evaluation_an_arm(declare):
     declare(FILES)
     (line,) = expanded("study", "sizes", "tiny", [])

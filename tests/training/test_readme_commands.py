@@ -38,6 +38,7 @@ STAGE = "".join(
     f" --model.init_args.generator.init_args.network.init_args.{option}"
     for option in ("width 16", "depth 1", "heads 2")
 )
+FOUR = "--data.init_args.subset 4 --data.init_args.image_size 64 --networks"  # images
 SMALLER = {
     "gpstoken encode": "",
     "gpstoken demo": "--tokens 64 128",
@@ -45,7 +46,8 @@ SMALLER = {
     "gpstoken fit gpstoken_m128": FIT + ALEXNET,
     "gpstoken fit layout": FIT + STAGE,
     "gpstoken fit texture": FIT + STAGE,
-    "gpstoken evaluate runs/mine": "--data.init_args.subset 4 --data.init_args.image_size 64 --networks",
+    "gpstoken evaluate runs/mine -o results/mine/studies": "--data.init_args.image_size 64",
+    "gpstoken evaluate runs/mine -o results/mine/tokenizers": FOUR,
     "gpstoken evaluate runs/small": "--data.image_size 64",
     "gpstoken evaluate runs/jpeg": "--data.image_size 64",
     "gpstoken score --self-test": "--device cpu --network efficientnet_lite0",
