@@ -10,6 +10,7 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 TABLES = Path(__file__).with_name("tables") / "tables.yaml"
 KINDS = {
     "tokenizers": "tokenizer",
+    "loaded": "tokenizer",
     "ablations": "tokenizer",
     "equal_budget": "tokenizer",
     "networks": "generator",

@@ -89,7 +89,8 @@ for name in sorted(sys.modules):
 """
 # What starts every command, whatever it does; and what only hands names on.
 DISPATCH = {"gpstoken.cli", "gpstoken.early_signals", "gpstoken.freed_memory", "gpstoken.limits"} | {
-    f"gpstoken.commands.{name}" for name in ("by_row", "declared", "fit_help", "studies")
+    f"gpstoken.commands.{name}"
+    for name in ("by_row", "declared", "fit_help", "generator_forms", "studies", "tokenizer_forms")
 }
 
 
