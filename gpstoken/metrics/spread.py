@@ -5,8 +5,7 @@ A Fréchet distance of n samples exceeds that of infinitely many by about b / n.
 2020, from two points). Two disjoint halves are independent, and half of their difference has the variance of the score
 of all samples (McCarthy, 1969, "half-samples"), as long as the score depends on single images linearly. Where samples
 and reference have the same distribution, it depends on pairs of images instead, and this standard error is too large,
-by √2. Of Gaussians of 64 dimensions against their own statistics the bias came out 15 % too large at two samples a
-dimension, 5 % at four and 2 % at ten (`tests/metrics/test_spread.py`).
+by √2. With two samples a dimension the bias is some 15 % too large, because terms of 1 / n² are not yet small.
 """
 
 import math
