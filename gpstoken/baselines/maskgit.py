@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -197,6 +198,10 @@ def pixel_decoder(widths: tuple[int, ...], latent_channels: int, blocks: int, gr
         layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, before, 3, padding=1)] if number else []
         layers += residual_blocks(before, width, blocks, groups)
     head = nn.Conv2d(widths[-1], 3, 3, padding=1)
+    # Images of an untrained decoder are nearly grey: from black ones, the mean alone takes a hundred steps.
+    with torch.no_grad():
+        head.weight.mul_(0.2)
+        head.bias.fill_(0.5)
     return nn.Sequential(*layers, nn.GroupNorm(groups, widths[-1], EPSILON), nn.SiLU(), head)
 
 
