@@ -10,7 +10,7 @@ from datamodules.embedded import Embedded
 from datamodules.recognition import Recognition
 from datamodules.samples import Photos
 from datamodules.splits import SPLITS
-from gpstoken.limits import limits, text
+from gpstoken.limits import flag, limits, text
 
 FIELDS = ("sources", "labels", "pictures")  # of Photos
 
@@ -27,7 +27,7 @@ class EmbeddedPeople(Embedded):
         **options: those of Embedded except `domain`; of every face the whole square is seen, whatever `views` is.
     """
 
-    @limits(root=text())
+    @limits(root=text(), held_out=flag())
     def __init__(self, root: str, held_out: bool = False, **options: Any) -> None:
         """See the class."""
         super().__init__(root, domain="faces", **options)

@@ -109,7 +109,7 @@ def test_a_nested_complaint_becomes_one_line():
 def test_help_lists_every_command_and_a_mistyped_one_is_named(capsys):
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert len(cli.COMMANDS) == 24 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
+    assert len(cli.COMMANDS) == 25 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
     assert cli.main(["fitt"]) == 2
     assert "did you mean fit?" in capsys.readouterr().err
     assert cli.main(["--version"]) == 0

@@ -56,7 +56,7 @@ def test_every_table_is_whole(study, pages):
     study("gpstoken_m128", group="tokenizers", levels={"psnr": 19.0})
     study("small_natural_128", num_tokens=128, of="small", levels={"psnr": 18.0})
     texts = {name: text for name, text in pages().items() if name.endswith(".tex")}
-    assert len(texts) == 16
+    assert len(texts) == 18
     for name, text in texts.items():
         assert text.isascii(), (name, re.findall(r"[^\x00-\x7f]", text))
         body = re.sub(r"\\.", "", text)  # a command, an escaped character or the end of a line

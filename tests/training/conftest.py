@@ -144,6 +144,7 @@ def arguments_of_a_tiny_fit(folder: Path, **changes) -> list[str]:
                 "tokenizer": {"init_args": TOKENIZER},
                 "perceptual_weight": 0.0,
                 "adversarial_start": 8,
+                "multiply_adds": None,
                 # Not VGG, whose 138 M weights torchvision draws at random before ours are read.
                 "evaluation_networks": {"alexnet": "data/networks/lpips_alexnet.safetensors"},
                 **DISCRIMINATOR,

@@ -60,6 +60,7 @@ SMALLER = {
     "gpstoken generate released": "-n 3 --steps 2 --classes 0-2 --device cpu",
     "gpstoken export": "",
     "gpstoken profile": "--count-only",
+    "gpstoken speed": "--rounds 1 --batch-size 2",
     "gpstoken published experiments/tokenizers/vavae.yaml": "-c tiny_vavae.yaml",
     "gpstoken published experiments/tokenizers/small.yaml": "",
     "gpstoken published experiments/tokenizers/jpeg.yaml": "",
