@@ -26,7 +26,7 @@ def named_result(path: Path, record: dict[str, Any]) -> Named:
     Raises:
         ValueError: for a result that does not say its row, group and scale; names the file.
     """
-    if {"machine", "rows"} <= record.keys():  # timings of kernels, which are of a machine alone
+    if {"machine", "rows"} <= record.keys() and "row" not in record:  # timings of kernels, of a machine alone
         return Named(record["machine"].get("processor", "unknown"), "timing", "benchmarks", "none")
     names = {name: record.get(name) for name in ("row", "group", "scale")}
     missing = [name for name, value in names.items() if not isinstance(value, str) or not value]

@@ -420,7 +420,15 @@ def test_equal_tables_have_the_rows_of_equal_codes(arm, pages, tmp_path):
     speed.parent.mkdir()
     measured = {"encode_gmacs": 0.0125, "decode_gmacs": 0.5, "encode_ms": [1.0, 3.0], "decode_ms": [4.0]}
     speed.write_text(
-        json.dumps({"row": "rows", "group": "speed", "scale": "laptop", "rows": {"gpstoken_m128": measured}})
+        json.dumps(
+            {
+                "row": "rows",
+                "group": "speed",
+                "scale": "laptop",
+                "machine": {"processor": "Test CPU"},
+                "rows": {"gpstoken_m128": measured},
+            }
+        )
     )
     written = pages()
     bits, tokens = (list(csv.DictReader(io.StringIO(written[f"equal_{kind}.csv"]))) for kind in ("bits", "tokens"))
