@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # Folders of results/SCALE whose records are no evaluation.
-KINDS = {"efficiency": "profile", "cost": "cost", "speed": "timing"}
+KINDS = {"efficiency": "profile", "cost": "cost", "speed": "profile"}
 
 
 class Named(NamedTuple):
