@@ -8,13 +8,6 @@ import yaml
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 TABLES = Path(__file__).with_name("tables") / "tables.yaml"
-KINDS = {
-    "tokenizers": "tokenizer",
-    "loaded": "tokenizer",
-    "ablations": "tokenizer",
-    "equal_budget": "tokenizer",
-    "networks": "generator",
-}  # that `gpstoken profile` writes
 
 
 @cache
@@ -45,8 +38,9 @@ def every_table() -> dict[str, dict[str, Any]]:
         if "sections" in declared and declared.get("reader") in ("generators", "costs"):
             declared["rows"] = [*declared.get("rows", []), *generators(*declared["sections"])]
         elif "sections" in declared:
-            ours = {
-                row: {"kind": KINDS[section]} | {name: label[name] for name in ("name", "paper") if name in label}
+            ours = {  # of the kinds that `gpstoken profile` writes
+                row: {"kind": "generator" if section == "networks" else "tokenizer"}
+                | {name: label[name] for name in ("name", "paper") if name in label}
                 for section in declared["sections"]
                 for row, label in rows()[section].items()
             }

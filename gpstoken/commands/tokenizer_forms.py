@@ -7,7 +7,6 @@ from gpstoken.commands.declared import (
     configuration_files,
     file_options,
     find_row,
-    folders,
     options,
     read_rows,
     read_scale,
@@ -86,7 +85,12 @@ def speed(key: str, scale: str, _: Any) -> list[Command]:
     if key != "rows":
         raise ValueError(f"{key}: all rows are timed side by side: gpstoken speed rows --scale {scale}")
     # An arm is of those scales that give it a size.
-    rows = [row for row in read_rows() if row.section in TIMED and (row.key == row.like or _own_file(row, scale))]
+    rows = [
+        row
+        for row in read_rows()
+        if row.section in TIMED
+        and (row.key == row.like or any(path.stem == row.key for path in configuration_files(row, scale)))
+    ]
     runs = [f"runs/{scale}/{row.group}/{row.key}/seed0" for row in rows]
     words = ["speed", *runs, "--row", key, "--scale", scale, "--output", f"results/{scale}/speed/{key}.json"]
     return [[*words, *options(read_scale(scale).get("speed", {}))]]
@@ -98,7 +102,3 @@ def _arguments(row: Row, kind: str) -> Command:
     for name, value in row.arguments:
         words += [f"--{CONSTRUCTOR[kind]}.{name}", str(value).lower() if isinstance(value, bool) else str(value)]
     return words
-
-
-def _own_file(row: Row, scale: str) -> bool:
-    return any((folder / f"{row.key}.yaml").is_file() for folder in folders(scale))

@@ -16,6 +16,7 @@ class StepProgress(ProgressBar):
         """Makes the bar."""
         super().__init__()
         self._bar: tqdm | None = None
+        self._images = 0  # of a step
 
     def disable(self) -> None:
         """Lightning calls this on all ranks but the first."""
@@ -23,7 +24,7 @@ class StepProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar at the step from which training starts."""
-        images = pl_module.accumulate * trainer.datamodule.batch_size * trainer.world_size
+        images = self._images = pl_module.accumulate * trainer.datamodule.batch_size * trainer.world_size
         steps = trainer.estimated_stepping_batches  # infinite if the training is ended by time
         self._bar = tqdm(
             total=None if math.isinf(steps) else int(steps) * images,
@@ -40,7 +41,7 @@ class StepProgress(ProgressBar):
     ) -> None:
         """Counts the batch, of as many as the training now has."""
         if (steps := trainer.max_steps) > 0:
-            self._bar.total = steps * pl_module.accumulate * trainer.datamodule.batch_size * trainer.world_size
+            self._bar.total = steps * self._images
         # A run resumed at the discriminator's turn has no loss of the autoencoder yet.
         if (loss := trainer.callback_metrics.get("train/loss")) is not None:
             self._bar.set_postfix(step=trainer.global_step, loss=f"{loss.item():.4f}", refresh=False)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import product
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,23 @@ class Result:
         return self.evaluated["num_tokens"] * self.evaluated["code"]["channels"]
 
     @property
+    def index_bits(self) -> int:
+        """The bits of a token's index into a codebook; 0 without one."""
+        size = self.evaluated["code"]["codebook_size"]
+        return (size - 1).bit_length() if size else 0
+
+    @property
     def bits_of_bytes(self) -> int:
         """The bits of an image's code if each of its real numbers takes 8."""
-        code = self.evaluated["code"]
-        index = (code["codebook_size"] - 1).bit_length() if code["codebook_size"] else 0
-        return self.evaluated["num_tokens"] * (8 * (code["channels"] - bool(index)) + index)
+        numbers = self.evaluated["code"]["channels"] - bool(self.evaluated["code"]["codebook_size"])
+        return self.evaluated["num_tokens"] * (8 * numbers + self.index_bits)
 
     @property
     def bits(self) -> int | None:
         """The bits of an image's code; None where its numbers were not rounded to bits."""
         count, code = self.evaluated["num_tokens"], self.evaluated["code"]
         if code["codebook_size"] and code["channels"] == 1:
-            return count * (code["codebook_size"] - 1).bit_length()
+            return count * self.index_bits
         return self.evaluated.get("bits")
 
 
@@ -121,6 +127,8 @@ def trained_alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return steps[0] == steps[1] or (None not in spent and math.isclose(*spent, rel_tol=SAME_BUDGET))
 
 
+# How two values of `SHARED` are compared, where not by equality.
+ALIKE: dict[str, Callable[[Any, Any], bool]] = {"training": trained_alike}
 # What rows of a table share, by the words of an error; of a tuple, an error says the first part alone.
 SHARED: dict[str, Callable[[Result], Any]] = {
     "scale": lambda result: result.record["scale"],
@@ -150,7 +158,7 @@ def check_same(results: Iterable[Result], *names: str) -> None:
     first, *others = [*results] or [None]
     for name, other in product(names, others):
         values = [SHARED[name](result) for result in (first, other)]
-        if not (trained_alike(*values) if name == "training" else values[0] == values[1]):
+        if not ALIKE.get(name, eq)(*values):
             rows = f"{first.record['row']} and {other.record['row']}"
             said = " and ".join(str(value[0] if isinstance(value, tuple) else value) for value in values)
             raise ValueError(f"{rows}: measured with different {name}, {said}")

@@ -38,7 +38,7 @@ def _part(declared: dict[str, Any], results: Path) -> Part:
     # Which rows are equal to another is known of measured ones alone.
     shown = (ours or [declared["equal"]["to"]]) if "equal" in declared else declared["ours"] | ours
     known = {row: read_recognised(declared, row, result, results) for row, result in ours.items()}
-    speeds = _speeds(results)
+    speeds = _speeds(results) if "encode_ms" in declared["columns"] else {}
     return Part(
         rows=[_our_row(declared, row, ours.get(row), known.get(row, {}), speeds.get(row, {})) for row in shown]
         + _published_here(declared, results, list(ours.values())),
@@ -112,18 +112,10 @@ def _our_row(
     # At another scale other images may stand in for the embedded ones.
     texts["dataset"] = title if data.get("dataset", kind) == kind else data["dataset"]
     texts |= {"size": paragraph("size", data, FEW_PHOTOGRAPHS), "focus": paragraph("focus", evaluated["focus"])}
-    cells = (
-        text_cells(texts)
-        | dict(speed)
-        | _code(result)
-        | _swept(declared, name, result)
-        | cells_of("tokenizers", record)
-    )
+    cells = text_cells(texts) | speed | _code(result) | _swept(declared, name, result) | cells_of("tokenizers", record)
     seeds = 1 if declared.get("one_model") else 2
-    for column, metric in record["metrics"].items():
-        cells[column] = score_cell(column, metric, _interval(metric, seeds))
-    for column, arm in known.items():
-        metric = arm.record["metrics"][column]
+    recognised = {column: arm.record["metrics"][column] for column, arm in known.items()}
+    for column, metric in (record["metrics"] | recognised).items():
         cells[column] = score_cell(column, metric, _interval(metric, seeds))
     for column, score in record.get("scores", {}).items():
         cell = score_cell(column, score)
@@ -157,7 +149,7 @@ def _interval(metric: dict[str, Any], seeds: int) -> tuple[float, float] | None:
 def _code(result: Result) -> dict[str, Cell]:
     """Tokens, as a grid where they are one, and the numbers or bits that they hold."""
     count, code, bits = result.evaluated["num_tokens"], result.evaluated["code"], result.bits
-    index = f"{(code['codebook_size'] - 1).bit_length()} bit" if code["codebook_size"] else ""
+    index = f"{result.index_bits} bit" if code["codebook_size"] else ""
     if index and code["channels"] == 1:
         held = Cell(f"{count} x {index}", bits)
     else:
