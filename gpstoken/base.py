@@ -28,17 +28,28 @@ class Code(NamedTuple):
     codebook_size: int | None
 
 
-class Tokenizer(nn.Module, ABC):
+class Published(nn.Module, ABC):
+    """What is rebuilt from `config`, the arguments of its constructor as plain data, and may read published weights."""
+
+    config: dict[str, Any]
+
+    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published weights, out of the wrappers of training frameworks, under the names of this class.
+
+        Those that it does not need are left out, and unknown names are kept.
+        """
+        return dict(tensors)
+
+
+class Tokenizer(Published):
     """The interface of every tokenizer of the suite, GPSToken and the baselines: images to tokens and back.
 
     Attributes:
-        config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the tokenizer.
         differences: name -> the names of two tensors of `pack` whose difference generators model too; a token cache
             stores the statistics of that difference.
         terms: what a class keeps of its last forward pass in training for `latent_terms`.
     """
 
-    config: dict[str, Any]
     differences: ClassVar[dict[str, tuple[str, str]]] = {}
     terms: Mapping[str, tuple[Tensor, float]] = MappingProxyType({})
 
@@ -94,14 +105,6 @@ class Tokenizer(nn.Module, ABC):
         (tokens,) = parts.values()
         return tokens
 
-    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict of published weights, here as they are; they lie in no wrappers of training frameworks.
-
-        Returns:
-            The tensors under the names of this class, without those that it does not need; names that are unknown stay.
-        """
-        return dict(tensors)
-
     def latent_terms(self, image: Tensor) -> dict[str, tuple[Tensor, float]]:
         """Loss terms on the latent of the last forward pass in training: `terms`, unless a class overrides this.
 
@@ -124,20 +127,17 @@ class Tokenizer(nn.Module, ABC):
         """The weight whose gradients balance the adversarial loss against the reconstruction (adaptive weight)."""
 
 
-class Generator(nn.Module, ABC):
+class Generator(Published):
     """The interface of every generator of the suite: new tokens of a class, packed as `Tokenizer.pack` packs them.
 
     Attributes:
-        config: the constructor's arguments as plain data; a checkpoint carries them to rebuild the generator.
         network: the trained module, called once or many times per sample.
         num_classes: number of classes; labels are 0 to num_classes - 1.
         name: name of this stage, for a generator of several stages.
         given: names of the packed tensors that an earlier stage generates.
-        options: class of the options of `sample`, a frozen dataclass for each family; its defaults are the published
-            ones.
+        options: class of the options of `sample`, a frozen dataclass whose defaults are the published ones.
     """
 
-    config: dict[str, Any]
     network: nn.Module
     num_classes: int
     name: ClassVar[str] = "generator"
@@ -222,7 +222,7 @@ class Generator(nn.Module, ABC):
 
         Args:
             labels: long[B].
-            batch: the tensors named in `given`, taken from real samples of these classes.
+            batch: the tensors named in `given`, of real samples of these classes.
             steps: the most steps that the sampler may take.
         """
 

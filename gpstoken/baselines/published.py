@@ -1,4 +1,4 @@
-"""Reads published weights of any tokenizer from the files that people have on disk; nothing in a file is executed."""
+"""Reads published weights of a tokenizer or generator from what people have on disk; no file is executed."""
 
 import argparse
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import yaml
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
-from gpstoken.base import Tokenizer
+from gpstoken.base import Published
 from gpstoken.files.checkpoints import below, check, read_plain, read_safetensors
 from gpstoken.files.hub import from_hub, is_on_hub
 from gpstoken.files.latent_statistics import CONFIG, SIDECAR
@@ -37,7 +37,7 @@ class _OldCallback:
 HARMLESS = [(_OldCallback, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"), argparse.Namespace]
 
 
-def read_published(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
+def read_published(path: str | Path, network: Published) -> dict[str, Tensor]:
     """Reads published weights.
 
     Args:
@@ -45,10 +45,10 @@ def read_published(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
             one on the hub; a .safetensors file, with a header of any content; or
             a .bin, .pt, .pth or .ckpt file, whose weights may lie under "ema", "state_dict" or "model" and have the
             prefixes of data-parallel training and of torch.compile.
-        tokenizer: the tokenizer that the weights are for; it may be on the meta device.
+        network: the tokenizer or generator that the weights are for; it may be on the meta device.
 
     Returns:
-        A state dict with exactly the names, shapes and types of `tokenizer`.
+        A state dict with exactly the names, shapes and types of `network`.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -58,12 +58,12 @@ def read_published(path: str | Path, tokenizer: Tokenizer) -> dict[str, Tensor]:
     path = at_hand(path)
     if path.is_dir():
         folder, path = path, weights_in(path)
-        if isinstance(network := getattr(tokenizer, "autoencoder", None), ModelMixin):
-            _check_architecture(folder / CONFIG, network)
+        if isinstance(autoencoder := getattr(network, "autoencoder", None), ModelMixin):
+            _check_architecture(folder / CONFIG, autoencoder)
     elif not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or folder of weights; download the published ones first")
-    tensors = tokenizer.own_names(unwrapped(path, _content(path)))
-    expected = tokenizer.state_dict()
+    tensors = network.own_names(unwrapped(path, _content(path)))
+    expected = network.state_dict()
     return {name: tensor.to(expected[name].dtype) for name, tensor in check(path, tensors, expected).items()}
 
 
@@ -76,7 +76,7 @@ def at_hand(path: str | Path) -> Path:
     return from_hub(path, (CONFIG, SIDECAR, *IN_FOLDERS)) if is_on_hub(path) else Path(path)
 
 
-def licence_of(kind: type[Tokenizer]) -> dict[str, str]:
+def licence_of(kind: type[Published]) -> dict[str, str]:
     """{"licence", and "restriction" if there is one} of the published weights of a class, from `licences.yaml`."""
     listed = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
     return listed.get(kind.__name__, {})
