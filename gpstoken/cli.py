@@ -131,13 +131,18 @@ def _run(arguments: list[str]) -> int:
 
 def _run_row(arguments: list[str], module: str) -> int:
     """Runs the command of a row: several seeds in parallel, several evaluations of a study one after the other."""
-    lines, side_by_side = by_row.parse(arguments)
-    if side_by_side and len(lines) > 1:
-        importlib.import_module(module)  # once, before the processes start
-        from gpstoken.commands.side_by_side import run_all
+    groups, side_by_side = by_row.parse(arguments)
+    for lines in groups:
+        if side_by_side and len(lines) > 1:
+            importlib.import_module(module)  # once, before the processes start
+            from gpstoken.commands.side_by_side import run_all
 
-        return run_all(main, lines)
-    return max(map(_run, lines))
+            code = run_all(main, lines)
+        else:
+            code = max(map(_run, lines))
+        if code:
+            break
+    return code
 
 
 def _line(error: Exception) -> str | None:

@@ -1,7 +1,8 @@
 """`python tools/lanes.py SCALE`: `dvc repro` in two lanes side by side, with one line per stage.
 
-One lane takes the tokenizers and the other the generators and the arms, so that a stage of one process leaves a core to
-the other lane. Timed stages come last, with nothing beside them. `dvc repro` alone does the same, but takes longer. The
+One lane takes the tokenizers and the other the generators, so that a stage of one process leaves a core to the other
+lane; a lane that has ended takes one arm after the other, until the other has ended, too. Timed stages come last, with
+nothing beside them. `dvc repro` alone does the same, but takes longer. The
 output of all commands goes to scratch/repro.log.
 """
 
@@ -16,19 +17,19 @@ from pathlib import Path
 LOG = Path("scratch/repro.log")
 # Seconds that a stage took on two cores at the quick and at the laptop scale, from which the time left is estimated.
 SECONDS = {
-    "prepare": (20, 20), "commands": (3, 3), "fit": (15, 190), "fit-ablation": (12, 190), "fit-arm": (12, 190),
-    "fit-sweep": (12, 190), "evaluate": (4, 60), "evaluate-ablation": (4, 60), "evaluate-arm": (4, 60),
-    "evaluate-sweep": (3, 25), "fit-components": (20, 20), "pretrained": (6, 6), "untrained": (6, 6),
-    "study": (50, 400), "fit-tokenizer": (25, 240), "cache": (7, 40), "images": (4, 10), "reconstructions": (3, 8),
-    "features": (12, 30), "fit-network": (9, 160), "fit-small-network": (5, 80), "generate": (8, 90),
-    "generate-size": (2, 25), "evaluate-generator": (6, 90), "evaluate-size": (3, 40), "cost": (15, 40),
-    "profile": (3, 30), "profile-network": (3, 20), "speed": (10, 60), "figures": (30, 35), "tables": (8, 8),
+    "prepare": (20, 20), "commands": (3, 3), "fit": (15, 125), "fit-ablation": (12, 200), "fit-arm": (12, 200),
+    "fit-sweep": (12, 190), "evaluate": (4, 45), "evaluate-ablation": (4, 25), "evaluate-arm": (4, 45),
+    "evaluate-sweep": (3, 14), "fit-components": (20, 35), "pretrained": (6, 6), "untrained": (6, 6),
+    "study": (50, 290), "fit-tokenizer": (25, 210), "cache": (7, 30), "images": (4, 10), "reconstructions": (3, 6),
+    "features": (12, 60), "fit-network": (9, 340), "fit-small-network": (5, 80), "generate": (8, 165),
+    "generate-size": (2, 35), "evaluate-generator": (6, 65), "evaluate-size": (3, 15), "cost": (15, 13),
+    "profile": (3, 15), "profile-network": (3, 10), "speed": (10, 60), "figures": (30, 35), "tables": (8, 8),
     "publish": (40, 50), "site": (30, 30),
 }  # fmt: skip
 FIRST = ("prepare", "commands")
 FITS = ("fit", "fit-ablation", "fit-sweep", "fit-components", "pretrained", "untrained")
 EVALUATIONS = ("evaluate", "evaluate-ablation", "evaluate-sweep")
-ARMS = ("fit-arm", "evaluate-arm")
+ARM = ("fit-arm", "evaluate-arm")
 GENERATORS = (
     ("fit-tokenizer", "cache", "images", "features", "reconstructions", "fit-network", "fit-small-network"),
     ("generate", "generate-size", "evaluate-generator", "evaluate-size"),
@@ -75,18 +76,25 @@ def main(scale: str) -> int:
     if any(repro([stage], progress) for stage in FIRST):
         return fail(progress)
     fitted = threading.Event()
+    # Both lanes take from one iterator.
+    arms = iter([stage.partition("@")[2] for stage in progress.stages if stage.startswith(f"{ARM[0]}@")])
 
     def tokenizers() -> None:
         groups(FITS, progress)
         fitted.set()
         groups(EVALUATIONS, progress)
+        rest()
 
     def generators() -> None:
         for part in GENERATORS:
             groups(part, progress)
-        groups(ARMS, progress)
         fitted.wait()
         groups(("study",), progress)
+        rest()
+
+    def rest() -> None:
+        for arm in arms:
+            repro([f"{step}@{arm}" for step in ARM], progress)
 
     lanes = [threading.Thread(target=lane) for lane in (tokenizers, generators)]
     for lane in lanes:

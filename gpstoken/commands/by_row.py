@@ -24,14 +24,15 @@ def is_row_form(arguments: Command) -> bool:
     return not first.startswith("-") and "/" not in first and not Path(first).suffix and not Path(first).exists()
 
 
-def parse(arguments: Command) -> tuple[list[Command], bool]:
+def parse(arguments: Command) -> tuple[list[list[Command]], bool]:
     """Expands a command line that names a row.
 
     Args:
         arguments: COMMAND ROW --scale SCALE [--seeds N ...] and options of the command, which are appended.
 
     Returns:
-        (command lines, whether they differ in their seed and may run in parallel).
+        (command lines in groups, each of which needs those before it; whether the lines of a group differ in their seed
+        and may run in parallel).
 
     Raises:
         ValueError: if there is no such row or scale.
@@ -42,10 +43,14 @@ def parse(arguments: Command) -> tuple[list[Command], bool]:
     parser.add_argument("--scale", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     given, rest = parser.parse_known_args(arguments[1:])
-    lines = expanded(command, given.row, given.scale, list(dict.fromkeys(given.seeds)))
-    if command in ("fit", "generate-curve") and len(lines) > 1 and {"-o", "--output"} & set(rest):
+    seeds = list(dict.fromkeys(given.seeds))
+    lines = expanded(command, given.row, given.scale, seeds)
+    seeded = command in ("fit", "generate-curve")
+    if seeded and len(lines) > 1 and {"-o", "--output"} & set(rest):
         raise ValueError("--output: works for one seed only; with several seeds each has its own folder")
-    return [[*map_globs(line), *rest] for line in lines], command in ("fit", "generate-curve")
+    lines = [[*map_globs(line), *rest] for line in lines]
+    size = len(seeds) if seeded else len(lines)
+    return [lines[start : start + size] for start in range(0, len(lines), size)], seeded
 
 
 def expanded(command: str, key: str, scale: str, seeds: list[int]) -> list[Command]:

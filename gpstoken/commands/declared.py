@@ -20,6 +20,7 @@ if not (EXPERIMENTS / "rows.yaml").is_file():
 # Section of rows.yaml -> folder of its rows' published sizes; below, folder of runs/SCALE that holds their runs.
 PUBLISHED = {
     "tokenizers": "tokenizers",
+    "teachers": "tokenizers",
     "loaded": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
@@ -32,6 +33,7 @@ PUBLISHED = {
 }
 GROUPS = {
     "tokenizers": "tokenizers",
+    "teachers": "tokenizers",
     "loaded": "tokenizers",
     "pretrained": "tokenizers",
     "components": "tokenizers",
@@ -49,7 +51,7 @@ GROUPS = {
 LIKE = ("tokenizers", "components", "untrained", "networks")
 # Sections of one size at every scale.
 SCALELESS = ("pretrained", "components", "untrained")
-FIELDS = {"name", "paper", "family", "like", "arguments", "tokens", "first", "last"}
+FIELDS = {"name", "paper", "family", "like", "arguments", "teacher", "tokens", "first", "last"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Row:
         like: the row whose published size it has, often itself.
         family: name of a scale's file, or of its sampler settings, that several rows share, or None.
         arguments: constructor arguments that differ from those of `like`.
+        teacher: the row that is trained first, with the same seed, as this one's teacher, or None.
         tokens: for a network or generator, the tokenizer whose tokens it models.
         networks: for a generator, its networks from first to last.
     """
@@ -71,6 +74,7 @@ class Row:
     like: str
     family: str | None = None
     arguments: tuple[tuple[str, Any], ...] = ()
+    teacher: str | None = None
     tokens: str | None = None
     networks: tuple[str, ...] = ()
 
@@ -116,6 +120,7 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
                     base,
                     entry.get("family", like.get(base, {}).get("family")),
                     tuple(entry.get("arguments", {}).items()),
+                    entry.get("teacher", like.get(base, {}).get("teacher")),
                     entry.get("tokens"),
                     tuple(dict.fromkeys(entry[name] for name in ("first", "last") if name in entry)),
                 )

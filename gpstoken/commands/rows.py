@@ -28,6 +28,7 @@ from gpstoken.files.writing import replacing
 # Section of rows.yaml -> the commands of its rows, in the order of the pipeline.
 STEPS = {
     "tokenizers": ("fit", "evaluate", "profile"),
+    "teachers": (),
     "loaded": (),
     "pretrained": ("published",),
     "components": ("fit",),
@@ -107,4 +108,5 @@ def _involved(command: str, key: str, scale: str) -> list[Row]:
         return [row for row in read_rows() if row.section in TIMED]
     if command in ("evaluate-generator", "features") or key in SPLITS:
         return []
-    return [find_row(key, [*PUBLISHED, "sweeps"])]
+    row = find_row(key, [*PUBLISHED, "sweeps"])
+    return [row] if row.teacher is None else [row, find_row(row.teacher, ["teachers"])]

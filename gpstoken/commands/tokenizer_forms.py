@@ -18,7 +18,7 @@ from gpstoken.limits import did_you_mean
 Command = list[str]
 CONSTRUCTOR = {"tokenizers": "model.init_args.tokenizer.init_args", "generators": "model.init_args.generator.init_args"}
 FITTED = (
-    "tokenizers", "components", "ablations", "equal_budget", "sweeps", "generator_tokenizers", "networks",
+    "tokenizers", "teachers", "components", "ablations", "equal_budget", "sweeps", "generator_tokenizers", "networks",
     "small_networks",
 )  # fmt: skip
 STUDIED = ("tokenizers", "pretrained", "components", "untrained")  # sections whose rows a study may name
@@ -26,15 +26,26 @@ TIMED = ("tokenizers", "equal_budget")  # sections whose rows are timed side by 
 
 
 def fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
-    """The trainings of a row, one per seed."""
+    """The trainings of a row, one per seed, after those of its teachers."""
     row = find_row(key, FITTED)
+    run = f"runs/{scale}/{row.group}/{key}"
+    if row.teacher is None:
+        return [_fit(row, scale, seed, f"{run}/seed{seed}") for seed in seeds]
+    teacher = find_row(row.teacher, ("teachers",))
+    lines = [_fit(teacher, scale, seed, f"{run}/teacher{seed}") for seed in seeds]
+    for seed in seeds:
+        taught = [f"--{CONSTRUCTOR['tokenizers']}.teacher", f"{run}/teacher{seed}/last.ckpt"]
+        lines.append([*_fit(row, scale, seed, f"{run}/seed{seed}"), *taught])
+    return lines
+
+
+def _fit(row: Row, scale: str, seed: int, output: str) -> Command:
     kind = "generators" if row.group == "generators" else "tokenizers"
     words = ["fit", *file_options(configuration_files(row, scale))]
     if row.tokens is not None:
         words += ["--data.init_args.root", f"data/cache/{scale}/{row.tokens}"]
-    words += [*_arguments(row, kind), "--row", key, "--group", row.group, "--scale", scale]
-    run = f"runs/{scale}/{row.group}/{key}/seed"
-    return [[*words, "--seed_everything", str(seed), "--output", f"{run}{seed}"] for seed in seeds]
+    words += [*_arguments(row, kind), "--row", row.key, "--group", row.group, "--scale", scale]
+    return [*words, "--seed_everything", str(seed), "--output", output]
 
 
 def evaluate(key: str, scale: str, _: Any) -> list[Command]:

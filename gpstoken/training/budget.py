@@ -1,13 +1,17 @@
 """A training whose number of steps follows from a number of multiply-adds, which its first steps are counted for."""
 
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
+from gpstoken.files.checkpoints import read_plain
 from gpstoken.limits import above, at_least, limits
 from gpstoken.profiling.counting import CPU_KERNELS
+
+CHECKPOINT = ".ckpt"
 
 
 class Budget(Callback):
@@ -18,7 +22,8 @@ class Budget(Callback):
     itself, so the first steps are counted and their mean stands for all: a step may draw its number of tokens. The
     trainer's own `max_steps` stays an upper limit.
 
-    What the training spends is written to the checkpoint, where tables read it.
+    What the training spends is written to the checkpoint, where tables read it. It includes what the training of the
+    tokenizer's `teacher` has spent, if it has one that was trained here.
     """
 
     @limits(multiply_adds=above(0), counted=at_least(1))
@@ -30,7 +35,7 @@ class Budget(Callback):
             counted: number of first steps that are counted.
         """
         self.multiply_adds, self.counted = multiply_adds, counted
-        self._spent, self._steps = 0, 0
+        self._spent, self._steps, self._before = 0, 0, 0
         self._counter: FlopCounterMode | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -45,6 +50,7 @@ class Budget(Callback):
                 f"multiply_adds: counted are steps of one kind, but from step {start} on a discriminator takes turns; "
                 "set adversarial_start to null, or multiply_adds to null and trainer.max_steps instead"
             )
+        self._before = _spent_on(getattr(getattr(pl_module, "tokenizer", None), "teacher", None))
         self._set_steps(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -75,7 +81,7 @@ class Budget(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the multiply-adds of the training so far."""
         if self._steps:
-            spent = round(self._spent / self._steps * trainer.global_step)
+            spent = self._before + round(self._spent / self._steps * trainer.global_step)
             checkpoint.setdefault("training", {})["multiply_adds"] = spent
 
     def state_dict(self) -> dict[str, int]:
@@ -89,8 +95,15 @@ class Budget(Callback):
     def _set_steps(self, trainer: Trainer) -> None:
         if self._steps < self.counted:
             return
-        steps = max(self.counted, round(self.multiply_adds * self._steps / self._spent))
+        steps = max(self.counted, round((self.multiply_adds - self._before) * self._steps / self._spent))
         # All processes end at the same step: that of the first one.
         steps = trainer.strategy.broadcast(steps)
         limit = trainer.max_steps
         trainer.fit_loop.epoch_loop.max_steps = steps if limit < 0 else min(steps, limit)
+
+
+def _spent_on(teacher: str | None) -> int:
+    """The multiply-adds of the training of a checkpoint; 0 for other files, which do not say."""
+    if teacher is None or Path(teacher).suffix != CHECKPOINT:
+        return 0
+    return read_plain(Path(teacher)).get("training", {}).get("multiply_adds", 0)

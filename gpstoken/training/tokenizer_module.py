@@ -30,9 +30,7 @@ class TokenizerModule(MeasuredTokenizer):
 
     A step is one optimizer step. Until `adversarial_start` all steps train the autoencoder; from then on even steps
     train the autoencoder and odd steps the discriminator. Batches are {"image": float[B, 3, H, W] in [-1, 1],
-    "label": long[B], "index": long[B]}.
-
-    Several processes train like one process with their joint batch, see `gpstoken.training.processes`.
+    "label": long[B], "index": long[B]}. Several processes train like one with their joint batch, see `processes`.
     """
 
     @limits(**TOKENIZER_MODULE)
@@ -93,6 +91,8 @@ class TokenizerModule(MeasuredTokenizer):
             raise ValueError(
                 "inception_weights: expected the file of the FID Inception, because inception_weight is above 0"
             )
+        if adversarial_start is not None and not tokenizer.last_layer.requires_grad:
+            raise ValueError("adversarial_start: expected null, because the tokenizer's last layer is not trained")
         self.automatic_optimization = False
         self.learning_rate, self.betas = learning_rate, betas
         self.perceptual_network, self.perceptual_weights = perceptual_network, perceptual_weights

@@ -20,7 +20,7 @@ TINY = {
 ONE_D_PIECE = TINY | {"legacy_layout": False, "tail_drop": True}
 SMALL = {"num_tokens": 128, "width": 512, "depth": 8, "heads": 8}
 TEACHER = {
-    "codebook_size": 7, "latent_channels": 3, "block_out_channels": [4, 4, 8], "layers_per_block": 1,
+    "codebook_size": 7, "latent_channels": 5, "block_out_channels": [4, 8, 12], "layers_per_block": 2,
     "norm_num_groups": 2,
 }  # fmt: skip
 
@@ -319,9 +319,9 @@ def test_the_terms_of_the_loss(image, tmp_path):
     tokenizer.to_codes.register_forward_hook(lambda *call: seen.update(latents=call[2].detach().numpy()))
     tokenizer.to_logits.register_forward_hook(lambda *call: seen.update(logits=call[2].detach().double().numpy()))
     entries = tokenizer.quantiser.entries.detach().numpy()
-    tokenizer(image)
+    reconstruction = tokenizer(image)
     terms = tokenizer.latent_terms(image)
-    assert {name: weight for name, (_, weight) in terms.items()} == {"codebook": 1.0, "teacher": 1.0}
+    assert {name: weight for name, (_, weight) in terms.items()} == {"codebook": 1.0, "teacher": 0.1}
     directions = seen["latents"] / np.linalg.norm(seen["latents"], axis=-1, keepdims=True)
     nearest = entries[(directions @ entries.T).argmax(-1)]
     # beta = 0.25 moves the latents and 1 the entries. Both terms are means in float32 of numbers below 10: six digits.
@@ -330,6 +330,11 @@ def test_the_terms_of_the_loss(image, tmp_path):
     shares = np.exp(seen["logits"]) / np.exp(seen["logits"]).sum(-1, keepdims=True)
     expected = -np.log([[shares[b, n, codes[b, n]] for n in range(16)] for b in range(2)]).mean()
     assert terms["teacher"][0].item() == pytest.approx(expected, rel=1e-5) and len(np.unique(codes)) > 1
+    # Sure logits are one code each, which the teacher decodes.
+    sure = 1000 * F.one_hot(torch.from_numpy(codes), 7).float()
+    assert torch.equal(tokenizer.image_of(sure), teacher.decode(torch.from_numpy(codes).unflatten(1, (4, 4))))
+    reconstruction.mean().backward()
+    assert tokenizer.to_logits[0].weight.grad.any() and tokenizer.last_layer.grad is None
     # The teacher is no part of the network.
     assert tokenizer.state_dict().keys() == TiTok(**TINY).state_dict().keys()
     assert tokenizer.config["teacher"] == str(path)
@@ -341,9 +346,9 @@ def test_a_teacher_that_does_not_fit(image, tmp_path):
     kind = "gpstoken.baselines.maskgit.MaskGITAutoencoder"
     write_weights(path, kind, teacher.config, teacher.state_dict(), {}, torch.float32)
     tokenizer = seeded(TINY | {"teacher": str(path)}).train()
-    tokenizer(image)
-    with pytest.raises(ValueError, match=rf"\A{path}: has 64 codes of 7 entries an image, expected 16 of 7\Z"):
-        tokenizer.latent_terms(image)
+    expected = rf"\A{path}: the teacher's block_out_channels is \(4, 4\), expected \(4, 8, 12\)\Z"
+    with pytest.raises(ValueError, match=expected):
+        tokenizer(image)
 
 
 def test_training_keeps_a_uniform_number_of_first_tokens(image):

@@ -112,9 +112,26 @@ def test_settings_of_a_scale_lie_over_those_of_the_one_it_is_like(declare):
 )  # fmt: skip
 def test_what_a_command_with_a_row_stands_for(declare, arguments, expected):
     declare(FILES)
-    lines, side_by_side = parse(arguments.split())
+    (lines,), side_by_side = parse(arguments.split())
     assert [" ".join(line) for line in lines] == expected
     assert side_by_side == arguments.startswith("fit")
+
+
+def test_a_teacher_is_trained_first_with_the_same_seed(declare):
+    taught = {
+        "tokenizers": ROWS["tokenizers"] | {"pupil": {"teacher": "guide"}},
+        "teachers": {"guide": {"like": "ours"}},
+    }
+    declare(FILES | {"rows.yaml": ROWS | taught, "tokenizers/pupil.yaml": {}})
+    groups, side_by_side = parse(["fit", "pupil", "--scale", "tiny", "--seeds", "3", "4"])
+    assert side_by_side and [len(lines) for lines in groups] == [2, 2]
+    run = "runs/tiny/tokenizers/pupil"
+    for seed, first, second in zip((3, 4), *groups, strict=True):
+        assert "experiments/tokenizers/ours.yaml" in first and "experiments/tokenizers/pupil.yaml" in second
+        ending = ["--row", "guide", "--group", "tokenizers", "--scale", "tiny", "--seed_everything", str(seed)]
+        assert first[-10:] == [*ending, "--output", f"{run}/teacher{seed}"]
+        option = ["--model.init_args.tokenizer.init_args.teacher", f"{run}/teacher{seed}/last.ckpt"]
+        assert second[-4:] == ["--output", f"{run}/seed{seed}", *option]
 
 
 def test_runs_are_found_when_the_command_runs(declare):
@@ -126,7 +143,7 @@ def test_runs_are_found_when_the_command_runs(declare):
         parse(["evaluate", "ours", "--scale", "tiny"])
     for seed in (1, 0):
         Path(f"runs/tiny/tokenizers/ours/seed{seed}").mkdir(parents=True)
-    assert parse(["evaluate", "ours", "--scale", "tiny"])[0][0][1:3] == [
+    assert parse(["evaluate", "ours", "--scale", "tiny"])[0][0][0][1:3] == [
         f"runs/tiny/tokenizers/ours/seed{seed}" for seed in (0, 1)
     ]
     # a swept row has no table with distribution scores

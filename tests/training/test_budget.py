@@ -41,6 +41,15 @@ def test_the_budget_of_a_module_is_counted_on_32_steps(linear, noise, fit):
     assert fit(linear(multiply_adds=40 * STEP), noise(), max_steps=100).global_step == 40
 
 
+def test_the_training_of_a_teacher_counts(linear, noise, fit):
+    first = fit(linear(), noise(), [Budget(4 * STEP, counted=3), LastCheckpoint(5)], "teacher", max_steps=100)
+    module = linear()
+    module.tokenizer.teacher = f"{first.default_root_dir}/last.ckpt"
+    trainer = fit(module, noise(), [Budget(10 * STEP, counted=3), LastCheckpoint(5)], max_steps=100)
+    assert (first.global_step, trainer.global_step) == (4, 6)
+    assert read_plain(f"{trainer.default_root_dir}/last.ckpt")["training"]["multiply_adds"] == 10 * STEP
+
+
 def test_the_limit_of_steps_stays(linear, noise, fit):
     trainer = fit(linear(), noise(), [Budget(50 * STEP, counted=3), LastCheckpoint(5)], max_steps=7)
     assert trainer.global_step == 7

@@ -110,6 +110,13 @@ def test_compiling_reaches_the_parts_that_are_called(make, image, monkeypatch, t
     assert called == parts
 
 
+def test_a_discriminator_needs_a_last_layer_that_is_trained():
+    tokenizer = KLAutoencoder(**TINY)
+    tokenizer.last_layer.requires_grad_(False)
+    with pytest.raises(ValueError, match="adversarial_start: expected null, because the tokenizer's last layer is not"):
+        TokenizerModule(tokenizer, adversarial_start=0)
+
+
 def test_row_at_paper_scale(repository, monkeypatch):
     monkeypatch.chdir(repository)
     monkeypatch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments

@@ -32,7 +32,7 @@ BASELINES = {
     "maskbit": (54.50, (16, 16), (4, 4)),
 }
 ROWS = [row.key for row in read_rows() if row.section in ("tokenizers", "ablations")]
-TITOK = ["titok_b64", "titok_s128", "one_d_piece"]  # whose published recipe has its discriminator earlier
+TAUGHT = ["titok_b64", "titok_s128", "one_d_piece"]  # in a first stage, which has no discriminator
 FLOORS = ["pca", "linear"]  # linear maps, with as many numbers as GPSToken-M128
 OURS = [row for row in ROWS if row not in [*BASELINES, *FLOORS]]
 
@@ -41,7 +41,7 @@ def build(monkeypatch, row: str, scale: str, *more: str) -> RunCLI:
     """A row as `gpstoken fit ROW --scale SCALE` builds it."""
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
-    _, *words = expanded("fit", row, scale, [0])[0]
+    _, *words = expanded("fit", row, scale, [0])[-1]
     return RunCLI(run=False, args=[*words[: words.index("--seed_everything")], *more])
 
 
@@ -121,7 +121,7 @@ def test_row_at_paper_scale(monkeypatch, row):
     assert isinstance(cli.model.tokenizer, Tokenizer)
     assert cli.datamodule.image_size == 256
     assert cli.trainer.max_steps == 1_000_000
-    assert cli.model.adversarial_start == (20_000 if row in TITOK else 600_000)
+    assert cli.model.adversarial_start == (None if row in TAUGHT else 600_000)
     assert cli.model.inception_weight == 0
 
 
