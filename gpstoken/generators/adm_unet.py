@@ -65,6 +65,7 @@ def unet_arguments(
         "resnet_time_scale_shift": "scale_shift",
         "attention_head_dim": head_channels,
         "norm_num_groups": norm_num_groups,
+        "attn_norm_num_groups": norm_num_groups,  # in the middle, where diffusers leaves the norm out by default
         "norm_eps": 1e-5,
         "flip_sin_to_cos": True,
         "freq_shift": 0,
@@ -72,7 +73,7 @@ def unet_arguments(
 
 
 def start_at_zero(network: nn.Module) -> nn.Module:
-    """Sets the last layer of a UNet and of all its residual and attention blocks to 0, as training starts; returns it."""
+    """Sets the last layer of a network and of all its residual and attention blocks to 0, as training starts."""
     for name, module in network.named_modules():
         if name == "conv_out" or name.endswith((".conv2", ".to_out.0")):
             nn.init.zeros_(module.weight)
