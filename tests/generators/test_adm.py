@@ -167,12 +167,6 @@ def test_published_weights_give_the_published_output(tmp_path, kind):
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_published_sizes():
-    with torch.device("meta"):
-        counts = [sum(parameter.numel() for parameter in kind().parameters()) / 1e6 for kind in (ADM, ADMClassifier)]
-    assert counts == pytest.approx([553.84, 54.10], abs=0.005)  # systems.md of the suite, section 2
-
-
 @pytest.mark.parametrize("kind", [ADM, ADMClassifier])
 def test_unknown_names_are_refused_by_name(tmp_path, kind):
     published = Published()
