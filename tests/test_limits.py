@@ -17,6 +17,9 @@ from gpstoken.baselines.softvq import SoftVQ
 from gpstoken.baselines.titok import TiTok
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.messages import one_line
+from gpstoken.generators.adm import ADM
+from gpstoken.generators.adm_classifier import ADMClassifier
+from gpstoken.generators.dit import DiT
 from gpstoken.generators.flow import Flow
 from gpstoken.generators.masked import MaskedGenerator
 from gpstoken.sit import SiT
@@ -27,8 +30,8 @@ from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
-    MaskedGenerator, Flow, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
-    ReconstructionPictures, SamplePictures, Snapshots,
+    MaskedGenerator, Flow, DiT, ADM, ADMClassifier, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint,
+    MetricsFile, ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
 NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}

@@ -141,7 +141,7 @@ def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, 
         ValueError: if a value is not finite.
     """
     indices = range(GROUP * group, GROUP * (group + 1))
-    device = next(loaded.tokenizer.parameters()).device
+    device = next(loaded.generator.parameters()).device  # a tokenizer may have no parameters
     labels = torch.tensor([classes[index % len(classes)] for index in indices], device=device)
     with torch.no_grad():
         parts = loaded.generator.sample(labels, indices, seed, how)

@@ -80,7 +80,7 @@ def encode(
         print(f"{folder}: resuming after {plan.samples - left} of {plan.samples} samples of {plan.split}")
     if not missing:
         return
-    device = next(tokenizer.parameters()).device
+    device = next(tokenizer.parameters(), torch.empty(0)).device  # pixels have no parameters
     keys = (batch for i in missing for batch in plan.keys(i, batch_size))
     batches = iter(DataLoader(plan.images, batch_sampler=keys, num_workers=workers))
     # A log file gets a line every 20 seconds, not two per second.

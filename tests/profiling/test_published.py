@@ -168,3 +168,15 @@ def test_every_fact_says_what_to_leave_out_of_which_images():
         known = {"nothing", "attention", "attention_layers"}
         assert {convention["encoder_without"], convention["decoder_without"]} <= known
     assert facts("sdxl_vae") == {}
+
+
+@pytest.mark.parametrize(
+    ("row", "parameters", "gflops"),
+    [("dit", 675.13, 237.2), ("adm", 553.84, 2239.7), ("adm_classifier", 54.10, None)],
+)
+def test_discrete_diffusions(row, parameters, gflops):
+    row = read_row(EXPERIMENTS / "generators" / f"{row}.yaml")
+    generator = without_weights(row.build, row.arguments())
+    assert sum(each.numel() for each in generator.parameters()) / 1e6 == pytest.approx(parameters, abs=0.006)
+    counts = network_counts(generator)
+    assert gflops is None or 2 * counts.total / 1e9 == pytest.approx(gflops, abs=0.06)
