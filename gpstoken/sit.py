@@ -227,6 +227,11 @@ class SiT(nn.Module):
         Raises:
             ValueError: for tensors of another shape.
         """
+        axis = -1 if len(self.shape) == 1 else 1
+        return self.all_channels(x, t, label, layout).narrow(axis, 0, self.channels)
+
+    def all_channels(self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None) -> Tensor:
+        """What `forward` keeps the first half of: with `learn_sigma`, twice the channels of x."""
         if x.shape[1:] != self.sample_shape:
             raise ValueError(f"x: expected samples of shape {self.sample_shape}, got {tuple(x.shape[1:])}")
         wanted = (len(x), *self.shape, self.layout_channels) if self.layout_channels else None
@@ -239,6 +244,6 @@ class SiT(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, condition)
         patches = self.final_layer(hidden, condition)  # values of a patch: row, column, channel
-        grid = patches.unflatten(1, self.cells).unflatten(-1, (*self.patch, -1))[..., : self.channels]
+        grid = patches.unflatten(1, self.cells).unflatten(-1, (*self.patch, -1))
         grid = grid.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)  # [B, C, h, w]
         return grid[..., 0].transpose(1, 2) if sequence else grid

@@ -1,17 +1,16 @@
 """Flow matching (SiT, Ma et al. 2024) on the continuous tokens of any tokenizer: a field that maps noise to tokens."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gpstoken.base import Generator
 from gpstoken.flow import SampleNoise, Sampling, flow_loss, guided, sample, training_interval
 from gpstoken.flow.fields import PREDICTIONS
 from gpstoken.flow.paths import PATHS
-from gpstoken.limits import between, each, limits, one_of, optional, text
+from gpstoken.generators.channels import CHANNELS, ChannelGenerator
+from gpstoken.limits import limits, one_of
 from gpstoken.sit import SiT
 
 STREAMS = 2  # streams of noise, so that the two stages of a sample have different noise
@@ -41,28 +40,16 @@ class FlowSampling(Sampling):
             raise ValueError(f"sampling: guidance_interval must be 0 <= LOW <= HIGH <= 1, got {low:g} {high:g}")
 
 
-class Flow(Generator):
-    """A flow on selected tensors of packed tokens, their channels concatenated and normalised to mean 0, deviation 1.
+class Flow(ChannelGenerator):
+    """A flow on selected tensors of packed tokens.
 
     With the parts geometry and features it is the paper's baseline without a layout; with the latent of a grid
     autoencoder it is the SiT baseline.
-
-    Attributes:
-        parts: names of the tensors, in order.
-        mean: float[C], mean of the channels over the training set (release: `means` of its configuration).
-        std: float[C], standard deviation of the channels.
-        widths: long[parts], channels of each part.
-        layout_channels: channels of the layout that conditions the network.
-        own_parts: the fixed parts of a subclass.
     """
 
     options = FlowSampling
-    own_parts: ClassVar[tuple[str, ...]] = ()
-    layout_channels: ClassVar[int] = 0
 
-    @limits(
-        parts=optional(each(text())), class_dropout=between(0, 1), path=one_of(*PATHS), prediction=one_of(*PREDICTIONS)
-    )
+    @limits(**CHANNELS, path=one_of(*PATHS), prediction=one_of(*PREDICTIONS))
     def __init__(
         self,
         network: SiT,
@@ -83,71 +70,17 @@ class Flow(Generator):
         Raises:
             ValueError: without parts, or if the network takes a layout and the class has none, or vice versa.
         """
-        super().__init__()
-        self.parts = self.own_parts if parts is None else tuple(parts)
-        if not self.parts:
-            raise ValueError("parts: expected a list of names of a token cache, such as [latent], got null")
-        if network.layout_channels != self.layout_channels:
-            kind = type(self).__name__
-            raise ValueError(f"layout_channels: {kind} expects {self.layout_channels}, got {network.layout_channels}")
-        self.network, self.num_classes = network, network.num_classes
-        self.class_dropout, self.path, self.prediction = class_dropout, path, prediction
-        self.config = {
-            "network": network.config,
-            "parts": list(self.parts),
-            "class_dropout": class_dropout,
-            "path": path,
-            "prediction": prediction,
-        }
-        # Buffers, because they must be on the device of the tokens, and be restored when a run resumes.
-        self.register_buffer("mean", torch.zeros(network.channels))
-        self.register_buffer("std", torch.ones(network.channels))
-        self.register_buffer("widths", torch.zeros(len(self.parts), dtype=torch.long))
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """An untrained generator with the arguments `config`."""
-        return cls(**{**config, "network": SiT(**config["network"])})
-
-    def prepare(self, record: Mapping[str, Any]) -> None:
-        """Reads mean and standard deviation of the channels.
-
-        Raises:
-            ValueError: if the cache has other parts, channels or classes.
-        """
-        super().prepare(record)
-        statistics, channels = record["statistics"], self.network.channels
-        if missing := [part for part in self.parts if part not in statistics]:
-            raise ValueError(f"generator: needs {', '.join(missing)}, but the cache holds {', '.join(statistics)}")
-        widths = [len(statistics[part]["mean"]) for part in self.parts]
-        if sum(widths) != channels:
-            raise ValueError(f"network: {channels} channels, but {' and '.join(self.parts)} have {sum(widths)}")
-        for name in ("mean", "std"):
-            values = [value for part in self.parts for value in statistics[part][name]]
-            getattr(self, name).copy_(torch.tensor(values))
-        self.widths.copy_(torch.tensor(widths))
-
-    def data(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The modelled tensors, in the units of the tokens: float[B, N, C], or for a grid float[B, C, h, w]."""
-        return torch.cat([batch[part] for part in self.parts], dim=self._axis)
-
-    def packed(self, data: Tensor, condition: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inverse of `data`: splits generated data into the parts by name, given the condition."""
-        return dict(zip(self.parts, data.split(self.widths.tolist(), dim=self._axis), strict=True))
-
-    def condition(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The conditions of the network besides the class, as its arguments by name."""
-        return {}
+        super().__init__(network, parts, class_dropout)
+        self.path, self.prediction = path, prediction
+        self.config |= {"path": path, "prediction": prediction}
 
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
         """The flow-matching loss, float[B]; in training some classes are hidden."""
-        data = (self.data(batch) - self._broadcast(self.mean)) / self._broadcast(self.std)
+        data = self.normalised(batch)
         noise = torch.randn(data.shape, generator=chance, device=data.device)
         low, high = training_interval(self.path, self.prediction)
         t = low + (high - low) * torch.rand(len(data), generator=chance, device=data.device)
-        drop = self.class_dropout if self.training else 0.0
-        hidden = torch.rand(len(data), generator=chance, device=data.device) < drop
-        given = {"label": torch.where(hidden, self.num_classes, batch["label"]), **self.condition(batch)}
+        given = {"label": self.partly_hidden(batch["label"], chance), **self.condition(batch)}
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             return self.network(x, t, **given).float()
@@ -175,14 +108,13 @@ class Flow(Generator):
             **condition: the conditions of the network besides the class.
         """
         self.check_labels(labels, indices)
-        if int(self.widths.sum()) != self.network.channels or not bool((self.std > 0).all()):
-            raise ValueError("generator: untrained, or damaged: its channels have no mean or standard deviation")
+        self.check_trained()
         conditions = {"label": labels, **condition}
         null = {"label": torch.full_like(labels, self.num_classes)}
         field = guided(self.network, conditions, null, options.guidance, options.guidance_interval)
         noise = SampleNoise(STREAMS * seed + stream, indices, self.network.sample_shape, labels.device)
         latent = sample(field, noise, options, self.path, self.prediction)
-        return self.packed(latent * self._broadcast(self.std) + self._broadcast(self.mean), condition)
+        return self.packed(self.in_units(latent), condition)
 
     def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """Samples with the ODE, without guidance."""
@@ -206,15 +138,3 @@ class Flow(Generator):
             if self.layout_channels:
                 given["layout"] = torch.rand(batch, *self.network.shape, self.layout_channels)
             return given
-
-    def blocks(self) -> Iterable[nn.Module]:
-        """The transformer's blocks."""
-        return self.network.blocks
-
-    @property
-    def _axis(self) -> int:
-        """The axis of the channels: the last of a sequence, the second of a grid."""
-        return -1 if len(self.network.shape) == 1 else 1
-
-    def _broadcast(self, values: Tensor) -> Tensor:
-        return values if self._axis == -1 else values[:, None, None]
