@@ -60,13 +60,17 @@ class ContentTransformer(nn.Module):
     weights exist.
 
     Attributes:
+        layout_channels: none; the network takes a grain map in place of a layout.
         fine: number of fine regions.
-        sample_shape: (N, C), the codes of one image in the order of `gpstoken.baselines.grain_codes.GrainTokens`.
+        shape: (N,), the codes of one image in the order of `gpstoken.baselines.grain_codes.GrainTokens`.
+        sample_shape: (N, C).
     """
+
+    layout_channels = 0
 
     @limits(
         channels=at_least(1),
-        shape=each(at_least(1), 2),
+        map_shape=each(at_least(1), 2),
         fine_share=between(0, 1),
         width=at_least(1),
         depth=at_least(0, 1000),
@@ -79,7 +83,7 @@ class ContentTransformer(nn.Module):
     def __init__(
         self,
         channels: int = 4,
-        shape: tuple[int, int] = (16, 16),
+        map_shape: tuple[int, int] = (16, 16),
         fine_share: float = 0.5,
         width: int = 1152,
         depth: int = 28,
@@ -93,7 +97,7 @@ class ContentTransformer(nn.Module):
 
         Args:
             channels: numbers of a code.
-            shape: (h, w) of the grain map.
+            map_shape: (h, w) of the grain map.
             fine_share: share of the regions that are fine, rounded down to a number of regions, as in the tokenizer.
             width: channels of the DiT.
             depth: its blocks.
@@ -107,21 +111,23 @@ class ContentTransformer(nn.Module):
             ValueError: if a width is not a multiple of its heads and of 4.
         """
         super().__init__()
-        shape = tuple(shape)
+        map_shape = tuple(map_shape)
         self.config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         for name, channels_of, heads_of in (("width", width, heads), ("refine_width", refine_width, refine_heads)):
             if channels_of % heads_of or channels_of % 4:
                 raise ValueError(f"{name}: {channels_of} is not a multiple of heads {heads_of} and of 4")
-        regions = math.prod(shape)
-        self.num_classes, self.channels, self.shape, self.fine = num_classes, channels, shape, int(fine_share * regions)
-        self.sample_shape = (regions + (FINE - 1) * self.fine, channels)
+        regions = math.prod(map_shape)
+        self.num_classes, self.channels, self.map_shape = num_classes, channels, map_shape
+        self.fine = int(fine_share * regions)
+        self.shape = (regions + (FINE - 1) * self.fine,)
+        self.sample_shape = (*self.shape, channels)
         self.coarse_embedder, self.fine_embedder = nn.Linear(channels, width), nn.Linear(FINE * channels, width)
         self.t_embedder = TimeEmbedding(width)
         self.y_embedder = nn.Embedding(num_classes + 1, width)
-        self.pos_embed = nn.Parameter(sine_cosine_positions(shape, width)[0])  # [regions, width]
+        self.pos_embed = nn.Parameter(sine_cosine_positions(map_shape, width)[0])  # [regions, width]
         self.blocks = nn.ModuleList(Block(width, heads, qk_norm=False) for _ in range(depth))
         self.final_layer = FinalLayer(width, 2 * channels)
-        self.refine = RefineNet(channels, shape, width, refine_width, refine_depth, refine_heads, 2 * channels)
+        self.refine = RefineNet(channels, map_shape, width, refine_width, refine_depth, refine_heads, 2 * channels)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -154,8 +160,8 @@ class ContentTransformer(nn.Module):
         """
         if x.shape[1:] != self.sample_shape:
             raise ValueError(f"x: expected samples of shape {self.sample_shape}, got {tuple(x.shape[1:])}")
-        if grain.shape != (len(x), *self.shape, 1):
-            raise ValueError(f"grain: expected {(len(x), *self.shape, 1)}, got {tuple(grain.shape)}")
+        if grain.shape != (len(x), *self.map_shape, 1):
+            raise ValueError(f"grain: expected {(len(x), *self.map_shape, 1)}, got {tuple(grain.shape)}")
         order = coarse_first(grain[..., 0])
         first = order.shape[1] - self.fine
         parts = x[:, first:].unflatten(1, (self.fine, FINE))

@@ -3,34 +3,35 @@
 A reimplementation from the paper's description; no weights exist.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gpstoken.base import Generator, Tokenizer
 from gpstoken.flow import SampleNoise
+from gpstoken.generators.channels import ChannelGenerator
 from gpstoken.generators.content_transformer import ContentTransformer
-from gpstoken.generators.ddpm import TIMES, ddpm_loss, guided, sample, split
+from gpstoken.generators.ddpm import TIMES, Prediction, ddpm_loss, guided, sample, split
 from gpstoken.generators.flow import STREAMS
-from gpstoken.generators.grain_map import DynamicGrainSampling, Grain, Stage
+from gpstoken.generators.grain_map import DynamicGrainSampling, Grain, check_codes
 from gpstoken.limits import between, limits
 
 
-class Content(Stage):
+class Content(ChannelGenerator):
     """The second stage, D2iT's Dynamic Content Transformer: the codes of a class and a grain map.
 
     The loss is a mean over the codes, so that a coarse region, with its one code, counts a quarter of a fine one: what
     the description calls the loss of dynamic grain is read so.
-
-    Attributes:
-        mean: float[C], mean of the codes' channels over the training set.
-        std: float[C], their standard deviation.
     """
 
     name = "content"
     given = ("grain",)
+    options = DynamicGrainSampling
+    own_parts = ("tokens",)
+    network_kind = ContentTransformer
 
     @limits(class_dropout=between(0, 1))
     def __init__(self, network: ContentTransformer, class_dropout: float = 0.1) -> None:
@@ -40,31 +41,17 @@ class Content(Stage):
             network: predicts the noise in the codes, and the variance of a step.
             class_dropout: share of samples whose class is hidden in training, for classifier-free guidance.
         """
-        super().__init__()
-        self.network, self.num_classes, self.class_dropout = network, network.num_classes, class_dropout
-        self.fine = network.fine
+        super().__init__(network, None, class_dropout)
         self.config = {"network": network.config, "class_dropout": class_dropout}
-        # Buffers, because they must be on the device of the codes, and be restored when a run resumes.
-        self.register_buffer("mean", torch.zeros(network.channels))
-        self.register_buffer("std", torch.ones(network.channels))
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """An untrained stage with the arguments `config`."""
-        return cls(**{**config, "network": ContentTransformer(**config["network"])})
 
     def prepare(self, record: Mapping[str, Any]) -> None:
         """Reads mean and standard deviation of the channels.
 
         Raises:
-            ValueError: if the cache has other codes or classes.
+            ValueError: if the cache has other codes, or another number of classes.
         """
         super().prepare(record)
-        statistics, channels = record["statistics"]["tokens"], self.network.channels
-        if len(statistics["mean"]) != channels:
-            raise ValueError(f"network: {channels} channels, but codes have {len(statistics['mean'])}")
-        self.mean.copy_(torch.tensor(statistics["mean"]))
-        self.std.copy_(torch.tensor(statistics["std"]))
+        check_codes(record, self.network.map_shape, self.network.fine)
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> "DynamicGrain":
         """Combines it with a `Grain`.
@@ -75,21 +62,19 @@ class Content(Stage):
         if not isinstance(layout, Grain):
             found = "none" if layout is None else f"a {type(layout).__name__}"
             raise ValueError(f"generator: Content needs a Grain stage before it, got {found}")
-        maps = [(stage.network.shape, stage.fine, stage.num_classes) for stage in (self, layout)]
-        if maps[0] != maps[1]:
-            raise ValueError(f"generator: shape, fine regions and classes are {maps[0]}, those of its Grain {maps[1]}")
+        own = (self.network.map_shape, self.network.fine, self.num_classes)
+        others = (layout.network.shape, layout.fine, layout.num_classes)
+        if own != others:
+            raise ValueError(f"generator: shape, fine regions and classes are {own}, those of its Grain {others}")
         return DynamicGrain(self, layout)
 
-    def predict(self, x: Tensor, t: Tensor, label: Tensor, grain: Tensor) -> tuple[Tensor, Tensor]:
-        """The network as a predictor of `gpstoken.generators.ddpm`."""
-        return split(self.network(x, t, label, grain).float(), axis=-1)
-
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
-        """The loss of noise and variance, float[B], a mean over the codes; see `ddpm_loss`."""
-        data = (batch["tokens"] - self.mean) / self.std
+        """The loss of noise and variance at random times, float[B], a mean over the codes; see `ddpm_loss`."""
+        data = self.normalised(batch)
         noise = torch.randn(data.shape, generator=chance, device=data.device)
-        t, label = self.drawn(batch["label"], chance)
-        return ddpm_loss(lambda x, t: self.predict(x, t, label, batch["grain"]), data, noise, t)
+        t = torch.randint(TIMES, (len(data),), generator=chance, device=data.device)
+        label = self.partly_hidden(batch["label"], chance)
+        return ddpm_loss(lambda x, t: self._predict(x, t, label, batch["grain"]), data, noise, t)
 
     @torch.no_grad()
     def sample(
@@ -108,31 +93,36 @@ class Content(Stage):
             ValueError: for labels out of range, or damaged statistics.
         """
         self.check_labels(labels, indices)
-        if not bool((self.std > 0).all()):
-            raise ValueError("generator: damaged: the standard deviation of a channel is not above 0")
+        self.check_trained()
         conditions, null = {"label": labels, "grain": grain}, {"label": torch.full_like(labels, self.num_classes)}
         noise = SampleNoise(STREAMS * seed, indices, self.network.sample_shape, labels.device)
-        codes = sample(guided(self.predict, conditions, null, options.guidance), noise, options.steps)
-        return {"tokens": codes * self.std + self.mean, "grain": grain}
+        codes = sample(guided(self._predict, conditions, null, options.guidance), noise, options.steps)
+        return {**self.packed(self.in_units(codes), {}), "grain": grain}
 
     def preview(self, labels: Tensor, batch: Mapping[str, Tensor], steps: int) -> dict[str, Tensor]:
         """Codes on the grain maps of real images, without guidance."""
         how = DynamicGrainSampling(steps, guidance=1.0)
         return self.sample(labels, range(len(labels)), 0, how, grain=batch["grain"].to(labels.device))
 
+    def calls(self, options: DynamicGrainSampling) -> int:
+        """One call per step."""
+        return options.steps
+
     def inputs(self, batch: int) -> dict[str, Tensor]:
-        """Noise, for the first class, with the last regions fine."""
+        """Noise at random times, for the first class, with the last regions fine."""
+        regions = math.prod(self.network.map_shape)
+        grain = (torch.arange(regions) >= regions - self.network.fine).float().view(1, *self.network.map_shape, 1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            x = torch.randn(batch, *self.network.sample_shape)
-        rows, columns = self.network.shape
-        grain = (torch.arange(rows * columns) >= rows * columns - self.fine).float().view(1, rows, columns, 1)
-        given = {"x": x, "t": torch.full((batch,), TIMES - 1), "label": torch.zeros(batch, dtype=torch.long)}
-        return given | {"grain": grain.repeat(batch, 1, 1, 1)}
+            x, t = torch.randn(batch, *self.network.sample_shape), torch.randint(TIMES, (batch,))
+        return {"x": x, "t": t, "label": torch.zeros(batch, dtype=torch.long), "grain": grain.repeat(batch, 1, 1, 1)}
 
     def blocks(self) -> Iterable[nn.Module]:
         """The blocks of both transformers."""
         return [*self.network.blocks, *self.network.refine.blocks]
+
+    def _predict(self, x: Tensor, t: Tensor, label: Tensor, grain: Tensor) -> Prediction:
+        return split(self.network(x, t, label, grain).float(), axis=-1)
 
 
 class DynamicGrain(Generator):
