@@ -26,6 +26,7 @@ from gpstoken.limits import at_least
 
 TIMES = 1000  # times of training
 PIXEL = 1 / 255  # half the distance of two values of a pixel in [-1, 1]
+END = 0.999  # values beyond are the first or the last value of a pixel
 
 Prediction = tuple[Tensor, Tensor]
 Predict = Callable[[Tensor, Tensor], Prediction]
@@ -205,8 +206,8 @@ def _rounded_likelihood(data: Tensor, mean: Tensor, deviation: Tensor) -> Tensor
     def below(x: Tensor) -> Tensor:
         return torch.special.ndtr((x - mean) / deviation)
 
-    upper = torch.where(data > 1 - PIXEL, 1.0, below(data + PIXEL))
-    lower = torch.where(data < -1 + PIXEL, 0.0, below(data - PIXEL))
+    upper = torch.where(data > END, 1.0, below(data + PIXEL))
+    lower = torch.where(data < -END, 0.0, below(data - PIXEL))
     return (upper - lower).clamp(min=1e-12).log()
 
 
