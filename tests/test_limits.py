@@ -9,6 +9,7 @@ from torch import nn
 import datamodules
 from gpstoken import GPSToken, cli
 from gpstoken.baselines.dc import DCAutoencoder
+from gpstoken.baselines.dynamic_grain import DynamicGrainAutoencoder
 from gpstoken.baselines.flextok import FlexTok
 from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.maetok import MAETok
@@ -20,7 +21,10 @@ from gpstoken.commands.messages import one_line
 from gpstoken.generators.adm import ADM
 from gpstoken.generators.adm_classifier import ADMClassifier
 from gpstoken.generators.dit import DiT
+from gpstoken.generators.content_transformer import ContentTransformer
+from gpstoken.generators.dynamic_grain import Content
 from gpstoken.generators.flow import Flow
+from gpstoken.generators.grain_map import Grain
 from gpstoken.generators.masked import MaskedGenerator
 from gpstoken.sit import SiT
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, TokenizerModule
@@ -30,8 +34,9 @@ from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
-    MaskedGenerator, Flow, DiT, ADM, ADMClassifier, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint,
-    MetricsFile, ReconstructionPictures, SamplePictures, Snapshots,
+    DynamicGrainAutoencoder, ContentTransformer, Content, Grain, MaskedGenerator, Flow, DiT, ADM, ADMClassifier,
+    TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures,
+    SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
 NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}

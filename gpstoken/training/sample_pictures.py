@@ -22,8 +22,8 @@ from gpstoken.training.sharding import whole_generator
 class SamplePictures(Occasions):
     """Writes pictures/step_NNNNNNN.png into the run's folder every tenth of the training, one class per row.
 
-    Layouts are drawn as generated, before calibration; a texture stage gets layouts of real images, so that its
-    pictures show only the progress of this stage.
+    Layouts are drawn as generated, before calibration, and grain maps in black and white. A stage after them gets those
+    of real images, so that its pictures show only the progress of this stage.
     """
 
     @limits(tokenizer=optional(text()), times=at_least(1), samples=at_least(1), steps=at_least(2))
@@ -67,7 +67,13 @@ class SamplePictures(Occasions):
         batch = _samples_of(trainer.datamodule, labels, generator.given) if generator.given else {}
         with torch.no_grad():
             parts = generator.preview(labels.to(trainer.strategy.root_device), batch, self.steps)
-            pictures = self._layouts(parts["layout"]) if set(parts) == {"layout"} else self._images(parts)
+            match parts:
+                case {"layout": layout} if len(parts) == 1:
+                    pictures = self._layouts(layout)
+                case {"grain": grain} if len(parts) == 1:
+                    pictures = _maps(grain)
+                case _:
+                    pictures = self._images(parts)
         return contact_sheet([pictures[row : row + self.samples] for row in range(0, len(pictures), self.samples)])
 
     def _layouts(self, layout: Tensor) -> list[Image.Image]:
@@ -80,6 +86,12 @@ class SamplePictures(Occasions):
         self.tokenizer.to(next(iter(parts.values())).device)
         images = self.tokenizer.decode(self.tokenizer.unpack(parts))
         return [to_picture(image, max(1, 128 // image.shape[-1])) for image in images]
+
+
+def _maps(grain: Tensor) -> list[Image.Image]:
+    """Grain maps float[B, h, w, 1], fine regions white."""
+    scale = max(1, 128 // grain.shape[2])
+    return [to_picture(2 * each - 1, scale) for each in grain.movedim(-1, 1).expand(-1, 3, -1, -1)]
 
 
 def _samples_of(cache: Any, labels: Tensor, parts: tuple[str, ...]) -> dict[str, Tensor]:
