@@ -17,8 +17,10 @@ from gpstoken.baselines.softvq import SoftVQ
 from gpstoken.baselines.titok import TiTok
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.messages import one_line
+from gpstoken.generators.bits import BitGenerator
 from gpstoken.generators.flow import Flow
 from gpstoken.generators.masked import MaskedGenerator
+from gpstoken.generators.titok import OneDPieceGenerator, TiTokGenerator, UViTGenerator
 from gpstoken.sit import SiT
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, TokenizerModule
 from gpstoken.training.generator_module import GeneratorModule
@@ -27,7 +29,8 @@ from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
-    MaskedGenerator, Flow, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
+    MaskedGenerator, TiTokGenerator, OneDPieceGenerator, UViTGenerator, BitGenerator, Flow,
+    TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
     ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip

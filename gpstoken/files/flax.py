@@ -160,4 +160,3 @@ def _extension(code: int, data: memoryview, depth: int) -> Any:
             # A copy, because the numbers may begin at any byte of the file, and its memory cannot be written.
             return torch.frombuffer(bytearray(numbers), dtype=kind).reshape(shape)
     raise ValueError("an array without shape, type and numbers")
-

@@ -1,4 +1,4 @@
-"""The generator of MaskBit (Weber et al. 2024), which reads bits instead of embeddings of codes, and masks half codes."""
+"""The generator of MaskBit (Weber et al. 2024), which reads bits, not embeddings of codes, and masks half codes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -60,9 +60,9 @@ class BitTransformer(nn.Module):
         )
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, EPS))
         self.to_bits = nn.Linear(width, outputs)
-        nn.init.trunc_normal_(self.positions, std=INITIAL)
+        nn.init.normal_(self.positions, std=INITIAL)
         for part in (self.from_bits, self.classes, self.head[0], self.to_bits):
-            nn.init.trunc_normal_(part.weight, std=INITIAL)
+            nn.init.normal_(part.weight, std=INITIAL)
 
     def forward(self, bits: Tensor, labels: Tensor) -> Tensor:
         """Bits float[B, N, bits] of -1 and 1, 0 for masked ones, and classes long[B] to float[B, N, outputs]."""

@@ -54,7 +54,7 @@ class UViT(nn.Module):
         self.out_blocks = nn.ModuleList(Block(width, heads, joined=True) for _ in range(depth // 2))
         self.norm = nn.LayerNorm(width)
         self.lm_head = nn.Linear(width, codes)
-        nn.init.trunc_normal_(self.pos_embed, std=INITIAL)
+        nn.init.normal_(self.pos_embed, std=INITIAL)
         self.apply(_initialise)
 
     def forward(self, words: Tensor) -> Tensor:
@@ -72,6 +72,6 @@ class UViT(nn.Module):
 
 def _initialise(part: nn.Module) -> None:
     if isinstance(part, nn.Linear | nn.Embedding):
-        nn.init.trunc_normal_(part.weight, std=INITIAL)
+        nn.init.normal_(part.weight, std=INITIAL)
     if isinstance(part, nn.Linear) and part.bias is not None:
         nn.init.zeros_(part.bias)
