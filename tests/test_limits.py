@@ -23,9 +23,11 @@ from gpstoken.generators.adm_classifier import ADMClassifier
 from gpstoken.generators.dit import DiT
 from gpstoken.generators.content_transformer import ContentTransformer
 from gpstoken.generators.dynamic_grain import Content
+from gpstoken.generators.bits import BitGenerator
 from gpstoken.generators.flow import Flow
 from gpstoken.generators.grain_map import Grain
 from gpstoken.generators.masked import MaskedGenerator
+from gpstoken.generators.titok import OneDPieceGenerator, TiTokGenerator, UViTGenerator
 from gpstoken.sit import SiT
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, TokenizerModule
 from gpstoken.training.generator_module import GeneratorModule
@@ -34,9 +36,9 @@ from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
-    DynamicGrainAutoencoder, ContentTransformer, Content, Grain, MaskedGenerator, Flow, DiT, ADM, ADMClassifier,
-    TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures,
-    SamplePictures, Snapshots,
+    DynamicGrainAutoencoder, ContentTransformer, Content, Grain, MaskedGenerator, TiTokGenerator, OneDPieceGenerator,
+    UViTGenerator, BitGenerator, Flow, DiT, ADM, ADMClassifier, TokenizerModule, GeneratorModule, AveragedWeights,
+    LastCheckpoint, MetricsFile, ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
 NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gpstoken.base import Published
 from gpstoken.files.checkpoints import below, check, read_plain, read_safetensors
+from gpstoken.files.flax import is_flax, read_flax
 from gpstoken.files.hub import from_hub, is_on_hub
 from gpstoken.files.latent_statistics import CONFIG, SIDECAR
 from gpstoken.files.plain_text import parse_json
@@ -42,7 +43,7 @@ def read_published(path: str | Path, network: Published) -> dict[str, Tensor]:
 
     Args:
         path: a folder with config.json and weights, as of diffusers or of the Hugging Face hub, or hf://OWNER/NAME for
-            one on the hub; a .safetensors file, with a header of any content; or
+            one on the hub; a .safetensors file, with a header of any content; a msgpack file of JAX's flax; or
             a .bin, .pt, .pth or .ckpt file, whose weights may lie under "ema", "state_dict" or "model" and have the
             prefixes of data-parallel training and of torch.compile.
         network: the tokenizer or generator that the weights are for; it may be on the meta device.
@@ -122,6 +123,8 @@ def _is_nested(content: Mapping[str, Any], key: str) -> bool:
 def _content(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
+    if is_flax(path):
+        return read_flax(path)
     with torch.serialization.safe_globals(HARMLESS):
         return read_plain(path)
 

@@ -208,17 +208,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("-n", "--n", type=positive, required=True, metavar="N", help="number of samples")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR|FILE.npz", help="resumes if killed")
-    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 for a flow, 12 for a masked generator")
+    parser.add_argument("--steps", type=int, metavar="N", help="default: 250 for a flow, 8 to 64 for masked codes")
     parser.add_argument("--sampler", choices=("sde", "ode"), help="for a flow; default: sde")
     parser.add_argument("--method", help="for a flow: euler (default) or heun; for ode also midpoint, dopri5")
     limit = "largest D(t) dt of sde (default: 0.1); none: first steps are unstable, as in the release"
     parser.add_argument("--diffusion-limit", type=_number_or_none, metavar="X|none", help=limit)
     parser.add_argument("--last-step", choices=LAST_STEPS, help="last step of sde; default: mean, as in the release")
-    parser.add_argument("--guidance", type=float, metavar="SCALE", help="for a flow; default: 1.5; 1: no guidance")
+    scale = "for a flow; default: 1.5; 1: no guidance. For masked codes a weight; default: as published; 0: none"
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help=scale)
     interval = "times with guidance (0: noise, 1: image); default: 0.2 1.0"
     parser.add_argument("--guidance-interval", type=float, nargs=2, metavar="T", help=interval)
     parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="for two stages; default: 1 (none)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="for a masked generator; default: 4.5")
+    parser.add_argument("--temperature", type=float, metavar="T", help="for masked codes; default: as published")
     parser.add_argument("--seed", type=int, default=0, help="seed of all noise; default: 0")
     batch = f"images per write, rounded up to a multiple of {GROUP} (default: 64); does not change the files"
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from gpstoken.generators.masked import MaskedGenerator, MaskedSampling
+from gpstoken.generators.masked import MaskedGenerator
+from gpstoken.generators.masked_sampling import MaskedSampling
 
 TINY = {"shape": (2, 4), "codebook_size": 5, "num_classes": 3, "width": 8, "depth": 1, "heads": 2}
 

@@ -20,6 +20,7 @@ from gpstoken.commands.fit_help import _classes
 from gpstoken.commands.released_generator import read_statistics
 from gpstoken.files.checkpoints import read_plain, read_safetensors, read_tokenizer
 from gpstoken.files.digests import DIGEST, digest
+from gpstoken.files.flax import read_flax
 from gpstoken.files.latent_statistics import published_statistics
 from gpstoken.files.pictures import pixel_limit, read_picture
 from gpstoken.files.plain_text import read_json, read_yaml
@@ -276,5 +277,6 @@ FORMATS = {
         (lambda folder: published_statistics(folder / "file", 2),),
         1,
     ),
+    "msgpack": Format(one_file(lambda chance: bent(seeds.flax_file(), chance)), (_of(read_flax),), 20),
     "layouts": Format(one_file(lambda chance: bent(seeds.layouts(), chance)), (_of(read_layouts),), 17),
 }

@@ -21,6 +21,7 @@ from gpstoken.generators.loading import AVERAGED, describe
 from gpstoken.generators.two_stage import Layout
 from gpstoken.loading import class_path_of
 from gpstoken.sit import SiT
+from tests.files.packing import packed
 
 IDENTITY = "0123"
 CACHE = {
@@ -160,3 +161,11 @@ def tar() -> bytes:
 def layouts() -> bytes:
     """The pickle of layouts that the paper's generator starts from."""
     return pickle.dumps({label: np.full((2, 3, 5), 0.3, np.float32) for label in range(2)})
+
+
+@cache
+def flax_file() -> bytes:
+    """Weights of JAX within the state of a training."""
+    norm = {"scale": np.ones(3, np.float32), "bias": np.zeros((2, 3), np.float32)}
+    weights = {f"Layer_{number}": norm for number in range(2)}
+    return packed({"step": 300, "optimizer": {"target": weights, "state": [1.5, True, None, "x" * 40]}})
