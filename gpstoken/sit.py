@@ -106,8 +106,7 @@ class SiT(nn.Module):
         heads=at_least(1),
         num_classes=at_least(1),
         layout_channels=at_least(0),
-        qk_norm=flag(),
-        learn_sigma=flag(),
+        **dict.fromkeys(("qk_norm", "learn_sigma", "fixed_positions"), flag()),
     )
     def __init__(
         self,
@@ -121,6 +120,7 @@ class SiT(nn.Module):
         layout_channels: int = 0,
         qk_norm: bool = False,
         learn_sigma: bool = True,
+        fixed_positions: bool = False,
     ) -> None:
         """Makes a network that predicts zero; the defaults are SiT-XL.
 
@@ -135,6 +135,8 @@ class SiT(nn.Module):
             layout_channels: channels per token of a layout, 5; 0 for a network without a layout.
             qk_norm: normalise queries and keys (not in SiT; stabilises training in bf16).
             learn_sigma: use twice the output channels and drop the second half, as in the official weights.
+            fixed_positions: keep the position embeddings of a sequence sines and cosines (SoftVQ-VAE, MAETok), as those
+                of a grid always are.
 
         Raises:
             ValueError: for numbers that are not divisible, or a layout combined with a grid or patches.
@@ -156,9 +158,8 @@ class SiT(nn.Module):
         self.x_embedder = PatchEmbed((*shape, 1)[:2], self.patch, channels, width)
         self.t_embedder = TimeEmbedding(width)
         self.y_embedder = nn.ModuleDict({"embedding_table": nn.Embedding(num_classes + 1, width)})
-        # Fixed for a grid, learned for a sequence. With a layout it is unused, but kept for the release's names, and
-        # frozen so that every trainable parameter gets a gradient (DDP waits for each).
-        trained = len(shape) == 1 and not layout_channels
+        # With a layout it is unused, but kept for the release's names, and frozen: DDP waits for every gradient.
+        trained = len(shape) == 1 and not layout_channels and not fixed_positions
         self.pos_embed = nn.Parameter(torch.empty(1, math.prod(self.cells), width), requires_grad=trained)
         if layout_channels:
             self.cond_embedder = nn.Sequential(nn.Linear(layout_channels, width), nn.SiLU(), nn.Linear(width, width))
@@ -211,7 +212,9 @@ class SiT(nn.Module):
         network.load_state_dict(read(path, network.state_dict()))
         return network.eval()
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None, tap: int | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Predicts the field of the path, such as a velocity.
 
         Args:
@@ -220,9 +223,10 @@ class SiT(nn.Module):
             label: long[B] in [0, num_classes]; num_classes for no class.
             layout: float[B, N, layout_channels], raw: (sigma_x, sigma_y, rho, x, y). Without it the position
                 embeddings are used.
+            tap: number of a block, from 1, whose output is returned too; None: none is.
 
         Returns:
-            float with the shape of `x`.
+            float with the shape of `x`; with `tap`, that and float[B, positions, width].
 
         Raises:
             ValueError: for tensors of another shape.
@@ -232,13 +236,15 @@ class SiT(nn.Module):
         wanted = (len(x), *self.shape, self.layout_channels) if self.layout_channels else None
         if layout is not None and layout.shape != wanted:
             raise ValueError(f"layout: expected {wanted or 'none'}, got one of shape {tuple(layout.shape)}")
-        sequence = len(self.shape) == 1
-        positions = self.pos_embed if layout is None else self.cond_embedder(layout)
+        positions, sequence = self.pos_embed if layout is None else self.cond_embedder(layout), len(self.shape) == 1
         hidden = self.x_embedder(x.transpose(1, 2)[..., None] if sequence else x) + positions
         condition = self.t_embedder(t) + self.y_embedder["embedding_table"](label)
-        for block in self.blocks:
+        tapped = hidden
+        for number, block in enumerate(self.blocks, 1):
             hidden = block(hidden, condition)
+            tapped = hidden if number == tap else tapped
         patches = self.final_layer(hidden, condition)  # values of a patch: row, column, channel
-        grid = patches.unflatten(1, self.cells).unflatten(-1, (*self.patch, -1))[..., : self.channels]
-        grid = grid.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)  # [B, C, h, w]
-        return grid[..., 0].transpose(1, 2) if sequence else grid
+        field = patches.unflatten(1, self.cells).unflatten(-1, (*self.patch, -1))[..., : self.channels]
+        field = field.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)  # [B, C, h, w]
+        field = field[..., 0].transpose(1, 2) if sequence else field
+        return field if tap is None else (field, tapped)

@@ -17,8 +17,10 @@ from gpstoken.baselines.softvq import SoftVQ
 from gpstoken.baselines.titok import TiTok
 from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.messages import one_line
+from gpstoken.generators.autoregressive import AutoregressiveGenerator
 from gpstoken.generators.flow import Flow
 from gpstoken.generators.masked import MaskedGenerator
+from gpstoken.generators.repa import REPA
 from gpstoken.sit import SiT
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, TokenizerModule
 from gpstoken.training.generator_module import GeneratorModule
@@ -27,7 +29,7 @@ from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
-    MaskedGenerator, Flow, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
+    MaskedGenerator, AutoregressiveGenerator, Flow, REPA, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
     ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
@@ -109,7 +111,7 @@ def test_a_nested_complaint_becomes_one_line():
 def test_help_lists_every_command_and_a_mistyped_one_is_named(capsys):
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert len(cli.COMMANDS) == 25 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
+    assert len(cli.COMMANDS) == 26 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
     assert cli.main(["fitt"]) == 2
     assert "did you mean fit?" in capsys.readouterr().err
     assert cli.main(["--version"]) == 0

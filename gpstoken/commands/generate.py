@@ -214,11 +214,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     limit = "largest D(t) dt of sde (default: 0.1); none: first steps are unstable, as in the release"
     parser.add_argument("--diffusion-limit", type=_number_or_none, metavar="X|none", help=limit)
     parser.add_argument("--last-step", choices=LAST_STEPS, help="last step of sde; default: mean, as in the release")
-    parser.add_argument("--guidance", type=float, metavar="SCALE", help="for a flow; default: 1.5; 1: no guidance")
-    interval = "times with guidance (0: noise, 1: image); default: 0.2 1.0"
+    scale = "default: that of the generator's recipe, mostly 1.5; 1: no guidance"
+    parser.add_argument("--guidance", type=float, metavar="SCALE", help=scale)
+    interval = "times with guidance (0: noise, 1: image); default: that of the recipe, for GPSToken 0.2 1.0"
     parser.add_argument("--guidance-interval", type=float, nargs=2, metavar="T", help=interval)
     parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="for two stages; default: 1 (none)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="for a masked generator; default: 4.5")
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="for codes; default: 4.5 where they are masked, else 1"
+    )
+    prefix = "codes of an autoregressive generator, the first of each image; default: all"
+    parser.add_argument("--num-tokens", type=positive, metavar="K", help=prefix)
     parser.add_argument("--seed", type=int, default=0, help="seed of all noise; default: 0")
     batch = f"images per write, rounded up to a multiple of {GROUP} (default: 64); does not change the files"
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)
