@@ -29,8 +29,8 @@ from gpstoken.training.snapshots import Snapshots
 
 CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
-    MaskedGenerator, AutoregressiveGenerator, Flow, REPA, TokenizerModule, GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile,
-    ReconstructionPictures, SamplePictures, Snapshots,
+    MaskedGenerator, AutoregressiveGenerator, Flow, REPA, TokenizerModule, GeneratorModule, AveragedWeights,
+    LastCheckpoint, MetricsFile, ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
 NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}

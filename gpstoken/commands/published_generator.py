@@ -90,11 +90,7 @@ def write_checkpoint(
     if "restriction" in licence:
         print(f"{weights}: published weights of {type(generator).__name__}: {licence['restriction']}")
     file = published.weights_in(file) if file.is_dir() else file
-    origin = {
-        "file": file.name,
-        "sha256": file_hash(file),
-        **{name: licence[name] for name in licence.keys() & {"licence"}},
-    }
+    origin = {"file": file.name, "sha256": file_hash(file)} | {k: v for k, v in licence.items() if k == "licence"}
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / ORIGIN_FILE) as part:
         part.write_text(json.dumps({"commit": "published", "weights": origin}, indent=1) + "\n")
@@ -131,7 +127,8 @@ def prepare(
     try:
         generator.prepare(record | {"statistics": {} if known is None else {part: known}})
     except ValueError as error:
-        hint = "" if known else "; where latents need a mean and a deviation, give --latent-scale"
+        unknown = known is None and code.codebook_size is None
+        hint = "; latents need a mean and a deviation: give --latent-scale" if unknown else ""
         raise ValueError(f"{path}: {error}{hint}") from error
 
 
