@@ -170,8 +170,8 @@ def test_a_wrong_direction_does_not_pass():
 @pytest.mark.parametrize("direction", ["to_data", "to_noise"])
 @pytest.mark.parametrize("path", ["linear", "gvp"])
 def test_the_exact_network_has_the_least_loss(path, direction):
-    # E |v - E[v | x]|^2 is the variance of v given x, (a' b - b' a)^2 SPREAD^2 / Var x for x = a data + b noise; its mean
-    # over t is here a sum over a fine grid.
+    # E |v - E[v | x]|^2 is the variance of v given x, (a' b - b' a)^2 SPREAD^2 / Var x for x = a data + b noise; its
+    # mean over t is here a sum over a fine grid.
     generator = analytic(path, direction)
     grid = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
     turn = math.pi / 2 * grid
