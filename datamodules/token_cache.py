@@ -31,8 +31,9 @@ class TokenCache(SampleLoaders):
 
     A batch is a dict of stacked tensors: {"geometry": float[B, N, 5], "layout": float[B, N, 5],
     "features": float[B, N, C]} for Gaussian tokens, {"latent": float[B, C, h, w]} for a grid, {"codes": long[B, ...]}
-    for a codebook, {"geometry": float[B, N, 5], "codes": long[B, N]} for Gaussians with an index each, and always
-    {"label": long[B], "index": long[B]}, where index is the place in the cache.
+    for a codebook, {"geometry": float[B, N, 5], "codes": long[B, N]} for Gaussians with an index each, always
+    {"label": long[B], "index": long[B]}, where index is the place in the cache, and if it was written with features of
+    the images {"alignment": half[B, places, C]}.
 
     Args:
         root: folder written by `gpstoken cache`.

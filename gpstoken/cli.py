@@ -44,6 +44,10 @@ GROUPS = {
             "generate samples with every snapshot of a training run",
         ),
         "cost": ("gpstoken.commands.cost", "cost of training a generator and of sampling from it"),
+        "published-generator": (
+            "gpstoken.commands.published_generator",
+            "turn published weights of any generator into a checkpoint",
+        ),
         "released-generator": (
             "gpstoken.commands.released_generator",
             "turn the paper's texture generator into a checkpoint",

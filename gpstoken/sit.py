@@ -5,88 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import yaml
-from timm.layers import Attention, Mlp, PatchEmbed
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from gpstoken.files import checkpoints
 from gpstoken.limits import at_least, each, flag, limits
+from gpstoken.sit_blocks import Block, FinalLayer, TimeEmbedding, sine_cosine_positions
 
 PRESETS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("sit_presets.yaml").read_text())
-TIME_CHANNELS = 256  # channels of the sinusoid
-
-
-def sinusoid(position: Tensor, channels: int, cosine_first: bool) -> Tensor:
-    """float[...] to float[..., channels]: sines and cosines at channels / 2 wavelengths from 2 pi towards 20000 pi."""
-    half = channels // 2
-    exponent = torch.arange(half, dtype=position.dtype, device=position.device) / half
-    angle = position[..., None] * torch.exp(-math.log(10000.0) * exponent)
-    parts = (angle.cos(), angle.sin()) if cosine_first else (angle.sin(), angle.cos())
-    return torch.cat(parts, dim=-1)
-
-
-def sine_cosine_positions(shape: tuple[int, ...], width: int) -> Tensor:
-    """DiT's position embeddings of a sequence (N,) or, row-major, a grid (h, w): float[1, N or h * w, width].
-
-    For a grid the first half of the channels encodes the column, the second the row.
-    """
-    axes = [torch.arange(size, dtype=torch.float64) for size in shape]
-    coordinates = torch.meshgrid(*axes, indexing="ij")[::-1]
-    parts = [sinusoid(axis.flatten(), width // len(shape), cosine_first=False) for axis in coordinates]
-    return torch.cat(parts, dim=-1)[None].float()
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm of float[B, N, width] whose shift and scale float[B, width] come from the condition (adaLN)."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale[:, None]) + shift[:, None]
-
-
-class TimeEmbedding(nn.Module):
-    """Embeds times in [0, 1], without rescaling, as float[B, width]."""
-
-    def __init__(self, width: int) -> None:
-        """Makes the embedding."""
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, t: Tensor) -> Tensor:
-        """float[B] to float[B, width]."""
-        weight = self.mlp[0].weight
-        # The sinusoid is computed in float32 at least, as in the official code, whatever the type of the weights.
-        exact = t.to(torch.promote_types(weight.dtype, torch.float32))
-        return self.mlp(sinusoid(exact, TIME_CHANNELS, cosine_first=True).to(weight.dtype))
-
-
-class Block(nn.Module):
-    """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-zero; DiT, section 3.2)."""
-
-    def __init__(self, width: int, heads: int, qk_norm: bool) -> None:
-        """Makes the block."""
-        super().__init__()
-        self.attn = Attention(width, heads, qkv_bias=True, qk_norm=qk_norm, norm_layer=nn.LayerNorm)
-        self.mlp = Mlp(width, 4 * width, act_layer=lambda: nn.GELU(approximate="tanh"))
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """float[B, N, width] and the condition float[B, width] to float[B, N, width]."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, dim=-1)
-        x = x + gate1[:, None] * self.attn(modulate(x, shift1, scale1))
-        return x + gate2[:, None] * self.mlp(modulate(x, shift2, scale2))
-
-
-class FinalLayer(nn.Module):
-    """Projects tokens to the values of a patch."""
-
-    def __init__(self, width: int, values: int) -> None:
-        """Makes the layer."""
-        super().__init__()
-        self.linear = nn.Linear(width, values)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """float[B, N, width] to float[B, N, values]."""
-        return self.linear(modulate(x, *self.adaLN_modulation(condition).chunk(2, dim=-1)))
 
 
 class SiT(nn.Module):
@@ -106,8 +33,7 @@ class SiT(nn.Module):
         heads=at_least(1),
         num_classes=at_least(1),
         layout_channels=at_least(0),
-        qk_norm=flag(),
-        learn_sigma=flag(),
+        **dict.fromkeys(("qk_norm", "learn_sigma", "fixed_positions"), flag()),
     )
     def __init__(
         self,
@@ -121,6 +47,7 @@ class SiT(nn.Module):
         layout_channels: int = 0,
         qk_norm: bool = False,
         learn_sigma: bool = True,
+        fixed_positions: bool = False,
     ) -> None:
         """Makes a network that predicts zero; the defaults are SiT-XL.
 
@@ -135,6 +62,8 @@ class SiT(nn.Module):
             layout_channels: channels per token of a layout, 5; 0 for a network without a layout.
             qk_norm: normalise queries and keys (not in SiT; stabilises training in bf16).
             learn_sigma: use twice the output channels and drop the second half, as in the official weights.
+            fixed_positions: keep the position embeddings of a sequence sines and cosines (SoftVQ-VAE, MAETok), as those
+                of a grid always are.
 
         Raises:
             ValueError: for numbers that are not divisible, or a layout combined with a grid or patches.
@@ -156,9 +85,8 @@ class SiT(nn.Module):
         self.x_embedder = PatchEmbed((*shape, 1)[:2], self.patch, channels, width)
         self.t_embedder = TimeEmbedding(width)
         self.y_embedder = nn.ModuleDict({"embedding_table": nn.Embedding(num_classes + 1, width)})
-        # Fixed for a grid, learned for a sequence. With a layout it is unused, but kept for the release's names, and
-        # frozen so that every trainable parameter gets a gradient (DDP waits for each).
-        trained = len(shape) == 1 and not layout_channels
+        # With a layout it is unused, but kept for the release's names, and frozen: DDP waits for every gradient.
+        trained = len(shape) == 1 and not layout_channels and not fixed_positions
         self.pos_embed = nn.Parameter(torch.empty(1, math.prod(self.cells), width), requires_grad=trained)
         if layout_channels:
             self.cond_embedder = nn.Sequential(nn.Linear(layout_channels, width), nn.SiLU(), nn.Linear(width, width))
@@ -211,7 +139,9 @@ class SiT(nn.Module):
         network.load_state_dict(read(path, network.state_dict()))
         return network.eval()
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None, tap: int | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Predicts the field of the path, such as a velocity.
 
         Args:
@@ -220,30 +150,36 @@ class SiT(nn.Module):
             label: long[B] in [0, num_classes]; num_classes for no class.
             layout: float[B, N, layout_channels], raw: (sigma_x, sigma_y, rho, x, y). Without it the position
                 embeddings are used.
+            tap: number of a block, from 1, whose output is returned too; None: none is.
 
         Returns:
-            float with the shape of `x`.
+            float with the shape of `x`; with `tap`, that and float[B, positions, width].
 
         Raises:
             ValueError: for tensors of another shape.
         """
         axis = -1 if len(self.shape) == 1 else 1
-        return self.all_channels(x, t, label, layout).narrow(axis, 0, self.channels)
+        values, tapped = self.all_channels(x, t, label, layout, tap)
+        field = values.narrow(axis, 0, self.channels)
+        return field if tap is None else (field, tapped)
 
-    def all_channels(self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None) -> Tensor:
-        """What `forward` keeps the first half of: with `learn_sigma`, twice the channels of x."""
+    def all_channels(
+        self, x: Tensor, t: Tensor, label: Tensor, layout: Tensor | None = None, tap: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """All values, of which `forward` keeps half with `learn_sigma`, and the tokens after the block `tap`."""
         if x.shape[1:] != self.sample_shape:
             raise ValueError(f"x: expected samples of shape {self.sample_shape}, got {tuple(x.shape[1:])}")
         wanted = (len(x), *self.shape, self.layout_channels) if self.layout_channels else None
         if layout is not None and layout.shape != wanted:
             raise ValueError(f"layout: expected {wanted or 'none'}, got one of shape {tuple(layout.shape)}")
-        sequence = len(self.shape) == 1
-        positions = self.pos_embed if layout is None else self.cond_embedder(layout)
+        positions, sequence = self.pos_embed if layout is None else self.cond_embedder(layout), len(self.shape) == 1
         hidden = self.x_embedder(x.transpose(1, 2)[..., None] if sequence else x) + positions
         condition = self.t_embedder(t) + self.y_embedder["embedding_table"](label)
-        for block in self.blocks:
+        tapped = hidden
+        for number, block in enumerate(self.blocks, 1):
             hidden = block(hidden, condition)
+            tapped = hidden if number == tap else tapped
         patches = self.final_layer(hidden, condition)  # values of a patch: row, column, channel
         grid = patches.unflatten(1, self.cells).unflatten(-1, (*self.patch, -1))
         grid = grid.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)  # [B, C, h, w]
-        return grid[..., 0].transpose(1, 2) if sequence else grid
+        return grid[..., 0].transpose(1, 2) if sequence else grid, tapped

@@ -20,13 +20,15 @@ from gpstoken.baselines.vq import VQAutoencoder
 from gpstoken.commands.messages import one_line
 from gpstoken.generators.adm import ADM
 from gpstoken.generators.adm_classifier import ADMClassifier
-from gpstoken.generators.dit import DiT
-from gpstoken.generators.content_transformer import ContentTransformer
-from gpstoken.generators.dynamic_grain import Content
+from gpstoken.generators.autoregressive import AutoregressiveGenerator
 from gpstoken.generators.bits import BitGenerator
+from gpstoken.generators.content_transformer import ContentTransformer
+from gpstoken.generators.dit import DiT
+from gpstoken.generators.dynamic_grain import Content
 from gpstoken.generators.flow import Flow
 from gpstoken.generators.grain_map import Grain
 from gpstoken.generators.masked import MaskedGenerator
+from gpstoken.generators.repa import REPA
 from gpstoken.generators.titok import OneDPieceGenerator, TiTokGenerator, UViTGenerator
 from gpstoken.sit import SiT
 from gpstoken.training import AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, TokenizerModule
@@ -37,8 +39,8 @@ from gpstoken.training.snapshots import Snapshots
 CLASSES = [
     GPSToken, SiT, KLAutoencoder, VQAutoencoder, MaskGITAutoencoder, TiTok, DCAutoencoder, SoftVQ, MAETok, FlexTok,
     DynamicGrainAutoencoder, ContentTransformer, Content, Grain, MaskedGenerator, TiTokGenerator, OneDPieceGenerator,
-    UViTGenerator, BitGenerator, Flow, DiT, ADM, ADMClassifier, TokenizerModule, GeneratorModule, AveragedWeights,
-    LastCheckpoint, MetricsFile, ReconstructionPictures, SamplePictures, Snapshots,
+    UViTGenerator, BitGenerator, AutoregressiveGenerator, Flow, REPA, DiT, ADM, ADMClassifier, TokenizerModule,
+    GeneratorModule, AveragedWeights, LastCheckpoint, MetricsFile, ReconstructionPictures, SamplePictures, Snapshots,
     *(getattr(datamodules, name) for name in datamodules.__all__),
 ]  # fmt: skip
 NEEDED = {"root": "somewhere", "tokenizer": nn.Identity(), "generator": nn.Identity(), "channels": 5, "shape": (8,)}
@@ -119,7 +121,7 @@ def test_a_nested_complaint_becomes_one_line():
 def test_help_lists_every_command_and_a_mistyped_one_is_named(capsys):
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert len(cli.COMMANDS) == 25 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
+    assert len(cli.COMMANDS) == 26 and all(f"\n  {name} " in shown for name in cli.COMMANDS)
     assert cli.main(["fitt"]) == 2
     assert "did you mean fit?" in capsys.readouterr().err
     assert cli.main(["--version"]) == 0

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from gpstoken.sit import PRESETS, Block, SiT, sine_cosine_positions
+from gpstoken.sit import PRESETS, SiT
+from gpstoken.sit_blocks import Block, sine_cosine_positions
 
 GOLDEN = Path(__file__).parent / "golden"
 WEIGHTS = GOLDEN / "sit_tiny_weights_fp16.safetensors"

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from timm.layers import SwiGLU
 from torch import Tensor, nn
 
-from gpstoken.sit import FinalLayer, TimeEmbedding
+from gpstoken.sit_blocks import FinalLayer, TimeEmbedding
 
 EPSILON = 1e-6
 TOKEN_DEVIATION = 0.02  # of learned positions and tokens at the start

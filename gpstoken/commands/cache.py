@@ -19,8 +19,7 @@ from gpstoken.devices import to_device
 from gpstoken.files import provenance
 from gpstoken.files.locks import locked
 from gpstoken.files.plain_text import read_json
-from gpstoken.files.records import check_statistics
-from gpstoken.files.weights import is_exported, read_origin_of, weights_file
+from gpstoken.files.records import ALIGNMENT
 from gpstoken.files.writing import (
     check_replaceable,
     check_writable,
@@ -30,7 +29,9 @@ from gpstoken.files.writing import (
     replacing,
 )
 from gpstoken.loading import class_path_of, load_tokenizer, tokenizer_hash
-from gpstoken.training.origins import read_origin
+from gpstoken.metrics.patch_features import PatchFeatures
+from gpstoken.metrics.weights import weights_record
+from gpstoken.training.origins import statistics_of
 
 VERSION, CACHE_FILE = 2, "cache.json"
 
@@ -49,6 +50,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--views", type=positive, default=1, help="epochs of training views to store (default: 1)")
     parser.add_argument("--no-mirror", action="store_true", help="leave out the mirror image of each training view")
     parser.add_argument("--num-tokens", type=positive, metavar="N", help="tokens per image (default: the tokenizer's)")
+    aligned = "also store features of each image at SIDE x SIDE places, with which REPA aligns its network"
+    parser.add_argument("--features", nargs=2, metavar=("NETWORK", "SIDE"), help=aligned)
     parser.add_argument("--splits", nargs="+", default=["train", "val"], choices=("train", "val", "test"))
     parser.add_argument("--batch-size", type=positive, help="images at a time (default: the data's batch size)")
     parser.add_argument("--shard-size", type=positive, default=1024, help="samples per file (default: 1024)")
@@ -61,16 +64,26 @@ def main(arguments: list[str]) -> int:
     check_writable(options.output)
     check_replaceable(options.output, is_cache)
     data, described = read_data(parser, rest)
+    features = None
+    if options.features:
+        try:
+            features = PatchFeatures(options.features[0], positive(options.features[1])).to(options.device)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"--features: {error}")
     tokenizer = load_tokenizer(options.tokenizer)
     to_device(tokenizer, options.device)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with locked(options.output, "gpstoken cache"):
-        make_cache(tokenizer, data, described, options)
+        make_cache(tokenizer, data, described, options, features)
     return 0
 
 
 def make_cache(
-    tokenizer: Tokenizer, data: LightningDataModule, described: dict[str, Any], options: argparse.Namespace
+    tokenizer: Tokenizer,
+    data: LightningDataModule,
+    described: dict[str, Any],
+    options: argparse.Namespace,
+    features: PatchFeatures | None = None,
 ) -> None:
     """Encodes the splits of a data set into `options.output`.
 
@@ -83,6 +96,7 @@ def make_cache(
         data: the data module of the images.
         described: the data as `read_data` describes it.
         options: options of the command line.
+        features: the network whose features are stored beside the tokens.
 
     Raises:
         ValueError: if the output is not a cache, the data is missing or the tokens are not finite.
@@ -109,7 +123,9 @@ def make_cache(
         "shard_size": options.shard_size,
         "splits": {plan.split: {"samples": plan.samples} for plan in plans},
     }
-    published = _published_statistics(options.tokenizer, record["code"]["channels"])
+    if features is not None:
+        record[ALIGNMENT] = {"network": features.name, "side": features.side, **weights_record(features.path)}
+    published = statistics_of(options.tokenizer, record["code"]["channels"])
     if published is not None:
         record["tokenizer"]["statistics"] = published
     record["identity"] = _identity(record)
@@ -123,7 +139,7 @@ def make_cache(
     for plan in plans:
         (work / plan.split).mkdir(parents=True, exist_ok=True)
         batch_size = options.batch_size or data.batch_size
-        encode(tokenizer, plan, work, record["identity"], batch_size, data.num_workers, options.num_tokens)
+        encode(tokenizer, plan, work, record["identity"], batch_size, data.num_workers, options.num_tokens, features)
     record |= summarise(work, plans, tokenizer.differences)
     if published is not None and len(record["statistics"]) == 1:
         record["statistics"] = dict.fromkeys(record["statistics"], published)
@@ -135,21 +151,6 @@ def make_cache(
     remove_unfinished(output.parent, output.name)
     counts = ", ".join(f"{plan.samples} of {plan.split}" for plan in plans)
     print(f"{output}: tokens of {counts}, encoded by tokenizer {record['tokenizer']['sha256'][:12]}")
-
-
-def _published_statistics(checkpoint: Path, channels: int) -> dict[str, list[float]] | None:
-    file = weights_file(checkpoint)
-    statistics = (read_origin_of(file) if is_exported(file) else read_origin(file.parent)).get("statistics")
-    if statistics is None:
-        return None
-    try:
-        check_statistics("statistics", statistics)
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{checkpoint}: its origin is damaged ({error})") from error
-    if len(statistics["mean"]) != channels:
-        count = len(statistics["mean"])
-        raise ValueError(f"{checkpoint}: its origin has statistics of {count} channels, its tokens have {channels}")
-    return statistics
 
 
 def _fingerprint(data: LightningDataModule, split: str) -> str:

@@ -214,12 +214,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     limit = "largest D(t) dt of sde (default: 0.1); none: first steps are unstable, as in the release"
     parser.add_argument("--diffusion-limit", type=_number_or_none, metavar="X|none", help=limit)
     parser.add_argument("--last-step", choices=LAST_STEPS, help="last step of sde; default: mean, as in the release")
-    scale = "for a flow; default: 1.5; 1: no guidance. For masked codes a weight; default: as published; 0: none"
+    scale = "for a flow 1 is no guidance, for masked codes 0; default: that of the generator's recipe"
     parser.add_argument("--guidance", type=float, metavar="SCALE", help=scale)
-    interval = "times with guidance (0: noise, 1: image); default: 0.2 1.0"
+    interval = "times with guidance (0: noise, 1: image); default: that of the recipe, for GPSToken 0.2 1.0"
     parser.add_argument("--guidance-interval", type=float, nargs=2, metavar="T", help=interval)
     parser.add_argument("--layout-guidance", type=float, metavar="SCALE", help="for two stages; default: 1 (none)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="for masked codes; default: as published")
+    parser.add_argument("--temperature", type=float, metavar="T", help="for codes; default: as published")
+    prefix = "codes of an autoregressive generator, the first of each image; default: all"
+    parser.add_argument("--num-tokens", type=positive, metavar="K", help=prefix)
     parser.add_argument("--seed", type=int, default=0, help="seed of all noise; default: 0")
     batch = f"images per write, rounded up to a multiple of {GROUP} (default: 64); does not change the files"
     parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help=batch)

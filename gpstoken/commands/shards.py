@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from gpstoken.base import Tokenizer
 from gpstoken.files.digests import DIGEST, digest
 from gpstoken.files.plain_text import parse_json
+from gpstoken.files.records import ALIGNMENT
 from gpstoken.files.writing import replacing
 from gpstoken.metrics.moments import Moments
 
@@ -71,8 +72,20 @@ def encode(
     batch_size: int,
     workers: int = 0,
     num_tokens: int | None = None,
+    features: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Writes the missing shards of a split into `folder`, each as a whole or not at all."""
+    """Writes the missing shards of a split into `folder`, each as a whole or not at all.
+
+    Args:
+        tokenizer: on its device.
+        plan: the split.
+        folder: folder of the shards.
+        identity: identity of the cache.
+        batch_size: images at a time.
+        workers: processes that read images.
+        num_tokens: tokens per image; None: the tokenizer's own.
+        features: images float[B, 3, H, W] to what is stored beside their tokens in half precision, see `PatchFeatures`.
+    """
     shards = plan.shards()
     missing = [i for i, (file, count) in enumerate(shards) if samples_of(folder / file, identity) != count]
     left = sum(shards[i][1] for i in missing)
@@ -98,12 +111,15 @@ def encode(
                     label = label.repeat_interleave(2)
                 index = torch.arange(first, first + len(label))
                 first += len(label)
-                tokens = tokenizer.pack(image.to(device), num_tokens)
+                image = image.to(device)
+                tokens = tokenizer.pack(image, num_tokens)
                 for name, tensor in tokens.items():
                     if not torch.isfinite(tensor).all():
                         raise ValueError(f"{plan.split}: {name} of samples {index[0]} to {index[-1]} is not finite")
                 pieces.append({name: _stored(tensor) for name, tensor in tokens.items()})
                 pieces[-1] |= {"label": label, "index": index}
+                if features is not None:
+                    pieces[-1][ALIGNMENT] = features(image).half().cpu()
                 progress.update(len(label))
             tensors = {name: torch.cat([piece[name] for piece in pieces]).contiguous() for name in pieces[0]}
             # One key only: safetensors writes several keys in random order.
@@ -113,7 +129,7 @@ def encode(
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    """Converts a tensor to its type in a shard: float32, or int32 for codes."""
+    """Converts tokens to their type in a shard: float32, or int32 for codes."""
     return tensor.to("cpu", torch.float32 if tensor.is_floating_point() else torch.int32)
 
 
@@ -121,7 +137,7 @@ def summarise(folder: Path, plans: list[Plan], differences: Mapping[str, tuple[s
     """The splits, the number of classes, and mean and standard deviation of each channel of "train" over all tokens.
 
     The statistics are computed in float64, in one pass over the shards. A constant channel (rho of a layout) has
-    standard deviation 1. Codes are indices and have no statistics.
+    standard deviation 1. Codes are indices and have no statistics, and features of images are not generated.
 
     Args:
         folder: folder of the shards.
@@ -136,6 +152,7 @@ def summarise(folder: Path, plans: list[Plan], differences: Mapping[str, tuple[s
             tensors = load_file(folder / file)
             labels.update(tensors.pop("label").tolist())
             del tensors["index"]
+            tensors.pop(ALIGNMENT, None)
             tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
             for name, (one, other) in differences.items():
                 tensors[name] = tensors[one].double() - tensors[other].double()

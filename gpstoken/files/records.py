@@ -5,6 +5,8 @@ from typing import Any
 
 from gpstoken.limits import Limit, at_least, each, optional, text
 
+ALIGNMENT = "alignment"  # the tensor of a token cache with features of the images, which are no tokens
+
 
 def check_tokenizer(name: str, record: Any) -> None:
     """Checks that a record names a tokenizer by its class, its file and the hash of its tensors.

@@ -70,7 +70,8 @@ class ChannelGenerator(Generator):
         super().prepare(record)
         statistics, channels = record["statistics"], self.network.channels
         if missing := [part for part in self.parts if part not in statistics]:
-            raise ValueError(f"generator: needs {', '.join(missing)}, but the cache holds {', '.join(statistics)}")
+            held = ", ".join(statistics) or "none"
+            raise ValueError(f"generator: needs {', '.join(missing)}, but the cache holds {held}")
         widths = [len(statistics[part]["mean"]) for part in self.parts]
         if sum(widths) != channels:
             raise ValueError(f"network: {channels} channels, but {' and '.join(self.parts)} have {sum(widths)}")

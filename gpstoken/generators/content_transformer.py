@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gpstoken.baselines.grain_codes import FINE, coarse_first
 from gpstoken.limits import at_least, between, each, limits
-from gpstoken.sit import Block, FinalLayer, TimeEmbedding, sine_cosine_positions
+from gpstoken.sit_blocks import Block, FinalLayer, TimeEmbedding, sine_cosine_positions
 
 
 class RefineNet(nn.Module):

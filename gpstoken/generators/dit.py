@@ -36,7 +36,7 @@ class DiTNetwork(SiT):
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
         """float[B, C, h, w], times 0 to 999 and labels long[B] to float[B, 2 C, h, w]."""
-        return self.all_channels(x, t, label)
+        return self.all_channels(x, t, label)[0]
 
 
 class DiT(ChannelGenerator):

@@ -9,7 +9,7 @@ from gpstoken.base import Generator
 # Sampling options of the commands; each applies to some families.
 SAMPLING = (
     "steps", "sampler", "method", "diffusion_limit", "last_step", "guidance", "guidance_interval", "layout_guidance",
-    "temperature",
+    "temperature", "num_tokens",
 )  # fmt: skip
 NONE = "none"  # the text that sets an option to null; an option that is not given keeps its default
 

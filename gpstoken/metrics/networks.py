@@ -76,8 +76,20 @@ def _vgg16(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
     return nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten()), 512
 
 
-def _dinov2(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
-    """The class token after the last norm, of ViT-S/14, B/14 or L/14 without registers, depending on the file."""
+def dinov2(weights: dict[str, Tensor], side: int = SIDE) -> tuple[nn.Module, int]:
+    """ViT-S/14, B/14 or L/14 without registers, depending on the file: images to the class token after the last norm.
+
+    Args:
+        weights: as in Meta's file.
+        side: side of the images in pixels, a multiple of 14.
+
+    Returns:
+        timm's network, and its width.
+
+    Raises:
+        KeyError, RuntimeError: for other weights.
+        ValueError: without timm.
+    """
     try:
         import timm
     except ModuleNotFoundError:
@@ -88,11 +100,11 @@ def _dinov2(weights: dict[str, Tensor]) -> tuple[nn.Module, int]:
     # Position embeddings of 37 x 37 patches become 16 x 16 with the factor of Meta's own code, with which distances
     # were published: bicubic, not antialiased, with a tenth of a patch added against rounding.
     token, grid = weights["pos_embed"].float().split([1, weights["pos_embed"].shape[1] - 1], dim=1)
-    side, patches = round(grid.shape[1] ** 0.5), SIDE // 14
-    grid = grid.reshape(1, side, side, dimension).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, scale_factor=(patches + 0.1) / side, mode="bicubic")
+    trained, patches = round(grid.shape[1] ** 0.5), side // 14
+    grid = grid.reshape(1, trained, trained, dimension).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, scale_factor=(patches + 0.1) / trained, mode="bicubic")
     weights["pos_embed"] = torch.cat([token, grid.flatten(2).mT], dim=1)
-    network = timm.create_model(f"vit_{size}_patch14_dinov2", pretrained=False, num_classes=0, img_size=SIDE)
+    network = timm.create_model(f"vit_{size}_patch14_dinov2", pretrained=False, num_classes=0, img_size=side)
     network.load_state_dict(weights)
     return network, dimension
 
@@ -109,7 +121,7 @@ FEATURES = {
     "inception": Entry("Inception"),
     "efficientnet_lite0": Entry("EffLite0", ((127.0,) * 3, (128.0,) * 3), _efficientnet_lite0),
     "vgg16": Entry("VGG16", build=_vgg16),
-    "dinov2": Entry("DINOv2", build=_dinov2),
+    "dinov2": Entry("DINOv2", build=dinov2),
 }
 
 

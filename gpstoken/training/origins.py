@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from gpstoken.files.plain_text import read_json, read_yaml
+from gpstoken.files.records import check_statistics
+from gpstoken.files.weights import is_exported, read_origin_of, weights_file
 from gpstoken.limits import at_least
 from gpstoken.training.files import CONFIG_FILE, ORIGIN_FILE
 
@@ -16,6 +18,33 @@ def read_origin(run: Path) -> dict[str, Any]:
     """
     path = run / ORIGIN_FILE
     return read_json(path) if path.exists() else {}
+
+
+def statistics_of(checkpoint: Path, channels: int) -> dict[str, list[float]] | None:
+    """Mean and standard deviation of the channels that were published with a tokenizer.
+
+    Args:
+        checkpoint: a checkpoint in the folder of its run, or a file of `gpstoken export`.
+        channels: number of channels of its tokens.
+
+    Returns:
+        {"mean", "std"}; None if nothing was published.
+
+    Raises:
+        ValueError: for a damaged record, or statistics of another number of channels.
+    """
+    file = weights_file(checkpoint)
+    statistics = (read_origin_of(file) if is_exported(file) else read_origin(file.parent)).get("statistics")
+    if statistics is None:
+        return None
+    try:
+        check_statistics("statistics", statistics)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{checkpoint}: its origin is damaged ({error})") from error
+    if len(statistics["mean"]) != channels:
+        count = len(statistics["mean"])
+        raise ValueError(f"{checkpoint}: its origin has statistics of {count} channels, its tokens have {channels}")
+    return statistics
 
 
 def read_data_of(run: Path) -> dict[str, Any]:

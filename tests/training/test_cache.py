@@ -8,6 +8,7 @@ import sys
 import types
 from functools import partial
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -436,3 +437,44 @@ def test_published_statistics_are_those_of_the_cache(arguments, grid, tmp_path, 
         with pytest.raises(ValueError) as caught:
             cache.main(arguments(output, checkpoint=checkpoint))
         assert str(caught.value).startswith(f"{checkpoint}: {message}") and "\n" not in str(caught.value)
+
+
+class Brightness(torch.nn.Module):
+    """Stands for a network: the mean of each quarter of an image, and its square."""
+
+    name, side = "brightness", 2
+
+    def __init__(self, name, side):
+        super().__init__()
+        assert (name, side) == ("dinov2", 2)
+        self.path = Path(__file__)
+
+    def forward(self, image):
+        means = torch.nn.functional.adaptive_avg_pool2d(image.mean(1), 2).flatten(1)
+        return torch.stack([means, means**2], dim=-1)
+
+
+def test_features_of_the_images_lie_beside_their_tokens(arguments, grid, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "PatchFeatures", Brightness)
+    plain, path = tmp_path / "plain", tmp_path / "cache"
+    cache.main(arguments(plain, checkpoint=grid()))
+    cache.main(arguments(path, "--features", "dinov2", "2", checkpoint=grid()))
+    tensors, without = whole(path), whole(plain)
+    made = tensors.pop("alignment")
+    assert made.shape == (20, 4, 2) and made.dtype == np.float16
+    for name, array in without.items():
+        assert np.array_equal(tensors[name], array)
+    # Every second sample is a mirror image: its features are those of the mirrored places.
+    assert np.array_equal(made[0, [0, 1, 2, 3]], made[1, [1, 0, 3, 2]])
+    assert np.abs(made[:, :, 0].astype(np.float32) ** 2 - made[:, :, 1]).max() < 2e-3  # rounded to half precision
+    record = json.loads((path / "cache.json").read_text())
+    assert record["alignment"] == {"network": "brightness", "side": 2, "file": "test_cache.py", "sha256": ANY}
+    assert list(record["statistics"]) == ["latent"]
+    assert record["identity"] != json.loads((plain / "cache.json").read_text())["identity"]
+    batch = next(iter(TokenCache(str(path), batch_size=4).train_dataloader()))
+    assert batch["alignment"].shape == (4, 4, 2) and batch["alignment"].dtype == torch.half
+
+
+def test_features_of_an_impossible_side(arguments, tmp_path):
+    with pytest.raises(ValueError, match="--features: expected at least 1, got 0"):
+        cache.main(arguments(tmp_path / "cache", "--features", "dinov2", "0"))

@@ -54,16 +54,19 @@ SMALLER = {
     "gpstoken score photos": "--device cpu --network efficientnet_lite0",
     "gpstoken score samples": "--device cpu --network efficientnet_lite0 --allow-small",
     "gpstoken cache": "--data.init_args.epoch_length 8 --data.init_args.batch_size 8",
-    "gpstoken generate runs": "-n 5 --steps 2",
+    "gpstoken generate runs/texture": "-n 5 --steps 2",
     "gpstoken generate generator": "-n 5 --steps 2",
     "gpstoken generate small": "-n 2 --steps 2",
+    "gpstoken generate runs/published": "-n 3 --steps 2 --classes 0-2",
     "gpstoken generate released": "-n 3 --steps 2 --classes 0-2 --device cpu",
     "gpstoken export": "",
     "gpstoken profile": "--count-only",
     "gpstoken speed": "--rounds 1 --batch-size 2",
     "gpstoken published experiments/tokenizers/vavae.yaml": "-c tiny_vavae.yaml",
+    "gpstoken published experiments/tokenizers/sdxl_vae.yaml": "-c tiny_vae.yaml",
     "gpstoken published experiments/tokenizers/small.yaml": "",
     "gpstoken published experiments/tokenizers/jpeg.yaml": "",
+    "gpstoken published-generator": "-c tiny_repa.yaml --image-size 8",
     "gpstoken released-layouts": "",
     "python -m reports.tables": "",
     RELEASED: "",
@@ -71,6 +74,7 @@ SMALLER = {
 # What changes the pipeline itself: tests/test_pipeline.py, and `make repro`, which .ci/run runs whole.
 PIPELINE = ("dvc exp run", "dvc exp show")
 VAVAE = {"latent_channels": 4, "block_out_channels": [4, 8], "layers_per_block": 1, "norm_num_groups": 2}
+REPA = {"shape": [4, 4], "width": 16, "depth": 1, "heads": 2, "num_classes": 3}
 TEXTURE = {"channels": 9, "shape": (8,), "width": 16, "depth": 1, "heads": 2, "num_classes": 3}
 
 
@@ -98,6 +102,7 @@ def fresh_clone(tmp_path_factory, tiny_runs) -> Path:
     torch.manual_seed(0)
     weights = KLAutoencoder(**VAVAE, attention_levels=1).autoencoder.state_dict()
     torch.save({"state_dict": weights}, folder / "vavae-imagenet256-f16d32-dinov2.pt")
+    repa(folder)
     save_file(SiT.from_preset("gpstoken_texture", **TEXTURE).state_dict(), folder / "texture.safetensors")
     tokenizer = GPSToken.from_preset("gpstoken_m128", **TOKENIZER)
     save_file(tokenizer.state_dict(), folder / "gpstoken_m128.safetensors")
@@ -106,6 +111,23 @@ def fresh_clone(tmp_path_factory, tiny_runs) -> Path:
     means = {label: np.full((2, 8, 5), 0.2 + 0.1 * label, dtype=np.float32) for label in range(3)}
     (folder / "initg.pickle").write_bytes(pickle.dumps(means))
     return folder
+
+
+def repa(folder: Path) -> None:
+    """A narrow REPA and a narrow autoencoder of its latents, as their authors write them."""
+    sizes = {"model": {"init_args": {"tokenizer": {"init_args": VAVAE}}}}
+    (folder / "tiny_vae.yaml").write_text(yaml.safe_dump(sizes))
+    save_file(KLAutoencoder(**VAVAE).autoencoder.state_dict(), folder / "sd-vae-ft-ema.safetensors")
+    sizes = {"network": {"init_args": REPA}, "block": 1, "projector_width": 6, "feature_channels": 5}
+    overlay = {"model": {"init_args": {"generator": {"init_args": sizes}}}}
+    (folder / "tiny_repa.yaml").write_text(yaml.safe_dump(overlay))
+    weights = SiT(channels=4, patch_size=2, learn_sigma=False, **REPA).state_dict()
+    for number, shape in {0: (6, 16), 2: (6, 6), 4: (5, 6)}.items():
+        weights |= {
+            f"projectors.0.{number}.weight": torch.zeros(shape),
+            f"projectors.0.{number}.bias": torch.zeros(shape[0]),
+        }
+    torch.save({"ema": weights}, folder / "repa.pt")
 
 
 def test_the_readme_has_commands():
