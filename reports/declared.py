@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+COMPARED = ("generators", "other_generators")  # sections of what is sampled
 TABLES = Path(__file__).with_name("tables") / "tables.yaml"
 
 
@@ -18,7 +19,7 @@ def rows() -> dict[str, Any]:
 
 def generators(*sections: str) -> list[str]:
     """The rows that are sampled; of these sections, or those that the paper compares."""
-    return [row for section in sections or ("generators",) for row in rows()[section]]
+    return [row for section in sections or COMPARED for row in rows()[section]]
 
 
 def name_of(row: str) -> str:
@@ -28,7 +29,7 @@ def name_of(row: str) -> str:
 
 def generator(row: str) -> dict[str, str]:
     """What rows.yaml says of a row that is sampled: its name, its networks and the paper's row that it stands for."""
-    return (rows()["generators"] | rows()["generator_sizes"]).get(row, {})
+    return {key: entry for section in (*COMPARED, "generator_sizes") for key, entry in rows()[section].items()}.get(row, {})
 
 
 def every_table() -> dict[str, dict[str, Any]]:
@@ -39,7 +40,7 @@ def every_table() -> dict[str, dict[str, Any]]:
             declared["rows"] = [*declared.get("rows", []), *generators(*declared["sections"])]
         elif "sections" in declared:
             ours = {  # of the kinds that `gpstoken profile` writes
-                row: {"kind": "generator" if section == "networks" else "tokenizer"}
+                row: {"kind": "generator" if section.endswith("networks") else "tokenizer"}
                 | {name: label[name] for name in ("name", "paper") if name in label}
                 for section in declared["sections"]
                 for row, label in rows()[section].items()

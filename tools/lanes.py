@@ -21,9 +21,10 @@ SECONDS = {
     "fit-sweep": (12, 190), "evaluate": (4, 45), "evaluate-ablation": (4, 25), "evaluate-arm": (4, 45),
     "evaluate-sweep": (3, 14), "fit-components": (20, 35), "pretrained": (6, 6), "untrained": (6, 6),
     "study": (50, 290), "fit-tokenizer": (25, 210), "cache": (7, 30), "images": (4, 10), "reconstructions": (3, 6),
-    "features": (12, 60), "fit-network": (9, 340), "fit-small-network": (5, 80), "generate": (8, 165),
-    "generate-size": (2, 35), "evaluate-generator": (6, 65), "evaluate-size": (3, 15), "cost": (15, 13),
-    "profile": (3, 15), "profile-network": (3, 10), "speed": (10, 60), "figures": (30, 35), "tables": (8, 8),
+    "features": (12, 60), "fit-network": (9, 340), "fit-other-network": (6, 200), "fit-small-network": (5, 80), "generate": (8, 330),
+    "generate-other": (5, 60),
+    "generate-size": (2, 35), "evaluate-generator": (6, 130), "evaluate-other": (3, 25), "evaluate-size": (3, 15), "cost": (9, 13), "cost-other": (9, 13),
+    "profile": (3, 15), "profile-network": (3, 10), "profile-other-network": (3, 10), "speed": (10, 60), "figures": (30, 35), "tables": (8, 8),
     "publish": (40, 50), "site": (30, 30),
 }  # fmt: skip
 FIRST = ("prepare", "commands")
@@ -31,8 +32,9 @@ FITS = ("fit", "fit-ablation", "fit-sweep", "fit-components", "pretrained", "unt
 EVALUATIONS = ("evaluate", "evaluate-ablation", "evaluate-sweep")
 ARM = ("fit-arm", "evaluate-arm")
 GENERATORS = (
-    ("fit-tokenizer", "cache", "images", "features", "reconstructions", "fit-network", "fit-small-network"),
-    ("generate", "generate-size", "evaluate-generator", "evaluate-size"),
+    ("fit-tokenizer", "cache", "images", "features", "reconstructions"),
+    ("fit-network", "fit-other-network", "fit-small-network"),
+    ("generate", "generate-other", "generate-size", "evaluate-generator", "evaluate-other", "evaluate-size"),
 )
 
 

@@ -29,6 +29,7 @@ PUBLISHED = {
     "equal_budget": "tokenizers",
     "generator_tokenizers": "tokenizers",
     "networks": "generators",
+    "other_networks": "generators",
     "small_networks": "generators",
 }
 GROUPS = {
@@ -43,15 +44,20 @@ GROUPS = {
     "sweeps": "sweeps",
     "generator_tokenizers": "generation",
     "networks": "generators",
+    "other_networks": "generators",
     "small_networks": "generators",
     "generators": "generators",
+    "other_generators": "generators",
     "generator_sizes": "generators",
 }
 # Sections whose rows others may be like.
 LIKE = ("tokenizers", "components", "untrained", "networks")
+# Sections of the networks that generators consist of, and of what is sampled.
+NETWORKS = ("networks", "other_networks", "small_networks")
+SAMPLED = ("generators", "other_generators", "generator_sizes")
 # Sections of one size at every scale.
 SCALELESS = ("pretrained", "components", "untrained")
-FIELDS = {"name", "paper", "family", "like", "arguments", "teacher", "tokens", "first", "last"}
+FIELDS = {"name", "paper", "family", "like", "arguments", "trained", "teacher", "tokens", "first", "last"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Row:
         like: the row whose published size it has, often itself.
         family: name of a scale's file, or of its sampler settings, that several rows share, or None.
         arguments: constructor arguments that differ from those of `like`.
+        trained: whether its network has weights, which are trained.
         teacher: the row that is trained first, with the same seed, as this one's teacher, or None.
         tokens: for a network or generator, the tokenizer whose tokens it models.
         networks: for a generator, its networks from first to last.
@@ -74,6 +81,7 @@ class Row:
     like: str
     family: str | None = None
     arguments: tuple[tuple[str, Any], ...] = ()
+    trained: bool = True
     teacher: str | None = None
     tokens: str | None = None
     networks: tuple[str, ...] = ()
@@ -120,6 +128,7 @@ def read_rows(path: Path = EXPERIMENTS / "rows.yaml") -> list[Row]:
                     base,
                     entry.get("family", like.get(base, {}).get("family")),
                     tuple(entry.get("arguments", {}).items()),
+                    entry.get("trained", True),
                     entry.get("teacher", like.get(base, {}).get("teacher")),
                     entry.get("tokens"),
                     tuple(dict.fromkeys(entry[name] for name in ("first", "last") if name in entry)),

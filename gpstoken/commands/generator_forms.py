@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gpstoken.commands.declared import Row, find_row, options, read_scale, scale_file
+from gpstoken.commands.declared import SAMPLED, Row, find_row, options, read_scale, scale_file
 
 Command = list[str]
 SPLITS = ("train", "test")  # splits of the real images that samples are compared with
@@ -13,7 +13,8 @@ def cache(key: str, scale: str, _: Any) -> list[Command]:
     row = find_row(key, ("generator_tokenizers",))
     words = ["cache", "--tokenizer", f"runs/{scale}/{row.group}/{key}/seed0/last.ckpt"]
     words += ["--output", f"data/cache/{scale}/{key}"]
-    return [[*words, *options(read_scale(scale).get("cache", {}) | _classes(scale))]]
+    settings = read_scale(scale)
+    return [[*words, *options(settings.get("cache", {}) | settings.get(key, {}) | _classes(scale))]]
 
 
 def images(key: str, scale: str, _: Any) -> list[Command]:
@@ -38,10 +39,10 @@ def features(key: str, scale: str, _: Any) -> list[Command]:
 
 def generate_curve(key: str, scale: str, seeds: list[int]) -> list[Command]:
     """The samples of a row from every snapshot, one per seed."""
-    row = find_row(key, ("generators", "generator_sizes"))
+    row = find_row(key, SAMPLED)
     settings = read_scale(scale)
     how = options(settings.get("generate", {}) | settings.get(row.family, {}))
-    if row.section == "generator_sizes":
+    if row.section != "generators":
         how = ["--last", *how]
     lines = []
     for seed in seeds:
@@ -52,7 +53,7 @@ def generate_curve(key: str, scale: str, seeds: list[int]) -> list[Command]:
 
 def cost(key: str, scale: str, _: Any) -> list[Command]:
     """The cost of a generator."""
-    row = find_row(key, ("generators",))
+    row = find_row(key, ("generators", "other_generators"))
     settings = read_scale(scale)
     words = ["cost", *_networks(row, scale, 0), "--row", key, "--scale", scale]
     words += ["--output", f"results/{scale}/cost/{key}.json"]
@@ -61,7 +62,7 @@ def cost(key: str, scale: str, _: Any) -> list[Command]:
 
 def evaluate_generator(key: str, scale: str, _: Any) -> list[Command]:
     """The evaluation of a row's samples."""
-    row = find_row(key, ("generators", "generator_sizes"))
+    row = find_row(key, SAMPLED)
     real = f"data/real/{scale}"
     words = ["evaluate-generator", f"samples/{scale}/{key}/seed*/step_*.npz", "--row", key, "--scale", scale]
     words += ["--train", f"{real}/train.npz", "--test", f"{real}/test.npz"]

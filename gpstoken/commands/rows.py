@@ -10,7 +10,9 @@ from gpstoken.commands.by_row import expanded
 from gpstoken.commands.closure import digests
 from gpstoken.commands.declared import (
     EXPERIMENTS,
+    NETWORKS,
     PUBLISHED,
+    SAMPLED,
     Row,
     configuration_files,
     find_row,
@@ -38,8 +40,10 @@ STEPS = {
     "sweeps": ("fit", "evaluate"),
     "generator_tokenizers": ("fit", "cache", "images"),
     "networks": ("fit", "profile"),
+    "other_networks": ("fit", "profile"),
     "small_networks": ("fit",),
     "generators": ("generate-curve", "evaluate-generator", "cost"),
+    "other_generators": ("generate-curve", "evaluate-generator", "cost"),
     "generator_sizes": ("generate-curve", "evaluate-generator"),
 }
 
@@ -101,8 +105,8 @@ def _involved(command: str, key: str, scale: str) -> list[Row]:
             find_row(trained, STUDIED) for trained in dict.fromkeys(arm["row"] for arm in arms_of(key, scale).values())
         ]
     if command in ("generate-curve", "cost"):
-        row = find_row(key, ["generators", "generator_sizes"])
-        networks = [find_row(network, ["networks", "small_networks"]) for network in row.networks]
+        row = find_row(key, SAMPLED)
+        networks = [find_row(network, NETWORKS) for network in row.networks]
         return [*networks, find_row(row.tokens, ["generator_tokenizers"])]
     if command == "speed":
         return [row for row in read_rows() if row.section in TIMED]

@@ -1,8 +1,10 @@
 """The command lines of a tokenizer's row and of a study: see `gpstoken.commands.by_row`."""
 
+from dataclasses import replace
 from typing import Any
 
 from gpstoken.commands.declared import (
+    NETWORKS,
     Row,
     configuration_files,
     file_options,
@@ -18,8 +20,7 @@ from gpstoken.limits import did_you_mean
 Command = list[str]
 CONSTRUCTOR = {"tokenizers": "model.init_args.tokenizer.init_args", "generators": "model.init_args.generator.init_args"}
 FITTED = (
-    "tokenizers", "teachers", "components", "ablations", "equal_budget", "sweeps", "generator_tokenizers", "networks",
-    "small_networks",
+    "tokenizers", "teachers", "components", "ablations", "equal_budget", "sweeps", "generator_tokenizers", *NETWORKS,
 )  # fmt: skip
 STUDIED = ("tokenizers", "pretrained", "components", "untrained")  # sections whose rows a study may name
 TIMED = ("tokenizers", "equal_budget")  # sections whose rows are timed side by side
@@ -29,9 +30,13 @@ def fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
     """The trainings of a row, one per seed, after those of its teachers."""
     row = find_row(key, FITTED)
     run = f"runs/{scale}/{row.group}/{key}"
+    if not row.trained:
+        return [_published(row, scale)]
     if row.teacher is None:
         return [_fit(row, scale, seed, f"{run}/seed{seed}") for seed in seeds]
     teacher = find_row(row.teacher, ("teachers",))
+    if row.section == "generator_tokenizers":  # it learns from the same images
+        teacher = replace(teacher, section=row.section)
     lines = [_fit(teacher, scale, seed, f"{run}/teacher{seed}") for seed in seeds]
     for seed in seeds:
         taught = [f"--{CONSTRUCTOR['tokenizers']}.teacher", f"{run}/teacher{seed}/last.ckpt"]
@@ -77,15 +82,18 @@ def _evaluation(row: Row, key: str, group: str, scale: str, settings: dict[str, 
 
 def published(key: str, scale: str, _: Any) -> list[Command]:
     """The run of weights that come with the package."""
-    row = find_row(key, ("pretrained", "untrained"))
+    return [_published(find_row(key, ("pretrained", "untrained")), scale)]
+
+
+def _published(row: Row, scale: str) -> Command:
     published, *laid = configuration_files(row, scale)
-    words = ["published", published.as_posix(), *([key] if row.section == "pretrained" else []), *file_options(laid)]
-    return [[*words, *_arguments(row, "tokenizers"), "--output", f"runs/{scale}/{row.group}/{key}/seed0"]]
+    words = ["published", published.as_posix(), *([row.key] if row.section == "pretrained" else []), *file_options(laid)]
+    return [*words, *_arguments(row, "tokenizers"), "--output", f"runs/{scale}/{row.group}/{row.key}/seed0"]
 
 
 def profile(key: str, scale: str, _: Any) -> list[Command]:
     """The cost of a row at its published size."""
-    row = find_row(key, ("tokenizers", "networks"))
+    row = find_row(key, ("tokenizers", "networks", "other_networks"))
     place = f"results/{scale}/efficiency/{key}.json"
     words = ["profile", row.published.as_posix(), "--row", key, "--scale", scale, "--output", place]
     return [[*words, *options(read_scale(scale).get("profile", {}))]]

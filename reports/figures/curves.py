@@ -110,7 +110,8 @@ def curves(ours: Results) -> Figure | None:
 
     Never in one panel: the two are of different networks, data and sizes.
     """
-    records = {row: result.record for row, result in ours.items() if result.record.get("curve")}
+    # One point is of a row that was sampled at the end alone.
+    records = {row: result.record for row, result in ours.items() if len(result.record.get("curve", [])) > 1}
     scores = [point["scores"].keys() for record in records.values() for point in record["curve"]]
     metric = next((name for name in GENERATED if scores and all(name in names for names in scores)), None)
     if metric is None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from gpstoken.metrics import Estimate, paired_difference
 from reports.tables.columns import CLAIM_METRICS, METRICS, rounded
-from reports.tables.results import Result, check_same_origin
+from reports.tables.results import Result, check_same, check_same_origin
 from reports.tables.rows import sweep_of
 from reports.tables.table import Claim
 from reports.tables.texts import listed, paragraph
@@ -53,7 +53,9 @@ def judge(
         ValueError: if the two were not measured on the same images and seeds, or with `sizes_differ`
             photographs and seeds.
     """
-    if not by_seed:  # samples have no images in common, and their rows were compared as they were read
+    if by_seed:  # samples have no images in common, and their rows were compared as they were read
+        check_same([first, second], "seeds")
+    else:
         check_same_origin([first, second], sizes_differ, budgets_differ)
     difference = paired_difference(second.values[metric], first.values[metric], first.sources)
     if (difference.seeds < 2 and not one_model) or (difference.clusters < 2 and not by_seed):

@@ -139,7 +139,7 @@ def read_generators(results: Path, rows: Sequence[str] | None = None) -> dict[st
     """
     read = {row: _read(results, row) for row in rows or generators()}
     ours = {row: result for row, result in read.items() if result is not None}
-    check_same(ours.values(), "seeds", "batch size", "images", "real images", "numbers of samples")
+    check_same(ours.values(), "batch size", "images", "real images", "numbers of samples")
     return ours
 
 
