@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from gpstoken.commands.evaluation import Evaluated, evaluate_run
 from gpstoken.commands.parser import Parser
 from gpstoken.commands.protocol import Protocol
+from gpstoken.commands.seeds import as_one, same_but_seed
 from gpstoken.files.locks import locked
 from gpstoken.files.provenance import check_named, record
 from gpstoken.files.writing import check_writable, remove_abandoned, remove_unfinished, replacing
@@ -142,7 +143,7 @@ def _evaluate(runs: list[Path], output: Path, named: Named, protocol: Protocol, 
                 run, output, named.trained_row, protocol, networks, data, devices, seeds[0].parts if seeds else None
             )
         )
-        if seeds[-1].described != seeds[0].described:
+        if not same_but_seed(seeds[-1].described, seeds[0].described):
             raise ValueError(f"{run}: differs from {runs[0]} in more than its seed")
         if seeds[-1].seed in [earlier.seed for earlier in seeds[:-1]]:
             raise ValueError(f"{run}: has the seed of another run, {seeds[-1].seed}")
@@ -168,6 +169,7 @@ def write(seeds: list[Evaluated], output: Path, named: Named) -> None:
         "scale": named.scale,
         "seeds": [evaluated.seed for evaluated in seeds],
         **first.described,
+        "training": as_one([evaluated.described["training"] for evaluated in seeds]),
         "metrics": {name: asdict(summarise(values[name], first.sources)) for name in names},
         "scores": {
             name: summarise_seeds([evaluated.scores[name] for evaluated in seeds]) | {"count": len(first.sources)}
