@@ -168,6 +168,28 @@ def test_the_published_sampler_has_its_exact_distribution(case, label):
     agree(table(drawn(generator, label, options), joint.shape[-1]), as_table(expected, joint[label]))
 
 
+class OneSureCode(nn.Module):
+    """The first code is certain; the others are any of seven."""
+
+    def forward(self, words):
+        logits = torch.zeros(len(words), words.shape[1], 10, dtype=torch.float64)
+        logits[:, 1, 1:] = -60.0
+        return logits
+
+
+def test_the_noise_on_the_confidence_is_gumbel_noise():
+    # One of sixteen codes stays after the first of five steps, floor(16 cos(pi / 10)) = 15 do not. The surest has 0,
+    # the others log(1 / 7); with Gumbel noise of temperature 1.25 (1 - 1 / 5) = 1 it stays with 7 / (7 + 15). With the
+    # sign of the noise turned round it would in about twice as many, since then the tail that is long is the lower.
+    generator = MaskedGenerator(**CODES | {"shape": (16,), "codebook_size": 7, "num_classes": 2}).eval()
+    generator.network, seen = OneSureCode(), []
+    generator.network.register_forward_pre_hook(lambda _, given: seen.append(given[0][:, 1:].clone()))
+    generator.sample(torch.zeros(SAMPLES, dtype=torch.long), range(SAMPLES), 7, MaskedSampling(5, 1.25))
+    stays = seen[1] != generator.mask
+    assert (stays.sum(1) == 1).all()
+    agree(stays.double().mean(0), torch.tensor([7.0, *[1.0] * 15], dtype=torch.float64) / 22)
+
+
 def test_published_options():
     # systems.md, section 5: steps, guidance, temperature and schedules
     for options, expected in (

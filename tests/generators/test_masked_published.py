@@ -23,11 +23,12 @@ from tests.generators import masked_reference as reference
 
 SIZES = {"shape": (5,), "num_classes": 3, "width": 12, "heads": 3}
 SHAPE = (7, 3, 5, 12, 3, 3)  # codes, classes, length, width, depth, heads
+DEEPER = (7, 3, 5, 12, 5, 3)  # two skip connections, so that their order matters
 BITS = (6, 2, 3, 5, 12, 3)  # bits, groups, classes, length, width, depth
 ROWS = {
     "maskgit": (MaskedGenerator, SIZES | {"codebook_size": 7, "depth": 3}, partial(reference.maskgit_shapes, *SHAPE)),
     "titok_b64": (TiTokGenerator, SIZES | {"codebook_size": 7, "depth": 3}, partial(reference.titok_shapes, *SHAPE)),
-    "titok_s128": (UViTGenerator, SIZES | {"codebook_size": 7, "depth": 3}, partial(reference.uvit_shapes, *SHAPE)),
+    "titok_s128": (UViTGenerator, SIZES | {"codebook_size": 7, "depth": 5}, partial(reference.uvit_shapes, *DEEPER)),
     "maskbit": (BitGenerator, SIZES | {"bits": 6, "depth": 3}, partial(reference.maskbit_shapes, *BITS)),
 }
 
@@ -131,7 +132,9 @@ def test_every_tensor_is_used(row, loaded):
     state = generator.state_dict()
     own = generator.own_names(weights)
     assert own.keys() == state.keys() and all(own[name].shape == tensor.shape for name, tensor in state.items())
-    added = {"network.bert.embeddings.token_type_embeddings.weight"} if row == "maskgit" else set()
+    kinds = "network.bert.embeddings.token_type_embeddings.weight"
+    added = {kinds} if row == "maskgit" else set()
+    assert not own[kinds].any() if added else True  # BERT's own addition
     for name, tensor in weights.items():  # each published tensor is one of ours, as a whole
         same = [
             each for each, value in own.items()
