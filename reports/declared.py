@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+# Licences of published weights by the class that loads them.
+LICENCES = EXPERIMENTS.with_name("gpstoken") / "baselines" / "licences.yaml"
 TABLES = Path(__file__).with_name("tables") / "tables.yaml"
 
 
@@ -29,6 +31,18 @@ def name_of(row: str) -> str:
 def generator(row: str) -> dict[str, str]:
     """What rows.yaml says of a row that is sampled: its name, its networks and the paper's row that it stands for."""
     return (rows()["generators"] | rows()["generator_sizes"]).get(row, {})
+
+
+def loads(row: str) -> str:
+    """Whether a tokenizer's row loads published weights, and their licence."""
+    entry = next((rows()[section][row] for section in ("tokenizers", "loaded") if row in rows()[section]), {})
+    path = EXPERIMENTS / "tokenizers" / f"{entry.get('like', row)}.yaml"
+    if not path.is_file():
+        return ""
+    published = yaml.safe_load(path.read_text(encoding="utf-8"))
+    kind = published["model"]["init_args"]["tokenizer"]["class_path"].rpartition(".")[2]
+    licence = yaml.safe_load(LICENCES.read_text(encoding="utf-8")).get(kind, {}).get("licence")
+    return "" if licence is None else f"yes ({'no licence found' if licence == 'none' else licence})"
 
 
 def every_table() -> dict[str, dict[str, Any]]:
