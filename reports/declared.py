@@ -8,6 +8,10 @@ import yaml
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 COMPARED = ("generators", "other_generators")  # sections of what is sampled
+MODELS = {"tokenizers": "tokenizer", "generators": "generator"}  # folder of published sizes -> argument of a module
+NONE_PUBLISHED = "no weights are published"
+# Licences of published weights by the class that loads them, or by the row where a class is of several systems.
+LICENCES = EXPERIMENTS.with_name("gpstoken") / "baselines" / "licences.yaml"
 TABLES = Path(__file__).with_name("tables") / "tables.yaml"
 
 
@@ -29,7 +33,32 @@ def name_of(row: str) -> str:
 
 def generator(row: str) -> dict[str, str]:
     """What rows.yaml says of a row that is sampled: its name, its networks and the paper's row that it stands for."""
-    return {key: entry for section in (*COMPARED, "generator_sizes") for key, entry in rows()[section].items()}.get(row, {})
+    sections = [rows()[section] for section in (*COMPARED, "generator_sizes")]
+    return next((entries[row] for entries in sections if row in entries), {})
+
+
+def loads(row: str) -> str:
+    """Whether a row of a tokenizer or of a network loads published weights, and their licence."""
+    places = (EXPERIMENTS / folder / f"{rows_by_key().get(row, {}).get('like', row)}.yaml" for folder in MODELS)
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        return ""
+    arguments = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]
+    model = next(arguments[name] for name in MODELS.values() if name in arguments)
+    licences = yaml.safe_load(LICENCES.read_text(encoding="utf-8"))
+    found = licences.get(row, licences.get(model["class_path"].rpartition(".")[2]))
+    if found is None:
+        return ""
+    return NONE_PUBLISHED if "unpublished" in found else f"yes ({found['licence'].replace('none', 'no licence found')})"
+
+
+def rows_by_key() -> dict[str, dict[str, Any]]:
+    """Every tokenizer and every network."""
+    return {
+        key: entry
+        for section in ("tokenizers", "loaded", "networks", "other_networks")
+        for key, entry in rows()[section].items()
+    }
 
 
 def every_table() -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reports import readme
 from reports.site.claims import claim_cards, verdict_class
 
 BLOCKS = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), flags=re.DOTALL)
@@ -35,3 +36,7 @@ def test_what_it_links_to_is_there():
     for page in (Path("README.md"), *Path("docs").glob("*.md"), Path("CONTRIBUTING.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_its_table_of_rows_is_that_of_rows_yaml():
+    assert readme.table() in Path("README.md").read_text()  # else: python -m reports.readme

@@ -1,9 +1,9 @@
 """`python tools/lanes.py SCALE`: `dvc repro` in two lanes side by side, with one line per stage.
 
 One lane takes the tokenizers and the other the generators, so that a stage of one process leaves a core to the other
-lane; a lane that has ended takes one arm after the other, until the other has ended, too. Timed stages come last, with
-nothing beside them. `dvc repro` alone does the same, but takes longer. The
-output of all commands goes to scratch/repro.log.
+lane; a lane that has ended trains one arm after the other. The studies read all runs of tokenizers, so they wait for
+these trainings. Timed stages come last, with nothing beside them. `dvc repro` alone does the same, but takes longer.
+The output of all commands goes to scratch/repro.log.
 """
 
 import re
@@ -29,8 +29,7 @@ SECONDS = {
 }  # fmt: skip
 FIRST = ("prepare", "commands")
 FITS = ("fit", "fit-ablation", "fit-sweep", "fit-components", "pretrained", "untrained")
-EVALUATIONS = ("evaluate", "evaluate-ablation", "evaluate-sweep")
-ARM = ("fit-arm", "evaluate-arm")
+EVALUATIONS = ("evaluate", "evaluate-ablation", "evaluate-sweep", "evaluate-arm")
 GENERATORS = (
     ("fit-tokenizer", "cache", "images", "features", "reconstructions"),
     ("fit-network", "fit-other-network", "fit-small-network"),
@@ -77,26 +76,24 @@ def main(scale: str) -> int:
     print(f"{len(progress.stages)} stages at the {scale} scale; {LOG.absolute()} has their output", flush=True)
     if any(repro([stage], progress) for stage in FIRST):
         return fail(progress)
-    fitted = threading.Event()
-    # Both lanes take from one iterator.
-    arms = iter([stage.partition("@")[2] for stage in progress.stages if stage.startswith(f"{ARM[0]}@")])
+    arms = iter([stage for stage in progress.stages if stage.startswith("fit-arm@")])  # both lanes take from it
+    fitted = threading.Barrier(2)
 
     def tokenizers() -> None:
         groups(FITS, progress)
-        fitted.set()
+        train_arms()
         groups(EVALUATIONS, progress)
-        rest()
 
     def generators() -> None:
         for part in GENERATORS:
             groups(part, progress)
-        fitted.wait()
+        train_arms()
         groups(("study",), progress)
-        rest()
 
-    def rest() -> None:
-        for arm in arms:
-            repro([f"{step}@{arm}" for step in ARM], progress)
+    def train_arms() -> None:
+        for stage in arms:
+            repro([stage], progress)
+        fitted.wait()
 
     lanes = [threading.Thread(target=lane) for lane in (tokenizers, generators)]
     for lane in lanes:

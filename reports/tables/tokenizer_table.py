@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from gpstoken.metrics import Estimate
+from reports.declared import loads
 from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
 from reports.tables.columns import COLUMNS, cells_of, columns_of, millions, rounded, score_cell, tokens_cell
@@ -104,6 +105,8 @@ def _our_row(
     kind = label.get("dataset", "")
     title = declared["datasets"][kind]["title"] if kind else ""
     texts = {"dataset": title, "method": label.get("name", ""), "papers_row": label.get("paper", "")}
+    if "loads" in declared["columns"]:
+        texts |= {"loads": loads(name)}
     if "sweeps" in declared:
         texts |= {"parameter": label.get("parameter", "")}
     if result is None:

@@ -42,11 +42,11 @@ def test_cells_of_our_rows(reconstruction):
     page = reconstruction["reconstruction.md"]
     # means and errors rounded by hand; bold: more PSNR, less LPIPS, and both where they are equal
     assert line(page, "ours, laptop scale, 64 px", "GPSToken-S64") == [
-        "GPSToken-S64", "GPSToken-S64", "16", "16 x 21", "0.39 M",
+        "GPSToken-S64", "GPSToken-S64", "yes (no licence found)", "16", "16 x 21", "0.39 M",
         "20.31 ± 0.43", "**0.618 ± 0.025**", "**0.400 ± 0.011**", "**0.500 ± 0.009**", "-", "-", "-", "-", "-",
     ]  # fmt: skip
     assert line(page, "ours, laptop scale, 64 px", "GPSToken-M128") == [
-        "GPSToken-M128", "GPSToken-M128", "16", "16 x 21", "0.39 M",
+        "GPSToken-M128", "GPSToken-M128", "yes (no licence found)", "16", "16 x 21", "0.39 M",
         "**21.00 ± 0.50**", "**0.618 ± 0.025**", "0.410 ± 0.020", "**0.500 ± 0.009**", "-", "-", "-", "-", "-",
     ]  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_cells_of_our_rows(reconstruction):
 def test_missing_row_is_dashes(reconstruction):
     assert (
         line(reconstruction["reconstruction.md"], "ours, not measured", "GPSToken-L256")
-        == ["GPSToken-L256"] * 2 + ["-"] * 12
+        == ["GPSToken-L256"] * 2 + ["yes (no licence found)"] + ["-"] * 12
     )
 
 
@@ -62,6 +62,7 @@ def test_cells_of_the_papers_rows(reconstruction):
     page = reconstruction["reconstruction.md"]
     expected = [
         "GPSToken-M128",
+        "-",
         "-",
         "128",
         "-",
@@ -78,7 +79,7 @@ def test_cells_of_the_papers_rows(reconstruction):
     ]
     assert line(page, "paper, ImageNet 256 px", "GPSToken-M128") == expected
     assert line(page, "paper, ImageNet 256 px", "GPSToken-L256") == [
-        "GPSToken-L256", "-", "256", "-", "128.7 M",
+        "GPSToken-L256", "-", "-", "256", "-", "128.7 M",
         "**28.81**", "**0.809**", "-", "-", "**0.043**", "**0.22**", "**1.31**", "**1.65**", "**3.77**",
     ]  # fmt: skip
     assert page.count("| paper, ImageNet 256 px |") == 16
@@ -231,19 +232,19 @@ def test_grids_and_codebooks_have_their_shape_and_their_numbers(write_result, pa
         evaluated = {"row": row, "image_size": 64, "num_tokens": count, "code": code}
         write_result(row, S64, VALUES, evaluated=evaluated, tokenizer=tokenizer)
     page = pages()["reconstruction.md"]
-    found = {name: line(page, "ours, laptop", name)[2:4] for name in NAMES}
+    found = {name: line(page, "ours, laptop", name)[3:5] for name in NAMES}
     assert found == {
         "GPSToken-M128": ["16", "16 x 21"],
         "SDXL-VAE": ["8x8", "64 x 4"],
         "VQVAE-f16": ["4x4", "16 x 10 bit"],
         "VAVAE": ["20", "20 x (5 + 10 bit)"],
     }
-    assert line(page, "paper, ImageNet 256 px", "VQVAE-f16")[2:4] == ["16x16", "-"]
+    assert line(page, "paper, ImageNet 256 px", "VQVAE-f16")[3:5] == ["16x16", "-"]
     rows = json.loads(pages()["reconstruction.json"])["rows"]
     assert [row["cells"]["numbers"]["value"] for row in rows if "numbers" in row["cells"]] == [336, 256, 160, 120]
     stored = {"token_bits": 8, "bits": 20 * (5 * 8 + 10) + 5 * 2 * 16}
     write_result("vavae", S64, VALUES, evaluated=evaluated | stored, tokenizer=tokenizer)
-    assert line(pages()["reconstruction.md"], "ours, laptop", "VAVAE")[2:4] == ["20", "20 x (5 x 8 bit + 10 bit)"]
+    assert line(pages()["reconstruction.md"], "ours, laptop", "VAVAE")[3:5] == ["20", "20 x (5 x 8 bit + 10 bit)"]
 
 
 def test_codes_used_are_told_below_the_table_where_a_result_has_them(write_result, pages):
@@ -331,7 +332,7 @@ def test_published_weights_are_a_source_of_their_own(reconstruction, write_resul
     write_result("vavae", S64, VALUES, seeds=(0,), group="published", training=training)
     page = pages()["reconstruction.md"]
     cells = line(page, "published weights, measured here, 64 px", "VAVAE")
-    assert cells[3:9] == ["16 x 21", "0.39 M", "20.31 ± 0.43", "0.618 ± 0.025", "0.400 ± 0.011", "0.500 ± 0.009"]
+    assert cells[4:10] == ["16 x 21", "0.39 M", "20.31 ± 0.43", "0.618 ± 0.025", "0.400 ± 0.011", "0.500 ± 0.009"]
     # The rows that were trained here are compared as before.
     ours = [text for text in reconstruction["reconstruction.md"].splitlines() if text.startswith("| ours")]
     assert [text for text in page.splitlines() if text.startswith("| ours")] == ours
@@ -349,8 +350,8 @@ def test_a_page_shows_what_a_reader_compares(arm, tmp_path, monkeypatch):
     assert tables.main(["--beside", "-o", "tables"]) == 0
     heading = next(line for line in Path("tables/reconstruction.md").read_text().splitlines() if line.startswith("| "))
     assert [cell.strip() for cell in heading.strip("|").split("|")] == [
-        "source", "method", "tokens", "numbers", "parameters", "PSNR (dB) ↑", "SSIM ↑", "LPIPS (AlexNet) ↓",
-        "LPIPS (network not stated) ↓", "rec. FID ↓",
+        "source", "method", "loads published weights", "tokens", "numbers", "parameters", "PSNR (dB) ↑", "SSIM ↑",
+        "LPIPS (AlexNet) ↓", "LPIPS (network not stated) ↓", "rec. FID ↓",
     ]  # fmt: skip
     record = json.loads(Path("tables/reconstruction.json").read_text())
     assert {"lpips_vgg16", "papers_row"} <= {column["name"] for column in record["columns"]} - set(record["shown"])
