@@ -266,3 +266,11 @@ def test_the_list_of_rows_is_printed_with_their_commands(capsys):
     shown = capsys.readouterr().out
     for row in read_rows():
         assert all(f"\ngpstoken {command} {row.key} --scale quick\n" in f"\n{shown}" for command in STEPS[row.section])
+
+
+@pytest.mark.parametrize("scale", declared.scales())
+def test_options_of_data_have_values_in_every_arm(in_the_repository, scale):
+    for study in declared.studies():
+        for line in expanded("study", study, scale, []):
+            for option, value in zip(line, [*line[1:], "--"], strict=True):
+                assert not option.startswith("--data") or not value.startswith("--"), " ".join(line)
