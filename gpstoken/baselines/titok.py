@@ -19,7 +19,6 @@ from gpstoken.limits import at_least, flag, limits, optional, text
 # Of the cross-entropy of a teacher's codes beside the losses on pixels; the published first stage has it alone.
 # At the laptop scale with one seed, the mean squared error ended at 0.233 with 0.1 and at 0.263 with 1.
 TEACHER_WEIGHT = 0.1
-SHARED = {"codebook_size": "codebook_size", "latent_channels": "channels"}  # what a teacher calls pixel_...
 
 
 class TiTok(FixedSizeTokenizer):
@@ -234,8 +233,11 @@ class TiTok(FixedSizeTokenizer):
         """Reads the teacher, and takes over its codebook and decoder."""
         kind = MaskGITAutoencoder
         teacher = build(path, kind, *read_training(path, f"{kind.__module__}.{kind.__qualname__}"))
-        own = {name: self.config[name] for name in ("block_out_channels", "layers_per_block", "norm_num_groups")}
-        own |= {name: self.config[f"pixel_{part}"] for name, part in SHARED.items()}
+        own = {
+            "codebook_size": self.config["pixel_codebook_size"],
+            "latent_channels": self.config["pixel_channels"],
+            **{name: self.config[name] for name in ("block_out_channels", "layers_per_block", "norm_num_groups")},
+        }
         for name, expected in own.items():
             if (found := teacher.config[name]) != expected:
                 raise ValueError(f"{path}: the teacher's {name} is {found}, expected {expected}")

@@ -224,10 +224,15 @@ def file_options(files: list[Path]) -> list[str]:
 
 
 def options(settings: dict[str, Any]) -> list[str]:
-    """Settings as command-line options: a list as several words, true as a bare flag, --data last."""
+    """Settings as command-line options, --data last: a list as several words, true as a bare flag.
+
+    An option of LightningCLI, a path through its YAML, has no flags: its true is a word.
+    """
     words: list[str] = []
     for name, value in sorted(settings.items(), key=lambda item: (item[0].startswith("data."), item[0] == "data")):
         words.append(f"--{name}")
-        if value is not True:
+        if value is True and "." in name:
+            words.append("true")
+        elif value is not True:
             words += [str(word) for word in (value if isinstance(value, list) else [value])]
     return words

@@ -50,7 +50,7 @@ class Budget(Callback):
                 f"multiply_adds: counted are steps of one kind, but from step {start} on a discriminator takes turns; "
                 "set adversarial_start to null, or multiply_adds to null and trainer.max_steps instead"
             )
-        self._before = _spent_on(getattr(getattr(pl_module, "tokenizer", None), "teacher", None))
+        self._before = _spent_on(getattr(pl_module.tokenizer, "teacher", None))
         self._set_steps(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
