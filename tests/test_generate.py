@@ -42,6 +42,7 @@ class Fake(Generator):
     def __init__(self):
         super().__init__()
         self.network = torch.nn.Identity()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
         self.drawn = []
 
     @classmethod
@@ -65,11 +66,7 @@ class Fake(Generator):
 
 
 class Same(torch.nn.Module):
-    """A tokenizer whose tokens are the image."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
+    """A tokenizer without weights, whose tokens are the image."""
 
     def unpack(self, parts):
         return parts["image"]
