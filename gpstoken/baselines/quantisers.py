@@ -142,7 +142,11 @@ class Bits(nn.Module):
 
     Attributes:
         size: 2 ** channels.
+        bypassed: whether training lets the hyperbolic tangents of the channels through instead of their signs, without
+            a loss; see `gpstoken.training.LateCodes`.
     """
+
+    bypassed = False
 
     @limits(channels=at_least(1, 20), commitment=number(0), entropy=number(0), temperature=above(0))
     def __init__(
@@ -164,6 +168,8 @@ class Bits(nn.Module):
 
     def forward(self, vectors: Tensor) -> Quantised:
         """Quantises float[B, N, C]."""
+        if self.training and self.bypassed:
+            return Quantised(vectors.tanh(), ((vectors > 0) * self.values).sum(-1), {})
         # The library's first channel is the most significant bit.
         entries, indices, loss = self.layer(vectors.flip(-1), inv_temperature=1 / self.temperature)
         return Quantised(entries.flip(-1), indices, {"codebook": (loss, 1.0)} if self.training else {})

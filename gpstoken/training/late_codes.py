@@ -5,15 +5,15 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from gpstoken.baselines.quantisers import NearestCodes
+from gpstoken.baselines.quantisers import Bits, NearestCodes
 from gpstoken.limits import between, limits
 
 
 class LateCodes(Callback):
-    """Bypasses learned codebooks in the first part of a training, whose end fills them with clusters of the latents.
+    """Bypasses codebooks in the first part of a training, whose end fills learned ones with clusters of the latents.
 
-    Entries that are the clusters of an untrained encoder's latents are soon all far from them, and few are used. Up to
-    then a validation shows the untrained codebook.
+    Entries that are the clusters of an untrained encoder's latents are soon all far from them, and few are used; the
+    signs of an untrained encoder's latents are few as well. Up to then a validation shows the untrained codebook.
     """
 
     @limits(share=between(0, 1))
@@ -25,5 +25,5 @@ class LateCodes(Callback):
         """Chooses for this step."""
         early = trainer.global_step < self.share * trainer.estimated_stepping_batches
         for module in pl_module.modules():
-            if isinstance(module, NearestCodes):
+            if isinstance(module, NearestCodes | Bits):
                 module.bypassed = early
