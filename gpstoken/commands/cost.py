@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.base import Generator
 from gpstoken.commands.fit import RunCLI
@@ -30,7 +31,7 @@ from gpstoken.generators.calls import Calls
 from gpstoken.generators.loading import load_generator
 from gpstoken.generators.options import sampling_options
 from gpstoken.loading import class_of
-from gpstoken.profiling.counting import network_counts
+from gpstoken.profiling.counting import CPU_KERNELS, network_counts
 from gpstoken.profiling.shapes import without_weights
 
 WARM_UP = 3  # iterations that are not counted
@@ -132,7 +133,7 @@ def _inference(
     for number in range(groups):
         group_images(loaded, classes, number, 0, how)
     seconds = time.perf_counter() - start
-    return {
+    measured = {
         "samples_per_second": groups * GROUP / seconds,
         "samples": groups * GROUP,
         "group": GROUP,
@@ -142,6 +143,11 @@ def _inference(
         "network_rows_a_sample": {name: number / (groups * GROUP) for name, number in calls.rows.items()},
         "peak_memory_mb": peak_memory_mb(device),
     }
+    labels = torch.tensor([classes[number % len(classes)] for number in range(GROUP)], device=device)
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+        loaded.generator.sample(labels, range(GROUP), 0, how)
+    # A gradient that guides and keys that are kept count as what they are, which calls do not tell.
+    return measured | {"gflops_a_sample": counter.get_total_flops() / GROUP / 1e9}
 
 
 def _stage(run: Path) -> str:

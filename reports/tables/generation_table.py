@@ -10,15 +10,16 @@ import numpy as np
 from reports.declared import generator, generators, name_of
 from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
-from reports.tables.columns import INCEPTION_SCORES, SCORES, columns_of, millions, rounded, score_cell, tokens_cell
+from reports.tables.columns import INCEPTION_SCORES, SCORES, cells_of, columns_of, millions, rounded, score_cell, tokens_cell
 from reports.tables.results import Result, check_same, read_record
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import paragraph, section
 
 Record = dict[str, Any]
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
-# Of ours: what the network of the last stage predicts says how images are made.
+# Of ours, by what the network of the last stage predicts, or else by the family of the sampler in rows.yaml.
 KIND_OF = {"velocity": "flow matching", "score": "diffusion", "noise": "diffusion"}
+KIND_OF_FAMILY = {"discrete": "diffusion", "masked": "masked", "autoregressive": "autoregressive"}
 SAME_BUDGET = 0.02  # steps are whole numbers, and networks of one size differ by their first and last layers
 MOST_CLASSES = 20
 
@@ -73,13 +74,18 @@ def _our_row(name: str, result: Result | None) -> Row:
         return missing_row(name, texts)
     record = result.record
     stages = list(record["generator"]["stages"].values())
-    cells = text_cells(texts | {"kind": KIND_OF.get(stages[-1].get("prediction"), "")})
+    kind = KIND_OF.get(stages[-1].get("prediction"), KIND_OF_FAMILY.get(generator(name).get("family", ""), ""))
+    cells = text_cells(texts | {"kind": kind}) | cells_of("generators", record)
     if shape := stages[-1].get("network", {}).get("shape"):
         cells["tokens"] = tokens_cell("x".join(map(str, shape)))
     cells["tokenizer"] = millions(record["generator"]["tokenizer"]["parameters"])
     cells["generator"] = millions(*(stage["parameters"] for stage in stages))
     count, seeds = samples_per_seed(record), len(record["seeds"])
     cells["samples"] = Cell(f"{seeds} x {count:,}", seeds * count)
+    sampling = record.get("cost", {}).get("inference", {})
+    if "network_rows_a_sample" in sampling:
+        calls, seconds = sum(sampling["network_rows_a_sample"].values()), 1 / sampling["samples_per_second"]
+        cells |= {"calls": Cell(f"{calls:,.0f}", calls), "seconds": Cell(f"{seconds:.2g}", seconds)}
     for score, part in record["scores"].items():
         cell = score_cell(score, part, part.get("interval"))
         ends = " to ".join(rounded(score, end) for end in cell.interval or ())

@@ -236,3 +236,6 @@ def test_the_cost_of_a_generator_is_measured(arguments, run_cli, tmp_path):
     assert inference["network_rows_a_sample"]["layout"] == 6  # no guidance
     assert inference["network_rows_a_sample"]["texture"] > 6
     assert inference["samples_per_second"] > 0
+    rows, gmacs = inference["network_rows_a_sample"], {name: stage["gmacs"] for name, stage in cost["training"].items()}
+    by_calls = 2 * sum(rows[name] * gmacs[name] for name in rows)
+    assert inference["gflops_a_sample"] == pytest.approx(by_calls, rel=1e-12)  # no gradient, nothing kept

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from gpstoken import load_generator
@@ -63,6 +64,10 @@ def test_a_sharded_training_has_the_weights_of_one_process_and_goes_on(
     record = load_generator(tmp_path / "sharded" / "last.ckpt", narrow_generator["layout"]).record
     assert record["stages"]["texture"]["steps"] == 12
     assert record["stages"]["texture"]["batch_size"] == 2
+    sampled = ["generate", str(tmp_path / "sharded" / "last.ckpt"), "--layout", str(narrow_generator["layout"])]
+    assert run_cli([*sampled, "-n", "2", "--steps", "2", "-o", str(tmp_path / "samples.npz")]) == 0
+    with np.load(tmp_path / "samples.npz") as made:
+        assert len(made["arr_0"]) == 2
 
     shared(6, "resumed", "sharded")
     shutil.copytree(tmp_path / "resumed", tmp_path / "copies")
