@@ -2,8 +2,9 @@
 
 One lane takes the tokenizers and the other the generators, so that a stage of one process leaves a core to the other
 lane; a lane that has ended trains one arm after the other. The studies read all runs of tokenizers, so they wait for
-these trainings. Timed stages come last, with nothing beside them. `dvc repro` alone does the same, but takes longer.
-The output of all commands goes to scratch/repro.log.
+these trainings; then the lanes take one after the other. Timed stages come last, with nothing beside them, but for the
+quick scale, which does not time long enough to mean anything. `dvc repro` alone does the same, but takes longer. The
+output of all commands goes to scratch/repro.log.
 """
 
 import re
@@ -17,15 +18,15 @@ from pathlib import Path
 LOG = Path("scratch/repro.log")
 # Seconds that a stage took on two cores at the quick and at the laptop scale, from which the time left is estimated.
 SECONDS = {
-    "prepare": (20, 20), "commands": (3, 3), "fit": (15, 125), "fit-ablation": (12, 200), "fit-arm": (12, 200),
-    "fit-sweep": (12, 190), "evaluate": (4, 45), "evaluate-ablation": (4, 25), "evaluate-arm": (4, 45),
-    "evaluate-sweep": (3, 14), "fit-components": (20, 35), "pretrained": (6, 6), "untrained": (6, 6),
-    "study": (50, 290), "fit-tokenizer": (25, 210), "cache": (7, 30), "images": (4, 10), "reconstructions": (3, 6),
-    "features": (12, 60), "fit-network": (9, 340), "fit-other-network": (6, 200), "fit-small-network": (5, 80), "generate": (8, 330),
-    "generate-other": (5, 60),
-    "generate-size": (2, 35), "evaluate-generator": (6, 130), "evaluate-other": (3, 25), "evaluate-size": (3, 15), "cost": (9, 13), "cost-other": (9, 13),
-    "profile": (3, 15), "profile-network": (3, 10), "profile-other-network": (3, 10), "speed": (10, 60), "figures": (30, 35), "tables": (8, 8),
-    "publish": (40, 50), "site": (30, 30),
+    "prepare": (20, 20), "commands": (3, 3), "fit": (10, 125), "fit-ablation": (8, 200), "fit-arm": (12, 200),
+    "fit-sweep": (9, 190), "evaluate": (4, 45), "evaluate-ablation": (4, 25), "evaluate-arm": (4, 45),
+    "evaluate-sweep": (3, 14), "fit-components": (8, 35), "pretrained": (6, 6), "untrained": (6, 6),
+    "study": (30, 290), "fit-tokenizer": (10, 210), "cache": (3, 30), "images": (1, 10), "reconstructions": (1, 6),
+    "features": (4, 60), "fit-network": (6, 340), "fit-other-network": (8, 200), "fit-small-network": (3, 80),
+    "generate": (3, 330), "generate-other": (2, 60), "generate-size": (2, 35), "evaluate-generator": (2, 130),
+    "evaluate-other": (2, 25), "evaluate-size": (3, 15), "cost": (9, 13), "cost-other": (9, 13), "profile": (3, 15),
+    "profile-network": (3, 10), "profile-other-network": (3, 10), "speed": (10, 60), "figures": (30, 35),
+    "tables": (8, 8), "publish": (40, 50), "site": (30, 30),
 }  # fmt: skip
 FIRST = ("prepare", "commands")
 FITS = ("fit", "fit-ablation", "fit-sweep", "fit-components", "pretrained", "untrained")
@@ -35,6 +36,7 @@ GENERATORS = (
     ("fit-network", "fit-other-network", "fit-small-network"),
     ("generate", "generate-other", "generate-size", "evaluate-generator", "evaluate-other", "evaluate-size"),
 )
+TIMED = (("profile",), ("profile-network", "profile-other-network"), ("cost",), ("cost-other",))
 
 
 class Progress:
@@ -49,6 +51,10 @@ class Progress:
         """Starts the clock."""
         self.stages, self.failed, self.done = stages, [], set()
         self._scale, self._start, self._lock = scale, time.monotonic(), threading.Lock()
+
+    def of(self, names: tuple[str, ...]) -> list[str]:
+        """The stages of these groups."""
+        return [stage for name in names for stage in self.stages if stage.partition("@")[0] == name]
 
     def end(self, stage: str, seconds: float, what: str = "") -> None:
         """Notes that a stage has ended."""
@@ -76,24 +82,32 @@ def main(scale: str) -> int:
     print(f"{len(progress.stages)} stages at the {scale} scale; {LOG.absolute()} has their output", flush=True)
     if any(repro([stage], progress) for stage in FIRST):
         return fail(progress)
-    arms = iter([stage for stage in progress.stages if stage.startswith("fit-arm@")])  # both lanes take from it
+    # Both lanes take from these.
+    arms = iter([stage for stage in progress.stages if stage.startswith("fit-arm@")])
+    rest = iter([*([stage] for stage in progress.stages if stage.startswith("study@")),
+                 *(progress.of(names) for names in TIMED if scale == "quick")])  # fmt: skip
     fitted = threading.Barrier(2)
 
     def tokenizers() -> None:
-        groups(FITS, progress)
+        repro(progress.of(FITS), progress)
         train_arms()
-        groups(EVALUATIONS, progress)
+        repro(progress.of(EVALUATIONS), progress)
+        take_rest()
 
     def generators() -> None:
         for part in GENERATORS:
-            groups(part, progress)
+            repro(progress.of(part), progress)
         train_arms()
-        groups(("study",), progress)
+        take_rest()
 
     def train_arms() -> None:
         for stage in arms:
             repro([stage], progress)
         fitted.wait()
+
+    def take_rest() -> None:
+        for stages in rest:
+            repro(stages, progress)
 
     lanes = [threading.Thread(target=lane) for lane in (tokenizers, generators)]
     for lane in lanes:
@@ -101,14 +115,7 @@ def main(scale: str) -> int:
     for lane in lanes:
         lane.join()
     # Stages that failed fail again and report it; the timed stages now run alone.
-    return fail(progress) if repro([], progress) else 0
-
-
-def groups(names: tuple[str, ...], progress: Progress) -> None:
-    """Runs the stages of some groups, one after the other."""
-    stages = [stage for name in names for stage in progress.stages if stage.partition("@")[0] == name]
-    if stages:  # with none, dvc would run the whole pipeline
-        repro(stages, progress)
+    return fail(progress) if repro(None, progress) else 0
 
 
 def fail(progress: Progress) -> int:
@@ -118,8 +125,10 @@ def fail(progress: Progress) -> int:
     return 1
 
 
-def repro(stages: list[str], progress: Progress) -> int:
-    """Runs `dvc repro` on the given stages alone, or on the whole pipeline if none is given; returns its exit code."""
+def repro(stages: list[str] | None, progress: Progress) -> int:
+    """Runs `dvc repro` on these stages alone, or on the whole pipeline for None; returns its exit code."""
+    if stages == []:  # with none, dvc would run the whole pipeline
+        return 0
     command = ["dvc", "--wait-for-lock", "repro", *(["-s", *stages] if stages else [])]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"

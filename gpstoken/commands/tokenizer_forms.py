@@ -87,7 +87,12 @@ def published(key: str, scale: str, _: Any) -> list[Command]:
 
 def _published(row: Row, scale: str) -> Command:
     published, *laid = configuration_files(row, scale)
-    words = ["published", published.as_posix(), *([row.key] if row.section == "pretrained" else []), *file_options(laid)]
+    words = [
+        "published",
+        published.as_posix(),
+        *([row.key] if row.section == "pretrained" else []),
+        *file_options(laid),
+    ]
     return [*words, *_arguments(row, "tokenizers"), "--output", f"runs/{scale}/{row.group}/{row.key}/seed0"]
 
 

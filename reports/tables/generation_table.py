@@ -10,7 +10,16 @@ import numpy as np
 from reports.declared import generator, generators, name_of
 from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
-from reports.tables.columns import INCEPTION_SCORES, SCORES, cells_of, columns_of, millions, rounded, score_cell, tokens_cell
+from reports.tables.columns import (
+    INCEPTION_SCORES,
+    SCORES,
+    cells_of,
+    columns_of,
+    millions,
+    rounded,
+    score_cell,
+    tokens_cell,
+)
 from reports.tables.results import Result, check_same, read_record
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import paragraph, section

@@ -16,8 +16,18 @@ STAGES = {
     "flextok_ar": {"flextok_ar": (1_180_000, 1200)},
 }
 # Typed by hand; three seeds each. Accuracy: two-stage 0.70, one-stage 0.50, grid 0.69 on average.
-KIDS = {"two_stage": [0.060, 0.062, 0.064], "one_stage": [0.090, 0.088, 0.092], "grid": [0.059, 0.065, 0.071], "flextok_ar": [0.3] * 3}
-RIGHT = {"two_stage": [0.69, 0.70, 0.71], "one_stage": [0.50, 0.49, 0.51], "grid": [0.68, 0.71, 0.68], "flextok_ar": [0.3] * 3}
+KIDS = {
+    "two_stage": [0.060, 0.062, 0.064],
+    "one_stage": [0.090, 0.088, 0.092],
+    "grid": [0.059, 0.065, 0.071],
+    "flextok_ar": [0.3] * 3,
+}
+RIGHT = {
+    "two_stage": [0.69, 0.70, 0.71],
+    "one_stage": [0.50, 0.49, 0.51],
+    "grid": [0.68, 0.71, 0.68],
+    "flextok_ar": [0.3] * 3,
+}
 INTERVALS = {"two_stage": [0.65, 0.75], "one_stage": [0.45, 0.55], "grid": [0.19, 0.99], "flextok_ar": [0.2, 0.4]}
 
 
@@ -341,7 +351,9 @@ def test_the_cost_of_a_sample(write, run, cells):
     ours = cells(page, "ours, laptop scale, 64 px", "GPSToken two-stage")
     names = ("network calls a sample", "GFLOPs a sample", "s a sample ↓")
     assert [ours[name] for name in names] == ["139", "3.96", "**0.25**"]
-    assert [cells(page, "ours, laptop scale, 64 px", "SiT on a grid of KL latents")[name] for name in names] == ["-"] * 3
+    assert [cells(page, "ours, laptop scale, 64 px", "SiT on a grid of KL latents")[name] for name in names] == [
+        "-"
+    ] * 3
 
 
 def test_the_kind_of_a_row_is_of_its_network_or_of_its_sampler(write, run):
