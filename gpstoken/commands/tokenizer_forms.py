@@ -108,12 +108,11 @@ def speed(key: str, scale: str, _: Any) -> list[Command]:
     """The timing of all rows side by side."""
     if key != "rows":
         raise ValueError(f"{key}: all rows are timed side by side: gpstoken speed rows --scale {scale}")
-    # An arm is of those scales that give it a size.
+    arms = read_scale(scale).get("params", {}).get("arms")  # that the scale trains; None: all
     rows = [
         row
         for row in read_rows()
-        if row.section in TIMED
-        and (row.key == row.like or any(path.stem == row.key for path in configuration_files(row, scale)))
+        if row.section in TIMED and (row.section == "tokenizers" or arms is None or row.key in arms)
     ]
     runs = [f"runs/{scale}/{row.group}/{row.key}/seed0" for row in rows]
     words = ["speed", *runs, "--row", key, "--scale", scale, "--output", f"results/{scale}/speed/{key}.json"]
