@@ -32,7 +32,7 @@ from gpstoken.generators.loading import load_generator
 from gpstoken.generators.options import sampling_options
 from gpstoken.loading import class_of
 from gpstoken.profiling.counting import CPU_KERNELS, network_counts
-from gpstoken.profiling.shapes import without_weights
+from gpstoken.profiling.shapes import counting, without_weights
 
 WARM_UP = 3  # iterations that are not counted
 FIRST_STEPS = 3  # sampler steps before the timing starts
@@ -144,7 +144,7 @@ def _inference(
         "peak_memory_mb": peak_memory_mb(device),
     }
     labels = torch.tensor([classes[number % len(classes)] for number in range(GROUP)], device=device)
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
         loaded.generator.sample(labels, range(GROUP), 0, how)
     # A gradient that guides and keys that are kept count as what they are, which calls do not tell.
     return measured | {"gflops_a_sample": counter.get_total_flops() / GROUP / 1e9}
