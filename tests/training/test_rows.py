@@ -97,11 +97,13 @@ def test_a_floor_has_as_many_numbers_as_ours(monkeypatch, row, scale):
 
 @pytest.mark.parametrize("scale", ["laptop", "workstation"])
 def test_rows_have_one_budget(scale):
-    # Data, losses, learning rate and schedule are of the scale; a row's own file changes its tokenizer alone.
+    # Data, losses, learning rate and schedule are of the scale; a row's own file changes its tokenizer alone, and how
+    # many steps its multiply-adds may take at most.
     for row in ROWS:
         for path in configuration_files(find_row(row, ["tokenizers", "ablations"]), scale)[1:]:
             content = yaml.safe_load(path.read_text())
             if path.stem != "tokenizers":
+                assert list(content.pop("trainer", {"max_steps": 0})) == ["max_steps"], path
                 assert list(content) == ["model"] and list(content["model"]["init_args"]) == ["tokenizer"], path
 
 
