@@ -54,7 +54,7 @@ def test_it_trains_and_is_seen_to(made):
     assert record["stages"]["generator"]["steps"] == 8
     assert record["tokenizer"]["class_path"] == class_path_of(tokenizer)
     assert len(list((made / "run" / "pictures").glob("*.png"))) == 4
-    assert len(list((made / "run" / "snapshots").glob("*.ckpt"))) == 4
+    assert len(list((made / "run" / "snapshots").glob("*.ckpt"))) == 2
     assert "validation/loss" in (made / "run" / "metrics.csv").read_text()
 
 

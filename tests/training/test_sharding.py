@@ -65,7 +65,7 @@ def test_a_sharded_training_has_the_weights_of_one_process_and_goes_on(
     assert record["stages"]["texture"]["steps"] == 12
     assert record["stages"]["texture"]["batch_size"] == 2
     sampled = ["generate", str(tmp_path / "sharded" / "last.ckpt"), "--layout", str(narrow_generator["layout"])]
-    assert run_cli([*sampled, "-n", "2", "--steps", "2", "-o", str(tmp_path / "samples.npz")]) == 0
+    assert run_cli([*sampled, "-n", "2", "--classes", "0-2", "--steps", "2", "-o", str(tmp_path / "samples.npz")]) == 0
     with np.load(tmp_path / "samples.npz") as made:
         assert len(made["arr_0"]) == 2
 
