@@ -21,6 +21,12 @@ def rows() -> dict[str, Any]:
     return yaml.safe_load((EXPERIMENTS / "rows.yaml").read_text(encoding="utf-8"))
 
 
+@cache
+def licences() -> dict[str, Any]:
+    """What licences.yaml says, by class or by row."""
+    return yaml.safe_load(LICENCES.read_text(encoding="utf-8"))
+
+
 def generators(*sections: str) -> list[str]:
     """The rows that are sampled; of these sections, or those that the paper compares."""
     return [row for section in sections or COMPARED for row in rows()[section]]
@@ -45,13 +51,13 @@ def loads(row: str) -> str:
         return ""
     arguments = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]
     model = next(arguments[name] for name in MODELS.values() if name in arguments)
-    licences = yaml.safe_load(LICENCES.read_text(encoding="utf-8"))
-    found = licences.get(row, licences.get(model["class_path"].rpartition(".")[2]))
+    found = licences().get(row, licences().get(model["class_path"].rpartition(".")[2]))
     if found is None:
         return ""
     return NONE_PUBLISHED if "unpublished" in found else f"yes ({found['licence'].replace('none', 'no licence found')})"
 
 
+@cache
 def rows_by_key() -> dict[str, dict[str, Any]]:
     """Every tokenizer and every network."""
     return {

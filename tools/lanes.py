@@ -82,10 +82,10 @@ def main(scale: str) -> int:
     print(f"{len(progress.stages)} stages at the {scale} scale; {LOG.absolute()} has their output", flush=True)
     if any(repro([stage], progress) for stage in FIRST):
         return fail(progress)
+    timed = TIMED if scale == "quick" else ()
     # Both lanes take from these.
-    arms = iter([stage for stage in progress.stages if stage.startswith("fit-arm@")])
-    rest = iter([*([stage] for stage in progress.stages if stage.startswith("study@")),
-                 *(progress.of(names) for names in TIMED if scale == "quick")])  # fmt: skip
+    arms = iter(progress.of(("fit-arm",)))
+    rest = iter([[study] for study in progress.of(("study",))] + [progress.of(names) for names in timed])
     fitted = threading.Barrier(2)
 
     def tokenizers() -> None:

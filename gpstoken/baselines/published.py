@@ -83,6 +83,14 @@ def licence_of(kind: type[Published]) -> dict[str, str]:
     return listed.get(kind.__name__, {})
 
 
+def tell_licence(weights: Path, kind: type[Published]) -> dict[str, str]:
+    """Prints what the licence of published weights of a class restricts; {"licence"} for their record, if known."""
+    licence = licence_of(kind)
+    if "restriction" in licence:
+        print(f"{weights}: published weights of {kind.__name__}: {licence['restriction']}")
+    return {name: text for name, text in licence.items() if name == "licence"}
+
+
 def weights_in(folder: Path) -> Path:
     """The file of weights in a folder.
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.base import Generator
 from gpstoken.commands.fit import RunCLI
-from gpstoken.commands.generate import GROUP, group_images
+from gpstoken.commands.generate import GROUP, group_images, group_tokens
 from gpstoken.commands.parser import Parser, positive
 from gpstoken.devices import peak_memory_mb
 from gpstoken.files.plain_text import read_yaml
@@ -31,8 +30,8 @@ from gpstoken.generators.calls import Calls
 from gpstoken.generators.loading import load_generator
 from gpstoken.generators.options import sampling_options
 from gpstoken.loading import class_of
-from gpstoken.profiling.counting import CPU_KERNELS, network_counts
-from gpstoken.profiling.shapes import counting, without_weights
+from gpstoken.profiling.counting import count, network_counts
+from gpstoken.profiling.shapes import without_weights
 
 WARM_UP = 3  # iterations that are not counted
 FIRST_STEPS = 3  # sampler steps before the timing starts
@@ -143,11 +142,9 @@ def _inference(
         "network_rows_a_sample": {name: number / (groups * GROUP) for name, number in calls.rows.items()},
         "peak_memory_mb": peak_memory_mb(device),
     }
-    labels = torch.tensor([classes[number % len(classes)] for number in range(GROUP)], device=device)
-    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
-        loaded.generator.sample(labels, range(GROUP), 0, how)
     # A gradient that guides and keys that are kept count as what they are, which calls do not tell.
-    return measured | {"gflops_a_sample": counter.get_total_flops() / GROUP / 1e9}
+    counts = count(partial(group_tokens, loaded.generator, classes, 0, 0, how))[1]
+    return measured | {"gflops_a_sample": 2 * counts.total / GROUP / 1e9}
 
 
 def _stage(run: Path) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from gpstoken.base import Generator
 from gpstoken.commands.parser import Parser, positive
 from gpstoken.devices import peak_memory_mb, to_device
 from gpstoken.files.locks import locked
@@ -124,6 +125,16 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
     return classes
 
 
+def group_tokens(
+    generator: Generator, classes: Sequence[int], group: int, seed: int, how: Any
+) -> dict[str, torch.Tensor]:
+    """The packed tokens of a group, with the arguments of `group_images`."""
+    indices = range(GROUP * group, GROUP * (group + 1))
+    device = next(generator.parameters()).device  # a tokenizer may have no parameters
+    labels = torch.tensor([classes[index % len(classes)] for index in indices], device=device)
+    return generator.sample(labels, indices, seed, how)
+
+
 def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, how: Any) -> np.ndarray:
     """Generates all images of a group.
 
@@ -140,14 +151,11 @@ def group_images(loaded: Loaded, classes: Sequence[int], group: int, seed: int, 
     Raises:
         ValueError: if a value is not finite.
     """
-    indices = range(GROUP * group, GROUP * (group + 1))
-    device = next(loaded.generator.parameters()).device  # a tokenizer may have no parameters
-    labels = torch.tensor([classes[index % len(classes)] for index in indices], device=device)
     with torch.no_grad():
-        parts = loaded.generator.sample(labels, indices, seed, how)
+        parts = group_tokens(loaded.generator, classes, group, seed, how)
         image = loaded.tokenizer.decode(loaded.tokenizer.unpack(parts))
     if not torch.isfinite(image).all():
-        raise ValueError(f"samples {indices[0]} to {indices[-1]}: some values are not finite")
+        raise ValueError(f"samples {GROUP * group} to {GROUP * (group + 1) - 1}: some values are not finite")
     return to_uint8(image).permute(0, 2, 3, 1).cpu().numpy()
 
 

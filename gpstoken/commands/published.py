@@ -98,10 +98,8 @@ def _read(
     file = published.at_hand(weights_file(weights))
     if not is_exported(file):
         state, kind, origin = published.read_published(file, tokenizer), type(tokenizer), {"commit": "published"}
-        if licence := published.licence_of(kind):
-            origin["weights"] = {"licence": licence["licence"]}
-        if "restriction" in licence:
-            print(f"{weights}: published weights of {kind.__name__}: {licence['restriction']}")
+        if licence := published.tell_licence(weights, kind):
+            origin["weights"] = licence
         code = tokenizer.code((side, side))
         if code.codebook_size is None and (statistics := published_statistics(file, code.channels)):
             origin["statistics"] = statistics

@@ -86,11 +86,9 @@ def write_checkpoint(
     own = {"class_path": class_path_of(read), "init_args": read.config}
     own |= {"sha256": tokenizer_hash(read), "path": str(tokenizer)}
     content = {f"{AVERAGED}{name}": tensor for name, tensor in generator.state_dict().items()}
-    licence = published.licence_of(type(generator))
-    if "restriction" in licence:
-        print(f"{weights}: published weights of {type(generator).__name__}: {licence['restriction']}")
+    licence = published.tell_licence(weights, type(generator))
     file = published.weights_in(file) if file.is_dir() else file
-    origin = {"file": file.name, "sha256": file_hash(file)} | {k: v for k, v in licence.items() if k == "licence"}
+    origin = {"file": file.name, "sha256": file_hash(file)} | licence
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / ORIGIN_FILE) as part:
         part.write_text(json.dumps({"commit": "published", "weights": origin}, indent=1) + "\n")

@@ -23,7 +23,7 @@ from gpstoken.commands.declared import (
 from gpstoken.commands.generator_forms import SPLITS
 from gpstoken.commands.parser import Parser
 from gpstoken.commands.studies import arms_of
-from gpstoken.commands.tokenizer_forms import STUDIED, TIMED
+from gpstoken.commands.tokenizer_forms import STUDIED, timed_rows
 from gpstoken.files.plain_text import read_yaml
 from gpstoken.files.writing import replacing
 
@@ -109,7 +109,7 @@ def _involved(command: str, key: str, scale: str) -> list[Row]:
         networks = [find_row(network, NETWORKS) for network in row.networks]
         return [*networks, find_row(row.tokens, ["generator_tokenizers"])]
     if command == "speed":
-        return [row for row in read_rows() if row.section in TIMED]
+        return timed_rows(scale)
     if command in ("evaluate-generator", "features") or key in SPLITS:
         return []
     row = find_row(key, [*PUBLISHED, "sweeps"])

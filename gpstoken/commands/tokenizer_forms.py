@@ -23,7 +23,6 @@ FITTED = (
     "tokenizers", "teachers", "components", "ablations", "equal_budget", "sweeps", "generator_tokenizers", *NETWORKS,
 )  # fmt: skip
 STUDIED = ("tokenizers", "pretrained", "components", "untrained")  # sections whose rows a study may name
-TIMED = ("tokenizers", "equal_budget")  # sections whose rows are timed side by side
 
 
 def fit(key: str, scale: str, seeds: list[int]) -> list[Command]:
@@ -104,17 +103,18 @@ def profile(key: str, scale: str, _: Any) -> list[Command]:
     return [[*words, *options(read_scale(scale).get("profile", {}))]]
 
 
+def timed_rows(scale: str) -> list[Row]:
+    """The rows that are timed side by side: every tokenizer, and the arms of equal budgets that the scale trains."""
+    arms = read_scale(scale).get("params", {}).get("arms")  # None: all
+    rows = [row for row in read_rows() if row.section in ("tokenizers", "equal_budget")]
+    return [row for row in rows if row.section == "tokenizers" or arms is None or row.key in arms]
+
+
 def speed(key: str, scale: str, _: Any) -> list[Command]:
     """The timing of all rows side by side."""
     if key != "rows":
         raise ValueError(f"{key}: all rows are timed side by side: gpstoken speed rows --scale {scale}")
-    arms = read_scale(scale).get("params", {}).get("arms")  # that the scale trains; None: all
-    rows = [
-        row
-        for row in read_rows()
-        if row.section in TIMED and (row.section == "tokenizers" or arms is None or row.key in arms)
-    ]
-    runs = [f"runs/{scale}/{row.group}/{row.key}/seed0" for row in rows]
+    runs = [f"runs/{scale}/{row.group}/{row.key}/seed0" for row in timed_rows(scale)]
     words = ["speed", *runs, "--row", key, "--scale", scale, "--output", f"results/{scale}/speed/{key}.json"]
     return [[*words, *options(read_scale(scale).get("speed", {}))]]
 

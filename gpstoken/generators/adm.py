@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from gpstoken.base import Generator, Tokenizer
 from gpstoken.flow import SampleNoise
-from gpstoken.generators import adm_names
 from gpstoken.generators.adm_classifier import ADMClassifier
-from gpstoken.generators.adm_unet import UNET, ADMNetwork, check_pixels, start_at_zero, unet_arguments
-from gpstoken.generators.ddpm import TIMES, Prediction, ddpm_loss, sample, split
+from gpstoken.generators.adm_stage import PixelStage
+from gpstoken.generators.adm_unet import UNET, ADMNetwork, start_at_zero, unet_arguments
+from gpstoken.generators.ddpm import TIMES, Prediction, ddpm_loss, draw, sample, split
 from gpstoken.limits import at_least, limits, number
 
 
@@ -40,7 +40,7 @@ class GuidedADMSampling(ADMSampling):
     guidance: float = 1.0
 
 
-class ADM(Generator):
+class ADM(PixelStage):
     """Generates pixels in [-1, 1]; the defaults are the published network at 256 pixels, 553.84 M parameters."""
 
     options = ADMSampling
@@ -70,21 +70,8 @@ class ADM(Generator):
         Raises:
             ValueError: for sides or channels that are not divisible.
         """
-        super().__init__()
-        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.config = config | {"block_out_channels": tuple(block_out_channels)}
-        self.unet = {name: value for name, value in self.config.items() if name != "num_classes"}
-        self.num_classes, self.shape = num_classes, (3, image_size, image_size)
+        super().__init__({name: value for name, value in locals().items() if name not in ("self", "__class__")})
         self.network = start_at_zero(ADMNetwork(**unet_arguments(**self.unet), num_class_embeds=num_classes))
-
-    def prepare(self, record: Mapping[str, Any]) -> None:
-        """Checks that the cache holds pixels of this size.
-
-        Raises:
-            ValueError: if not, or if the number of classes differs.
-        """
-        super().prepare(record)
-        check_pixels(record, self.shape)
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> Generator:
         """This generator alone, or guided by an `ADMClassifier` in the place of an earlier stage.
@@ -101,8 +88,7 @@ class ADM(Generator):
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
         """The loss of noise and variance at random times, float[B]."""
         data = batch["latent"]
-        noise = torch.randn(data.shape, generator=chance, device=data.device)
-        t = torch.randint(TIMES, (len(data),), generator=chance, device=data.device)
+        noise, t = draw(data, chance)
         return ddpm_loss(lambda x, t: self._predict(x, t, batch["label"]), data, noise, t)
 
     @torch.no_grad()
@@ -124,18 +110,11 @@ class ADM(Generator):
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
         """Noise at random times, for the first class."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            x, t = torch.randn(batch, *self.shape), torch.randint(TIMES, (batch,))
-            return {"x": x, "t": t, "label": torch.zeros(batch, dtype=torch.long)}
+        return {**super().inputs(batch), "label": torch.zeros(batch, dtype=torch.long)}
 
     def blocks(self) -> Sequence[nn.Module]:
         """The levels on the way down and up, and the middle."""
         return [*self.network.down_blocks, self.network.mid_block, *self.network.up_blocks]
-
-    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict of published weights (256x256_diffusion.pt)."""
-        return {f"network.{name}": tensor for name, tensor in adm_names.own_names(tensors, self.unet).items()}
 
     def _predict(self, x: Tensor, t: Tensor, label: Tensor) -> Prediction:
         return split(self.network(x, t, label).float())

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpstoken.base import Generator, Tokenizer
-from gpstoken.generators import adm_names
-from gpstoken.generators.adm_unet import UNET, ClassifierNetwork, check_pixels, start_at_zero
-from gpstoken.generators.ddpm import TIMES, noised
+from gpstoken.base import Tokenizer
+from gpstoken.generators.adm_stage import PixelStage
+from gpstoken.generators.adm_unet import UNET, ClassifierNetwork, start_at_zero
+from gpstoken.generators.ddpm import draw, noised
 from gpstoken.limits import limits
 
 ALONE = "generator: a classifier makes no images; give it as the layout of an ADM, which it guides"
@@ -23,7 +23,7 @@ class NoSampling:
     """A classifier has no options of sampling."""
 
 
-class ADMClassifier(Generator):
+class ADMClassifier(PixelStage):
     """A stage before ADM; the defaults are the published network at 256 pixels, 54.10 M parameters."""
 
     options = NoSampling
@@ -55,21 +55,8 @@ class ADMClassifier(Generator):
         Raises:
             ValueError: for sides or channels that are not divisible.
         """
-        super().__init__()
-        config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.config = config | {"block_out_channels": tuple(block_out_channels)}
-        self.unet = {name: value for name, value in self.config.items() if name != "num_classes"}
-        self.num_classes, self.shape = num_classes, (3, image_size, image_size)
+        super().__init__({name: value for name, value in locals().items() if name not in ("self", "__class__")})
         self.network = start_at_zero(ClassifierNetwork(num_classes, self.unet))
-
-    def prepare(self, record: Mapping[str, Any]) -> None:
-        """Checks that the cache holds pixels of this size.
-
-        Raises:
-            ValueError: if not, or if the number of classes differs.
-        """
-        super().prepare(record)
-        check_pixels(record, self.shape)
 
     def complete(self, tokenizer: Tokenizer, layout: Any = None) -> NoReturn:
         """Raises an error, because a classifier makes no images.
@@ -82,8 +69,7 @@ class ADMClassifier(Generator):
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
         """Cross-entropy of the class of images at random times of the diffusion, float[B]."""
         image = batch["latent"]
-        noise = torch.randn(image.shape, generator=chance, device=image.device)
-        t = torch.randint(TIMES, (len(image),), generator=chance, device=image.device)
+        noise, t = draw(image, chance)
         return F.cross_entropy(self.network(noised(image, noise, t), t).float(), batch["label"], reduction="none")
 
     def gradient(self, x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
@@ -121,16 +107,6 @@ class ADMClassifier(Generator):
         """None of its own."""
         return 0
 
-    def inputs(self, batch: int) -> dict[str, Tensor]:
-        """Noise at random times."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return {"x": torch.randn(batch, *self.shape), "t": torch.randint(TIMES, (batch,))}
-
     def blocks(self) -> Sequence[nn.Module]:
         """The levels and the middle."""
         return [*self.network.down_blocks, self.network.mid_block]
-
-    def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict of published weights (256x256_classifier.pt)."""
-        return {f"network.{name}": tensor for name, tensor in adm_names.own_names(tensors, self.unet).items()}

@@ -1,6 +1,5 @@
 """The two networks of ADM (Dhariwal and Nichol, arXiv 2105.05233, section 3): its UNet, and the classifier's half."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -79,18 +78,6 @@ def start_at_zero(network: nn.Module) -> nn.Module:
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
     return network
-
-
-def check_pixels(record: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Checks that a token cache holds images of a shape (3, H, W).
-
-    Raises:
-        ValueError: if not.
-    """
-    code = record["code"]
-    held = (code["channels"], *code["shape"])
-    if held != shape or list(record["statistics"]) != ["latent"]:
-        raise ValueError(f"generator: takes pixels {list(shape)}, but the cache has tokens {list(held)}")
 
 
 class ADMNetwork(UNet2DModel):

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from gpstoken.base import Generator
 from gpstoken.flow import SampleNoise
+from gpstoken.generators.code_draws import draw_codes
+from gpstoken.generators.hidden_classes import HiddenClasses
 from gpstoken.limits import above, at_least, between, limits, number, optional
 
 
@@ -43,7 +44,7 @@ class Decoder(LlamaForCausalLM):
         return super().forward(input_ids=words, cache=cache, use_cache=cache is not None).logits
 
 
-class AutoregressiveGenerator(Generator):
+class AutoregressiveGenerator(HiddenClasses):
     """Generates the codes of an image in their order, each given the class and the codes before it.
 
     Any first part of the codes is an image to a tokenizer whose codes go from coarse to fine, so that sampling may stop
@@ -142,9 +143,7 @@ class AutoregressiveGenerator(Generator):
             chance: source of the random numbers that hide classes in training.
         """
         codes = batch["codes"]
-        drop = self.class_dropout if self.training else 0.0
-        hidden = torch.rand(len(codes), generator=chance, device=codes.device) < drop
-        first = self._words(torch.where(hidden, self.num_classes, batch["label"]))
+        first = self._words(self.partly_hidden(batch["label"], chance))
         logits = self._logits(torch.cat([first, codes[:, :-1]], dim=1))
         return F.cross_entropy(logits.movedim(-1, 1), codes, reduction="none").mean(1)
 
@@ -170,9 +169,7 @@ class AutoregressiveGenerator(Generator):
             if guided:
                 conditional, unconditional = logits.chunk(2)
                 logits = unconditional + options.guidance * (conditional - unconditional)
-            cumulative = (logits / options.temperature).softmax(-1).cumsum(-1)
-            code = (cumulative < uniform[:, place, None] * cumulative[:, -1:]).sum(-1)
-            codes.append(code.clamp(max=self.codebook_size - 1))
+            codes.append(draw_codes(logits, uniform[:, place], options.temperature))
             words = codes[-1].repeat(2 if guided else 1)[:, None]
         return {"codes": torch.stack(codes, dim=1)}
 

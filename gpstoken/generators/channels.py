@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from gpstoken.base import Generator
+from gpstoken.generators.hidden_classes import HiddenClasses
 from gpstoken.limits import Limit, between, each, optional, text
 from gpstoken.sit import SiT
 
@@ -14,7 +14,7 @@ from gpstoken.sit import SiT
 CHANNELS: dict[str, Limit] = {"parts": optional(each(text())), "class_dropout": between(0, 1)}
 
 
-class ChannelGenerator(Generator):
+class ChannelGenerator(HiddenClasses):
     """Selected tensors of packed tokens, their channels concatenated and normalised to mean 0, deviation 1.
 
     Attributes:
@@ -99,12 +99,6 @@ class ChannelGenerator(Generator):
     def in_units(self, latent: Tensor) -> Tensor:
         """The inverse of the normalisation: generated data in the units of the tokens."""
         return latent * self._broadcast(self.std) + self._broadcast(self.mean)
-
-    def partly_hidden(self, label: Tensor, chance: torch.Generator) -> Tensor:
-        """Labels long[B], of which some mean no class in training."""
-        drop = self.class_dropout if self.training else 0.0
-        hidden = torch.rand(len(label), generator=chance, device=label.device) < drop
-        return torch.where(hidden, self.num_classes, label)
 
     def check_trained(self) -> None:
         """Checks that the channels have a mean and a deviation.

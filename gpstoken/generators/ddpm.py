@@ -86,6 +86,19 @@ def noised(data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return remaining.sqrt() * data + (1 - remaining).sqrt() * noise
 
 
+def draw(data: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What one step of training draws: standard normal noise of the shape of float[B, ...], and times long[B]."""
+    noise = torch.randn(data.shape, generator=chance, device=data.device)
+    return noise, torch.randint(TIMES, (len(data),), generator=chance, device=data.device)
+
+
+def inputs_of(shape: tuple[int, ...], batch: int) -> dict[str, Tensor]:
+    """Noise of a sample's shape at random times, the same in each call, as arguments of a network: {"x", "t"}."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return {"x": torch.randn(batch, *shape), "t": torch.randint(TIMES, (batch,))}
+
+
 def ddpm_loss(predict: Predict, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """The loss of a network that predicts noise and variance (Improved DDPM, equation 16: L_simple + 0.001 L_vlb).
 

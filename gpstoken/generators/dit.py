@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gpstoken.flow import SampleNoise
 from gpstoken.generators.channels import CHANNELS, ChannelGenerator
-from gpstoken.generators.ddpm import TIMES, Prediction, ddpm_loss, guided, sample, split
+from gpstoken.generators.ddpm import TIMES, Prediction, ddpm_loss, draw, guided, inputs_of, sample, split
 from gpstoken.limits import at_least, limits, number, optional
 from gpstoken.sit import SiT
 
@@ -68,8 +68,7 @@ class DiT(ChannelGenerator):
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
         """The loss of noise and variance at random times, float[B]; in training some classes are hidden."""
         data = self.normalised(batch)
-        noise = torch.randn(data.shape, generator=chance, device=data.device)
-        t = torch.randint(TIMES, (len(data),), generator=chance, device=data.device)
+        noise, t = draw(data, chance)
         label = self.partly_hidden(batch["label"], chance)
         return ddpm_loss(lambda x, t: self._predict(x, t, label), data, noise, t)
 
@@ -93,10 +92,7 @@ class DiT(ChannelGenerator):
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
         """Noise at random times, for the first class."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            x, t = torch.randn(batch, *self.network.sample_shape), torch.randint(TIMES, (batch,))
-            return {"x": x, "t": t, "label": torch.zeros(batch, dtype=torch.long)}
+        return {**inputs_of(self.network.sample_shape, batch), "label": torch.zeros(batch, dtype=torch.long)}
 
     def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict of published weights, whose names are those of `SiT`, with the published scale of latents."""

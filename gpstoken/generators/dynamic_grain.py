@@ -14,7 +14,7 @@ from gpstoken.base import Generator, Tokenizer
 from gpstoken.flow import SampleNoise
 from gpstoken.generators.channels import ChannelGenerator
 from gpstoken.generators.content_transformer import ContentTransformer
-from gpstoken.generators.ddpm import TIMES, Prediction, ddpm_loss, guided, sample, split
+from gpstoken.generators.ddpm import Prediction, ddpm_loss, draw, guided, inputs_of, sample, split
 from gpstoken.generators.flow import STREAMS
 from gpstoken.generators.grain_map import DynamicGrainSampling, Grain, check_codes
 from gpstoken.limits import between, limits
@@ -71,8 +71,7 @@ class Content(ChannelGenerator):
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
         """The loss of noise and variance at random times, float[B], a mean over the codes; see `ddpm_loss`."""
         data = self.normalised(batch)
-        noise = torch.randn(data.shape, generator=chance, device=data.device)
-        t = torch.randint(TIMES, (len(data),), generator=chance, device=data.device)
+        noise, t = draw(data, chance)
         label = self.partly_hidden(batch["label"], chance)
         return ddpm_loss(lambda x, t: self._predict(x, t, label, batch["grain"]), data, noise, t)
 
@@ -112,10 +111,8 @@ class Content(ChannelGenerator):
         """Noise at random times, for the first class, with the last regions fine."""
         regions = math.prod(self.network.map_shape)
         grain = (torch.arange(regions) >= regions - self.network.fine).float().view(1, *self.network.map_shape, 1)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            x, t = torch.randn(batch, *self.network.sample_shape), torch.randint(TIMES, (batch,))
-        return {"x": x, "t": t, "label": torch.zeros(batch, dtype=torch.long), "grain": grain.repeat(batch, 1, 1, 1)}
+        given = {"label": torch.zeros(batch, dtype=torch.long), "grain": grain.repeat(batch, 1, 1, 1)}
+        return inputs_of(self.network.sample_shape, batch) | given
 
     def blocks(self) -> Iterable[nn.Module]:
         """The blocks of both transformers."""

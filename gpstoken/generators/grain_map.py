@@ -16,7 +16,7 @@ from gpstoken.base import Generator, Tokenizer
 from gpstoken.baselines.grain_codes import FINE
 from gpstoken.flow import SampleNoise
 from gpstoken.generators.channels import ChannelGenerator
-from gpstoken.generators.ddpm import TIMES, Prediction, noised, sample, steps_of
+from gpstoken.generators.ddpm import TIMES, Prediction, draw, inputs_of, noised, sample, steps_of
 from gpstoken.generators.flow import STREAMS
 from gpstoken.limits import at_least, between, limits, number
 from gpstoken.sit import SiT
@@ -113,8 +113,7 @@ class Grain(ChannelGenerator):
     def loss(self, batch: Mapping[str, Tensor], chance: torch.Generator) -> Tensor:
         """The cross-entropy of the cells in natural units, float[B], a mean over the map, at random times."""
         data = self.normalised(batch)
-        noise = torch.randn(data.shape, generator=chance, device=data.device)
-        t = torch.randint(TIMES, (len(data),), generator=chance, device=data.device)
+        noise, t = draw(data, chance)
         logits = self.network(noised(data, noise, t), t, self.partly_hidden(batch["label"], chance)).float()
         return F.binary_cross_entropy_with_logits(logits, self.data(batch), reduction="none").flatten(1).mean(1)
 
@@ -146,7 +145,4 @@ class Grain(ChannelGenerator):
 
     def inputs(self, batch: int) -> dict[str, Tensor]:
         """Noise at random times, for the first class."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            x, t = torch.randn(batch, *self.network.sample_shape), torch.randint(TIMES, (batch,))
-            return {"x": x, "t": t, "label": torch.zeros(batch, dtype=torch.long)}
+        return {**inputs_of(self.network.sample_shape, batch), "label": torch.zeros(batch, dtype=torch.long)}

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpstoken.base import Generator
 from gpstoken.flow import SampleNoise
+from gpstoken.generators.hidden_classes import HiddenClasses
 from gpstoken.generators.masked_sampling import MaskedSampling, fill_in
 from gpstoken.limits import Limit, at_least, between, each
 
@@ -24,7 +24,7 @@ LIMITS: dict[str, Limit] = {
 }
 
 
-class MaskedCodes(Generator):
+class MaskedCodes(HiddenClasses):
     """Generates the codes of an image of a class, starting with all of them masked.
 
     A network reads words: the codes of an image, with a special word for a masked one. A subclass makes the network,
@@ -127,8 +127,7 @@ class MaskedCodes(Generator):
         count = (share.clamp(min=self.least_masked) * self.places).ceil().clamp(min=1)
         hidden = draws[:, 1:].argsort(1).argsort(1) < count
         if self.class_dropout and self.training:
-            dropped = torch.rand(len(words), generator=chance, device=words.device) < self.class_dropout
-            labels = torch.where(dropped, self.num_classes, labels)
+            labels = self.partly_hidden(labels, chance)
         logits = self.logits(torch.where(hidden, self.mask, words), labels)
         losses = F.cross_entropy(logits.movedim(-1, 1), words, reduction="none", label_smoothing=self.label_smoothing)
         return (losses * hidden).sum(1) / hidden.sum(1)

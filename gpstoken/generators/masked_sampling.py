@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpstoken.flow import SampleNoise
+from gpstoken.generators.code_draws import draw_codes
 from gpstoken.limits import Limit, at_least, limits, number, one_of
 
 # The share of codes that are masked, by the progress from 0 to 1; in training, by a uniform random number.
@@ -118,7 +119,7 @@ def fill_in(
         temperature = options.temperature * (1 - progress)
         logits = predict(words, options.guidance_at(step / options.steps)).double()
         uniform = torch.special.ndtr(noise(step).double())
-        drawn = _draw(logits, uniform[:, 0], temperature if options.noise == "codes" else 1.0)
+        drawn = draw_codes(logits, uniform[:, 0], temperature if options.noise == "codes" else 1.0)
         masked = words == mask
         words = torch.where(masked, drawn, words)
         if step + 1 == options.steps:
@@ -133,12 +134,3 @@ def fill_in(
         count = count.minimum(masked.sum(1, keepdim=True) - 1).clamp(min=1)
         words = torch.where(surety.argsort(1).argsort(1) < count, mask, words)
     return words
-
-
-def _draw(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
-    """Codes long[B, N] by the probabilities of logits float[B, N, codes] at a temperature; 0: the likeliest."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    # One number decides: adding Gumbel noise to every logit has the same distribution, with a number for each code.
-    cumulative = (logits / temperature).softmax(-1).cumsum(-1)
-    return (cumulative < uniform[..., None] * cumulative[..., -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)

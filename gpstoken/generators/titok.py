@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,16 @@ class SequenceGenerator(MaskedCodes):
     """What both networks share: their words are the codes, the mask, the classes and the hidden class, in that order.
 
     The class is the first word.
+
+    Attributes:
+        words: number of different words that the network reads.
     """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Reads the arguments of a subclass; see `MaskedCodes`."""
+        super().__init__(config, config["codebook_size"], class_dropout=config["class_dropout"])
+        self.mask = self.codebook_size
+        self.words = self.codebook_size + 1 + self.num_classes + 1
 
     def logits(self, words: Tensor, labels: Tensor) -> Tensor:
         """Logits of every code, float[B, length, codebook_size]."""
@@ -113,10 +123,8 @@ class TiTokGenerator(SequenceGenerator):
         """
         shape = tuple(shape)
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        super().__init__(config, codebook_size, class_dropout=class_dropout)
-        self.mask = codebook_size
-        words = codebook_size + 1 + num_classes + 1
-        self.network = CodeTransformer(words, codebook_size, self.length, width, depth, heads, dropout)
+        super().__init__(config)
+        self.network = CodeTransformer(self.words, codebook_size, self.length, width, depth, heads, dropout)
 
     def blocks(self) -> Iterable[nn.Module]:
         """BERT's layers."""
@@ -171,10 +179,8 @@ class UViTGenerator(SequenceGenerator):
         """
         shape = tuple(shape)
         config = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        super().__init__(config, codebook_size, class_dropout=class_dropout)
-        self.mask = codebook_size
-        words = codebook_size + 1 + num_classes + 1
-        self.network = UViT(words, codebook_size, self.length, width, depth, heads)
+        super().__init__(config)
+        self.network = UViT(self.words, codebook_size, self.length, width, depth, heads)
 
     def blocks(self) -> Iterable[nn.Module]:
         """The blocks of the network."""

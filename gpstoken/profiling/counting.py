@@ -41,7 +41,7 @@ class Counts:
 
 
 def count(call: Callable[[], Any]) -> tuple[Any, Counts, set[int]]:
-    """Runs `call` without gradients, on a network without weights (see `shapes`).
+    """Runs `call` without gradients, on a network with weights or without (see `shapes`).
 
     Returns:
         (its result, its multiply-adds, `id` of every parameter that it reads).

@@ -20,7 +20,7 @@ from reports.tables.columns import (
     score_cell,
     tokens_cell,
 )
-from reports.tables.results import Result, check_same, read_record
+from reports.tables.results import SAME_BUDGET, Result, check_same, read_record
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import paragraph, section
 
@@ -29,7 +29,6 @@ KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
 # Of ours, by what the network of the last stage predicts, or else by the family of the sampler in rows.yaml.
 KIND_OF = {"velocity": "flow matching", "score": "diffusion", "noise": "diffusion"}
 KIND_OF_FAMILY = {"discrete": "diffusion", "masked": "masked", "autoregressive": "autoregressive"}
-SAME_BUDGET = 0.02  # steps are whole numbers, and networks of one size differ by their first and last layers
 MOST_CLASSES = 20
 
 

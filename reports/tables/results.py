@@ -111,7 +111,8 @@ def read_result(path: Path, scale: str = "") -> Result | None:
     return Result(path, record, values, indices, [rows[seeds[0], index]["source"] for index in indices])
 
 
-# Multiply-adds of two trainings that count as equal: a number of steps is whole, and a step may draw its tokens.
+# Multiply-adds of two trainings that count as equal: a number of steps is whole, a step may draw its tokens, and
+# networks of one size differ by their first and last layers.
 SAME_BUDGET = 0.02
 
 
