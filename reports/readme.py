@@ -10,7 +10,7 @@ from reports.declared import COMPARED, loads, rows
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 PLACE = re.compile(r"(?<=<!-- rows of experiments/rows.yaml -->\n).*?(?=<!-- end of rows -->)", re.DOTALL)
-HEAD = "| row | | in the paper | loads published weights |\n| --- | --- | --- | --- |\n"
+HEAD = "| row | name | in the paper | loads published weights |\n| --- | --- | --- | --- |\n"
 
 
 def main() -> int:

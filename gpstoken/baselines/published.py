@@ -77,17 +77,17 @@ def at_hand(path: str | Path) -> Path:
     return from_hub(path, (CONFIG, SIDECAR, *IN_FOLDERS)) if is_on_hub(path) else Path(path)
 
 
-def licence_of(kind: type[Published]) -> dict[str, str]:
-    """{"licence", and "restriction" if there is one} of the published weights of a class, from `licences.yaml`."""
+def licence_of(kind: type[Published], row: str = "") -> dict[str, str]:
+    """{"licence", and "restriction" if there is one} of the published weights of a row or else a class, if known."""
     listed = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
-    return listed.get(kind.__name__, {})
+    return listed.get(row) or listed.get(kind.__name__, {})
 
 
-def tell_licence(weights: Path, kind: type[Published]) -> dict[str, str]:
-    """Prints what the licence of published weights of a class restricts; {"licence"} for their record, if known."""
-    licence = licence_of(kind)
+def tell_licence(weights: Path, kind: type[Published], row: str = "") -> dict[str, str]:
+    """Prints what the licence of published weights restricts; {"licence"} for their record, if known."""
+    licence = licence_of(kind, row)
     if "restriction" in licence:
-        print(f"{weights}: published weights of {kind.__name__}: {licence['restriction']}")
+        print(f"{weights}: published weights of {row or kind.__name__}: {licence['restriction']}")
     return {name: text for name, text in licence.items() if name == "licence"}
 
 

@@ -86,7 +86,7 @@ def write_checkpoint(
     own = {"class_path": class_path_of(read), "init_args": read.config}
     own |= {"sha256": tokenizer_hash(read), "path": str(tokenizer)}
     content = {f"{AVERAGED}{name}": tensor for name, tensor in generator.state_dict().items()}
-    licence = published.tell_licence(weights, type(generator))
+    licence = published.tell_licence(weights, type(generator), row.stem)
     file = published.weights_in(file) if file.is_dir() else file
     origin = {"file": file.name, "sha256": file_hash(file)} | licence
     output.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,8 @@ def rate_distortion(declared: dict[str, Any], results: Results, published: Publi
         return None
     papers = {entry["paper"]: styles[row] for row, entry in declared.items() if entry.get("paper")}
     papers = style.grey_looks((row["method"] for row in published), papers)
+    # A method has one name in the legend, also where the paper calls it by another.
+    names = {entry["paper"]: entry["name"] for entry in declared.values() if entry.get("paper")}
     figure = page(5.2 + 0.17 * ((len(papers) + 5) // 5))
     panels = figure.subplots(2, 3, sharex="col", width_ratios=[1, 1, 1.15])
     for (*ours, theirs), (metric, papers_metric) in zip(panels, METRICS.items(), strict=True):
@@ -47,7 +49,7 @@ def rate_distortion(declared: dict[str, Any], results: Results, published: Publi
         for row in published:
             if row.get(papers_metric):
                 tokens, method = tokens_cell(row["tokens"]).value, row["method"]
-                dot(theirs, tokens, float(row[papers_metric]), papers[method], label=method)
+                dot(theirs, tokens, float(row[papers_metric]), papers[method], label=names.get(method, method))
         theirs.set_ylabel(f"{COLUMNS[papers_metric].titled}, paper")
     for axes, label in zip(panels[1], [*AMOUNTS, "tokens (paper)"], strict=True):
         axes.set_xlabel(label)

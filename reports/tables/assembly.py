@@ -90,7 +90,7 @@ def finished(columns: list[Column], rows: list[Row]) -> tuple[list[Column], list
         for name, cell in row.cells.items():
             if better.get(name) and cell.value is not None:
                 values.setdefault((row.source, row.group, name), []).append(cell.value)
-    best = {(*place, better[place[-1]](numbers)) for place, numbers in values.items() if len(numbers) > 1}
+    best = {(*place, better[place[-1]](numbers)) for place, numbers in values.items() if len(set(numbers)) > 1}
     marked = []
     for row in rows:
         cells = {

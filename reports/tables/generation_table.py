@@ -1,5 +1,6 @@
 """The table of generators: our rows at their scale beside the paper's Table 2, and anybody's samples."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,7 @@ def _our_row(name: str, result: Result | None) -> Row:
     stages = list(record["generator"]["stages"].values())
     kind = KIND_OF.get(stages[-1].get("prediction"), KIND_OF_FAMILY.get(generator(name).get("family", ""), ""))
     cells = text_cells(texts | {"kind": kind}) | cells_of("generators", record)
-    if shape := stages[-1].get("network", {}).get("shape"):
+    if shape := _token_shape(stages[-1]):
         cells["tokens"] = tokens_cell("x".join(map(str, shape)))
     cells["tokenizer"] = millions(record["generator"]["tokenizer"]["parameters"])
     cells["generator"] = millions(*(stage["parameters"] for stage in stages))
@@ -99,6 +100,15 @@ def _our_row(name: str, result: Result | None) -> Row:
         ends = " to ".join(rounded(score, end) for end in cell.interval or ())
         cells[score] = replace(cell, text=f"{cell.text} ({ends})") if ends else cell
     return our_row(source(record), cells, name, result)
+
+
+def _token_shape(stage: Record) -> list[int] | None:
+    """The numbers of tokens of an image along each side, or in a row; None for a generator of pixels."""
+    described = stage | stage.get("network", {})
+    if "map_shape" in described:  # D2iT: a coarse region has one code and a fine one 2 x 2
+        regions = math.prod(described["map_shape"])
+        return [regions + 3 * int(described["fine_share"] * regions)]
+    return described.get("shape") or ([described["num_tokens"]] if "num_tokens" in described else None)
 
 
 def _paper_row(printed: dict[str, str]) -> Row:

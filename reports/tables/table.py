@@ -46,7 +46,7 @@ class Cell:
     standard_error: float | None = None
     interval: tuple[float, float] | None = None  # 95 %, low and high
     count: int | None = None  # how many images or samples (a seed) it is of
-    best: bool = False  # of the rows of its source and group, where there are two or more
+    best: bool = False  # of the rows of its source and group, where they differ
 
 
 @dataclass(frozen=True)

@@ -139,9 +139,9 @@ def test_rate_distortion_by_hand(study):
     by_numbers, by_tokens, theirs = figure.axes[:3]
     assert dots(by_numbers) == {"A": [[336, 20.0]], "V": [[16, 15.0]]}
     assert dots(by_tokens) == {"A": [[16, 20.0]], "V": [[16, 15.0]]}
-    assert dots(theirs) == {"A of the paper": [[256, 24.06]], "other": [[128, 23.25]]}
+    assert dots(theirs) == {"A": [[256, 24.06]], "other": [[128, 23.25]]}
     # LPIPS that the paper does not print is not drawn
-    assert dots(figure.axes[5]) == {"A of the paper": [[256, 0.080]]}
+    assert dots(figure.axes[5]) == {"A": [[256, 0.080]]}
     hollow = {bar.get_label(): bar[0].get_markerfacecolor() == "white" for bar in by_numbers.containers}
     assert hollow == {"A": False, "V": True}
     assert theirs.lines[0].get_color() == styles["a"].colour != theirs.lines[1].get_color()

@@ -79,6 +79,7 @@ def test_a_published_grid_samples_with_the_scale_of_its_latents(repa, call, tmp_
     assert isinstance(tokenizer, KLAutoencoder) and record["stages"]["generator"]["steps"] == 0
     origin = json.loads((tmp_path / "out/origin.json").read_text())
     assert origin["commit"] == "published" and origin["weights"]["file"] == "published.pt"
+    assert origin["weights"]["licence"] == "MIT"
     made = tmp_path / "new.npz"
     assert run_cli(["generate", f"{tmp_path}/out/last.ckpt", "-n", "3", "--steps", "3", "-o", str(made)]) == 0
     assert made.is_file()
@@ -94,7 +95,7 @@ def test_latents_without_a_known_scale_are_refused(repa, call, tmp_path, capsys)
         assert "--latent-scale" in capsys.readouterr().err
 
 
-def test_a_published_sequence_takes_the_statistics_of_its_tokenizer(write, call, tmp_path):
+def test_a_published_sequence_takes_the_statistics_of_its_tokenizer(write, call, tmp_path, capsys):
     torch.manual_seed(0)
     network = SiT(**NARROW, channels=32, shape=[8], learn_sigma=False)
     weights = dict(network.state_dict())
@@ -103,6 +104,7 @@ def test_a_published_sequence_takes_the_statistics_of_its_tokenizer(write, call,
     statistics = {"mean": [0.25] * 32, "std": [2.0] * 32}
     write({"shape": [8]}, weights, SoftVQ(**TOKENS), origin={"statistics": statistics})
     assert call("softvq_sit") == 0
+    assert "published.pt: published weights of softvq_sit: no licence was found" in capsys.readouterr().out
     generator, _, _ = load_generator(tmp_path / "out/last.ckpt")
     assert generator.mean.tolist() == [0.25] * 32 and generator.std.tolist() == [2.0] * 32
     assert (generator.time_direction, generator.path, generator.recipe) == ("to_noise", "linear", "softvq")
