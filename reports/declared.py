@@ -51,7 +51,7 @@ def loads(row: str) -> str:
         return ""
     arguments = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["init_args"]
     model = next(arguments[name] for name in MODELS.values() if name in arguments)
-    found = licences().get(row, licences().get(model["class_path"].rpartition(".")[2]))
+    found = licences().get(model["class_path"].rpartition(".")[2]) or licences().get(row)
     if found is None:
         return ""
     return NONE_PUBLISHED if "unpublished" in found else f"yes ({found['licence'].replace('none', 'no licence found')})"

@@ -78,9 +78,9 @@ def at_hand(path: str | Path) -> Path:
 
 
 def licence_of(kind: type[Published], row: str = "") -> dict[str, str]:
-    """{"licence", and "restriction" if there is one} of the published weights of a row or else a class, if known."""
+    """{"licence", and "restriction" if there is one} of the published weights of a class or else a row, if known."""
     listed = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
-    return listed.get(row) or listed.get(kind.__name__, {})
+    return listed.get(kind.__name__) or listed.get(row, {})
 
 
 def tell_licence(weights: Path, kind: type[Published], row: str = "") -> dict[str, str]:

@@ -126,8 +126,7 @@ class MaskedCodes(HiddenClasses):
         # The places of the smallest draws are masked: at least one.
         count = (share.clamp(min=self.least_masked) * self.places).ceil().clamp(min=1)
         hidden = draws[:, 1:].argsort(1).argsort(1) < count
-        if self.class_dropout and self.training:
-            labels = self.partly_hidden(labels, chance)
+        labels = self.partly_hidden(labels, chance)
         logits = self.logits(torch.where(hidden, self.mask, words), labels)
         losses = F.cross_entropy(logits.movedim(-1, 1), words, reduction="none", label_smoothing=self.label_smoothing)
         return (losses * hidden).sum(1) / hidden.sum(1)
