@@ -87,7 +87,9 @@ def test_cells_of_the_papers_rows(reconstruction):
 
 def test_the_finding_stands_above_the_table_and_the_origin_below(reconstruction):
     page = reconstruction["reconstruction.md"]
-    assert page.startswith("# Reconstruction\n\nAt the laptop scale GPSToken-S64 is best in LPIPS (AlexNet); GPSToken-M128 is")
+    assert page.startswith(
+        "# Reconstruction\n\nAt the laptop scale GPSToken-S64 is best in LPIPS (AlexNet); GPSToken-M128 is"
+    )
     head = page.split("## Where our numbers come from")[1]
     for part in (
         "Scale **laptop**", "n = 4 held-out images of 2 photographs", "seeds 0, 1;", "datamodules.embedded.Embedded",
