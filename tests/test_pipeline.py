@@ -115,8 +115,8 @@ def test_parameters_reach_the_commands(copy, changes, present, absent):
 def test_a_changed_argument_changes_the_records_of_its_row_and_its_arms_alone(copy, monkeypatch, tmp_path):
     monkeypatch.chdir(copy)
     write_records(["--scale", "laptop", "-o", str(tmp_path / "before")])
-    path = copy / "experiments/laptop/vavae.yaml"
-    path.write_text(path.read_text().replace("norm_num_groups: 4", "norm_num_groups: 2"))
+    path = copy / "experiments/laptop/dcae.yaml"
+    path.write_text(path.read_text().replace("attention_head_dim: 8", "attention_head_dim: 4"))
     write_records(["--scale", "laptop", "-o", str(tmp_path / "after")])
     changed = [
         str(path.relative_to(tmp_path / "after"))
@@ -124,7 +124,7 @@ def test_a_changed_argument_changes_the_records_of_its_row_and_its_arms_alone(co
         if path.read_bytes() != (tmp_path / "before" / path.relative_to(tmp_path / "after")).read_bytes()
     ]
     # An arm of a row is laid over its file.
-    assert sorted(changed) == ["fit/vavae.yaml", "fit/vavae_21.yaml"]
+    assert sorted(changed) == ["fit/dcae.yaml", "fit/dcae_16.yaml"]
 
 
 def test_a_line_a_stage_with_what_is_left(copy, tmp_path):

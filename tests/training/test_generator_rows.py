@@ -78,6 +78,6 @@ def test_stage_as_the_pipeline_trains_it(monkeypatch, stage):
 def test_one_stage_and_the_grid_have_the_budget_of_both_stages(monkeypatch):
     steps = {stage: build(monkeypatch, stage, "laptop").trainer.max_steps for stage in PAPER}
     # Thousandths of a GMAC a sample, as `gpstoken cost` counts them
-    both = steps["texture"] * 20.34 + steps["layout"] * 3.42
-    assert steps["one_stage"] * 20.07 == pytest.approx(both, rel=0.01)
-    assert steps["grid"] * 20.04 == pytest.approx(both, rel=0.01)
+    both = steps["texture"] * 7.80 + steps["layout"] * 1.95
+    assert steps["one_stage"] * 7.64 == pytest.approx(both, rel=0.01)
+    assert steps["grid"] * 7.62 == pytest.approx(both, rel=0.01)
