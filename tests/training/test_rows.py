@@ -28,7 +28,7 @@ BASELINES = {
     "titok_s128": (83.67, (128,), (16,)),
     "maetok": (173.89, (128,), (16,)),
     "flextok": (949.73, (256,), (16,)),
-    "one_d_piece": (83.87, (256,), (32,)),
+    "one_d_piece": (83.87, (256,), (16,)),
     "maskbit": (54.50, (16, 16), (4, 4)),
 }
 ROWS = [row.key for row in read_rows() if row.section in ("tokenizers", "ablations")]
