@@ -92,18 +92,19 @@ def main(scale: str) -> int:
         repro(progress.of(FITS), progress)
         train_arms()
         repro(progress.of(EVALUATIONS), progress)
+        fitted.wait()
         take_rest()
 
     def generators() -> None:
         for part in GENERATORS:
             repro(progress.of(part), progress)
         train_arms()
+        fitted.wait()
         take_rest()
 
     def train_arms() -> None:
         for stage in arms:
             repro([stage], progress)
-        fitted.wait()
 
     def take_rest() -> None:
         for stages in rest:
