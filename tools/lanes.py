@@ -18,15 +18,15 @@ from pathlib import Path
 LOG = Path("scratch/repro.log")
 # Seconds that a stage took on two cores at the quick and at the laptop scale, from which the time left is estimated.
 SECONDS = {
-    "prepare": (20, 20), "commands": (3, 3), "fit": (10, 110), "fit-ablation": (8, 150), "fit-arm": (12, 140),
-    "fit-sweep": (9, 150), "evaluate": (4, 25), "evaluate-ablation": (4, 25), "evaluate-arm": (4, 25),
-    "evaluate-sweep": (3, 14), "fit-components": (8, 35), "pretrained": (6, 6), "untrained": (6, 6),
-    "study": (30, 200), "fit-tokenizer": (10, 120), "cache": (3, 28), "images": (1, 8), "reconstructions": (1, 6),
-    "features": (4, 40), "fit-network": (6, 150), "fit-other-network": (8, 110), "fit-small-network": (3, 60),
-    "generate": (3, 180), "generate-other": (2, 40), "generate-size": (2, 35), "evaluate-generator": (2, 60),
-    "evaluate-other": (2, 25), "evaluate-size": (3, 15), "cost": (9, 11), "cost-other": (9, 11), "profile": (3, 6),
-    "profile-network": (3, 6), "profile-other-network": (3, 7), "speed": (10, 60), "figures": (30, 35),
-    "tables": (8, 8), "publish": (40, 50), "site": (30, 30),
+    "prepare": (20, 20), "commands": (3, 3), "fit": (10, 107), "fit-ablation": (8, 150), "fit-arm": (12, 165),
+    "fit-sweep": (9, 155), "evaluate": (4, 20), "evaluate-ablation": (4, 22), "evaluate-arm": (4, 23),
+    "evaluate-sweep": (3, 16), "fit-components": (8, 18), "pretrained": (6, 5), "untrained": (6, 4),
+    "study": (30, 280), "fit-tokenizer": (10, 126), "cache": (3, 31), "images": (1, 8), "reconstructions": (1, 6),
+    "features": (4, 42), "fit-network": (6, 150), "fit-other-network": (8, 115), "fit-small-network": (3, 45),
+    "generate": (3, 190), "generate-other": (2, 40), "generate-size": (2, 45), "evaluate-generator": (2, 68),
+    "evaluate-other": (2, 19), "evaluate-size": (3, 36), "cost": (9, 13), "cost-other": (9, 13), "profile": (3, 6),
+    "profile-network": (3, 9), "profile-other-network": (3, 11), "speed": (10, 14), "figures": (30, 46),
+    "tables": (8, 8), "publish": (40, 50), "site": (30, 22),
 }  # fmt: skip
 FIRST = ("prepare", "commands")
 FITS = ("fit", "fit-ablation", "fit-sweep", "fit-components", "pretrained", "untrained")
