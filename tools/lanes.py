@@ -2,9 +2,9 @@
 
 One lane takes the tokenizers and the other the generators, so that a stage of one process leaves a core to the other
 lane; a lane that has ended trains one arm after the other. The studies read all runs of tokenizers, so they wait for
-these trainings; then the lanes take one after the other. Timed stages come last, with nothing beside them, but for the
-quick scale, which does not time long enough to mean anything. `dvc repro` alone does the same, but takes longer. The
-output of all commands goes to scratch/repro.log.
+these trainings, and so do the evaluations of arms; then the lanes take one after the other. Timed stages come last,
+with nothing beside them, but for the quick scale, which does not time long enough to mean anything. `dvc repro` alone
+does the same, but takes longer. The output of all commands goes to scratch/repro.log.
 """
 
 import re
@@ -30,7 +30,7 @@ SECONDS = {
 }  # fmt: skip
 FIRST = ("prepare", "commands")
 FITS = ("fit", "fit-ablation", "fit-sweep", "fit-components", "pretrained", "untrained")
-EVALUATIONS = ("evaluate", "evaluate-ablation", "evaluate-sweep", "evaluate-arm")
+EVALUATIONS = ("evaluate", "evaluate-ablation", "evaluate-sweep")
 GENERATORS = (
     ("fit-tokenizer", "cache", "images", "features", "reconstructions"),
     ("fit-network", "fit-other-network", "fit-small-network"),
@@ -82,24 +82,23 @@ def main(scale: str) -> int:
     print(f"{len(progress.stages)} stages at the {scale} scale; {LOG.absolute()} has their output", flush=True)
     if any(repro([stage], progress) for stage in FIRST):
         return fail(progress)
-    timed = TIMED if scale == "quick" else ()
+    # An arm is evaluated when both lanes have ended their trainings, since the other one may be training it.
+    groups = (("evaluate-arm",), *(TIMED if scale == "quick" else ()))
     # Both lanes take from these.
     arms = iter(progress.of(("fit-arm",)))
-    rest = iter([[study] for study in progress.of(("study",))] + [progress.of(names) for names in timed])
+    rest = iter([[study] for study in progress.of(("study",))] + [progress.of(names) for names in groups])
     fitted = threading.Barrier(2)
 
     def tokenizers() -> None:
         repro(progress.of(FITS), progress)
         train_arms()
         repro(progress.of(EVALUATIONS), progress)
-        fitted.wait()
         take_rest()
 
     def generators() -> None:
         for part in GENERATORS:
             repro(progress.of(part), progress)
         train_arms()
-        fitted.wait()
         take_rest()
 
     def train_arms() -> None:
@@ -107,6 +106,7 @@ def main(scale: str) -> int:
             repro([stage], progress)
 
     def take_rest() -> None:
+        fitted.wait()
         for stages in rest:
             repro(stages, progress)
 

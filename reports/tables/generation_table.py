@@ -29,7 +29,7 @@ Record = dict[str, Any]
 KINDS = {"ar": "autoregressive", "diffusion": "diffusion"}  # the paper's two
 # Of ours, by what the network of the last stage predicts, or else by the family of the sampler in rows.yaml.
 KIND_OF = {"velocity": "flow matching", "score": "diffusion", "noise": "diffusion"}
-KIND_OF_FAMILY = {"discrete": "diffusion", "masked": "masked", "autoregressive": "autoregressive"}
+KIND_OF_FAMILY = {"discrete": "diffusion", "unet": "diffusion", "masked": "masked", "autoregressive": "autoregressive"}
 MOST_CLASSES = 20
 
 

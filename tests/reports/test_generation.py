@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from reports.declared import generator, generators
 from reports.tables.claims import judge
-from reports.tables.generation_table import read_generators
+from reports.tables.generation_table import KIND_OF_FAMILY, read_generators
 
 KID, PRECISION, RECALL = "kid_efficientnet_lite0", "precision_efficientnet_lite0", "recall_efficientnet_lite0"
 STAGES = {
@@ -441,3 +442,8 @@ def test_another_scale_stands_beside(write, run, tmp_path):
     path.write_text(json.dumps(record | {"scale": "laptop"}))
     with pytest.raises(ValueError, match=r"grid\.json: belongs to the scale 'laptop', not 'workstation'"):
         run("workstation")
+
+
+def test_every_generator_has_a_kind():
+    # That of a flow is told by what its network predicts.
+    assert {generator(row)["family"] for row in generators()} == {"flow", *KIND_OF_FAMILY}
