@@ -76,8 +76,8 @@ class Tokenizer(Published):
             ValueError: for sides that do not fit, or if the number cannot be chosen.
         """
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W]."""
+    def forward(self, image: Tensor) -> Tensor | None:
+        """Reconstructs float[B, 3, H, W]; a class whose loss is `latent_terms` alone returns None in training."""
         return self.decode(self.encode(image))
 
     def pack(self, image: Tensor, num_tokens: int | None = None) -> dict[str, Tensor]:

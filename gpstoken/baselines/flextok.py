@@ -1,5 +1,7 @@
 """FlexTok: an image as an ordered sequence of indices of any length (Bachmann et al. 2025, arXiv 2502.13967)."""
 
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -9,9 +11,11 @@ from gpstoken.baselines.fixed_size import FixedSizeTokenizer
 from gpstoken.baselines.flextok_blocks import FlowDecoder, RegisterEncoder
 from gpstoken.baselines.flextok_names import to_own
 from gpstoken.baselines.grid import BLOCKS, latent_diffusion_blocks
+from gpstoken.baselines.kl import KLAutoencoder
 from gpstoken.baselines.quantisers import FiniteScalars
+from gpstoken.baselines.teachers import read_teacher
 from gpstoken.flow import SampleNoise, Sampling, guided, sample
-from gpstoken.limits import at_least, below_one, each, limits, number
+from gpstoken.limits import at_least, below_one, each, limits, number, optional, text
 
 NOISE_SEED = 0
 DECAY = 0.9  # of the running mean of the latents' deviation
@@ -26,16 +30,11 @@ class FlexTok(FixedSizeTokenizer):
     start from the same noise, so decoding is a function of the tokens alone.
 
     Published training has stages: the autoencoder is trained by reconstruction, perceptual, adversarial and KL losses,
-    then frozen, and the transformers are trained by the flow's loss with nested dropout. Here one training does both:
+    then frozen, and the transformers are trained by the loss of the flow with nested dropout. Here, too: the `teacher`
+    is the trained autoencoder, and `forward` in training makes no image but the flow's loss alone.
 
-    * `forward` adds noise to the latent at a uniform random time, predicts the clean latent in one step from the
-      velocity there, and decodes it. So the trainer's losses on images reach the autoencoder at all noise levels, and
-      the transformers, too, which in the published training only the flow's loss does.
-    * The transformers see the posterior's mean through a stop-gradient, as if the autoencoder were frozen: the flow's
-      loss cannot make latents that are easy to predict. The autoencoder's decoder sees a sample, as in its own stage.
     * The flow's latents have deviation 1: they are divided by that of the batch, in evaluation by its running mean, 1
-      for published weights. Gradients flow through it where the prediction's error is brought back to the latent's
-      scale; without it the autoencoder would escape the flow's noise by latents that grow without end.
+      for published weights.
     * Each image keeps 1, 2, 4, ... or `num_tokens` registers, equally likely. This is one of three published
       distributions; which one each published model was trained with is not known here.
 
@@ -47,7 +46,7 @@ class FlexTok(FixedSizeTokenizer):
     published weights, Apple AMLR, research only.
 
     Attributes:
-        vae: the library's autoencoder; only its submodules are called.
+        vae: the library's autoencoder, which is not trained; only its submodules are called.
         encoder: latents to registers.
         decoder: the network of the flow.
         deviation: float[], the running mean of the latents' standard deviation.
@@ -70,7 +69,7 @@ class FlexTok(FixedSizeTokenizer):
         steps=at_least(1),
         guidance=number(0),
         null_share=below_one(),
-        kl_weight=number(0),
+        teacher=optional(text()),
     )
     def __init__(
         self,
@@ -89,7 +88,7 @@ class FlexTok(FixedSizeTokenizer):
         steps: int = 25,
         guidance: float = 7.5,
         null_share: float = 0.1,
-        kl_weight: float = 1e-6,
+        teacher: str | None = None,
     ) -> None:
         """Makes an untrained tokenizer.
 
@@ -109,7 +108,9 @@ class FlexTok(FixedSizeTokenizer):
             steps: Euler steps of decoding, one or, with guidance, two evaluations of the decoder each.
             guidance: scale of classifier-free guidance; 1: none.
             null_share: share of the images that are trained without a condition, for guidance.
-            kl_weight: weight of the KL divergence of the latent, as in `KLAutoencoder`.
+            teacher: a trained `KLAutoencoder`, as a checkpoint or an exported file, whose weights take the place of the
+                autoencoder's; it is read at the first training step. None: the transformers learn from the latents of
+                this tokenizer's own autoencoder, which must have been loaded with trained weights.
 
         Raises:
             ValueError: if a size does not divide another as stated.
@@ -126,7 +127,8 @@ class FlexTok(FixedSizeTokenizer):
             raise ValueError(f"width: expected a multiple of heads={heads}, got {width}")
         grid = image_size // (factor * patch_size)
         self.latent_shape = (latent_channels, grid * patch_size, grid * patch_size)
-        self.vae = AutoencoderKL(latent_channels=latent_channels, **blocks)
+        self.vae = AutoencoderKL(latent_channels=latent_channels, **blocks).requires_grad_(False)
+        self.teacher, self._taught = teacher, False
         self.register_buffer("deviation", torch.ones(()))
         self.quantiser = FiniteScalars(tuples["levels"])
         self.shape, self.codebook_size = (num_tokens,), self.quantiser.size
@@ -170,15 +172,18 @@ class FlexTok(FixedSizeTokenizer):
         latent = sample(field, lambda _: noise.expand(len(tokens), -1, -1, -1), euler)
         return self.vae.decode(latent * self.deviation).sample
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Reconstructs float[B, 3, H, W]; in training from one prediction of the flow, as the class describes."""
+    def forward(self, image: Tensor) -> Tensor | None:
+        """Reconstructs float[B, 3, H, W]; in training makes no image and keeps the flow's loss for `latent_terms`."""
         if not self.training:
             return super().forward(image)
         self.code((image.shape[-2], image.shape[-1]))
-        posterior = self.posterior(image)
-        deviation = posterior.mean.std()
-        self.deviation.lerp_(deviation.detach(), 1 - DECAY)
-        known = (posterior.mean / deviation).detach()
+        if self.teacher is not None and not self._taught:
+            self._follow(Path(self.teacher))
+        with torch.no_grad():
+            latent = self.posterior(image).mean
+        deviation = latent.std()
+        self.deviation.lerp_(deviation, 1 - DECAY)
+        known = latent / deviation
         count, most = len(image), self.config["num_tokens"]
         kept = 2 ** torch.randint((most - 1).bit_length() + 1, (count,), device=image.device)
         registers = self.decoder.condition(self.quantiser(self.encoder(known, most)).entries, kept.clamp(max=most))
@@ -186,12 +191,8 @@ class FlexTok(FixedSizeTokenizer):
         registers = torch.where(unknown, self.decoder.null_token, registers)
         noise, time = torch.randn_like(known), torch.rand(count, 1, 1, 1, device=image.device, dtype=known.dtype)
         velocity = self.decoder(known.lerp(noise, time), time.flatten(), registers)
-        loss = (velocity - (noise - known)).square().mean()
-        # Weighed as in `KLAutoencoder`.
-        divergence, weight = posterior.kl().mean(), self.config["kl_weight"] / image[0].numel()
-        self.terms = {"flow": (loss, 1.0), "kl": (divergence, weight)}
-        error = time * (noise - known - velocity)
-        return self.vae.decode(posterior.sample() + deviation * error).sample
+        self.terms = {"flow": ((velocity - (noise - known)).square().mean(), 1.0)}
+        return None
 
     def own_names(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a published file under the names of `state_dict`, for a strict load; unknown ones are kept."""
@@ -206,3 +207,12 @@ class FlexTok(FixedSizeTokenizer):
     def last_layer(self) -> Tensor:
         """Weight of the last convolution of the autoencoder's decoder."""
         return self.vae.decoder.conv_out.weight
+
+    @torch.no_grad()
+    def _follow(self, path: Path) -> None:
+        """Reads the teacher, and takes over its weights."""
+        names = ("latent_channels", "block_out_channels", "layers_per_block", "norm_num_groups")
+        own = {**{name: self.config[name] for name in names}, "attention_levels": 0}
+        teacher = read_teacher(path, KLAutoencoder, own)
+        self.vae.load_state_dict(teacher.autoencoder.state_dict())
+        self._taught = True

@@ -11,9 +11,9 @@ from gpstoken.baselines.fixed_size import FixedSizeTokenizer
 from gpstoken.baselines.grid import BLOCKS, check_groups
 from gpstoken.baselines.maskgit import MaskGITAutoencoder, pixel_decoder
 from gpstoken.baselines.quantisers import NearestCodes, Terms
+from gpstoken.baselines.teachers import read_teacher
 from gpstoken.baselines.titok_names import to_own
 from gpstoken.baselines.titok_trunk import Trunk
-from gpstoken.files.checkpoints import build, read_training
 from gpstoken.limits import at_least, flag, limits, optional, text
 
 # Of the cross-entropy of a teacher's codes beside the losses on pixels; the published first stage has it alone.
@@ -231,16 +231,12 @@ class TiTok(FixedSizeTokenizer):
     @torch.no_grad()
     def _follow(self, path: Path) -> MaskGITAutoencoder:
         """Reads the teacher, and takes over its codebook and decoder."""
-        kind = MaskGITAutoencoder
-        teacher = build(path, kind, *read_training(path, f"{kind.__module__}.{kind.__qualname__}"))
         own = {
             "codebook_size": self.config["pixel_codebook_size"],
             "latent_channels": self.config["pixel_channels"],
             **{name: self.config[name] for name in ("block_out_channels", "layers_per_block", "norm_num_groups")},
         }
-        for name, expected in own.items():
-            if (found := teacher.config[name]) != expected:
-                raise ValueError(f"{path}: the teacher's {name} is {found}, expected {expected}")
+        teacher = read_teacher(path, MaskGITAutoencoder, own)
         self.pixel_codebook.copy_(teacher.quantiser.entries)
         self.pixel_decoder.load_state_dict(teacher.decoder.state_dict())
         return teacher

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from gpstoken.base import Tokenizer
@@ -23,7 +22,7 @@ from gpstoken.files.writing import replacing
 from gpstoken.profiling.counting import Counts, count, network_counts, parameter_counts
 from gpstoken.profiling.facts import facts
 from gpstoken.profiling.inputs import photographs, picture
-from gpstoken.profiling.memory import inference_bytes, training_bytes
+from gpstoken.profiling.memory import inference_bytes, step_loss, training_bytes
 from gpstoken.profiling.rows import Row, read_row
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.profiling.timing import measure, training_peak_mb
@@ -66,7 +65,7 @@ def count_tokenizer(row: Row, options: argparse.Namespace) -> dict[str, Any]:
     images, batch = picture(INFERENCE_BATCH, options.image_size), picture(options.train_batch_size, options.image_size)
     inference = inference_bytes(tokenizer, lambda: tokenizer.decode(tokenizer.encode(images)), images)
     tokenizer.train()
-    training = training_bytes(tokenizer, lambda: F.mse_loss(tokenizer(batch), batch))
+    training = training_bytes(tokenizer, lambda: step_loss(tokenizer, batch)[1])
     return {
         **_head(row, options, row.arguments()),
         "parameters": {**parameters, "as_paper": _as_paper(options.row, parameters["total"])},
@@ -138,7 +137,7 @@ def measure_row(row: Row, options: argparse.Namespace, device: torch.device) -> 
         (first, start), *more = ((name, value.to(device)) for name, value in built.inputs(options.batch_size).items())
         parts = {"network": lambda value: built.network(**{first: value}, **dict(more))}
     with precision:
-        measured = measure(parts, start, options.repeats, device)
+        measured = measure(parts, start, options.repeats, device, options.seconds)
         peak = None
         if device.type == "cuda":
             peak = _training_peak(row, built.train(), options, device)
@@ -148,7 +147,6 @@ def measure_row(row: Row, options: argparse.Namespace, device: torch.device) -> 
         "compile": options.compile,
         "threads": torch.get_num_threads(),
         "batch_size": options.batch_size,
-        "repeats": options.repeats,
         **measured,
         "training_peak_mb": peak,
     }
@@ -157,7 +155,7 @@ def measure_row(row: Row, options: argparse.Namespace, device: torch.device) -> 
 def _training_peak(row: Row, built: nn.Module, options: argparse.Namespace, device: torch.device) -> float | None:
     if row.kind == "tokenizer":
         images = photographs(options.train_batch_size, options.image_size).to(device)
-        return training_peak_mb(built, lambda: F.mse_loss(built(images).float(), images), device)
+        return training_peak_mb(built, lambda: step_loss(built, images)[1], device)
     given = {name: value.to(device) for name, value in built.inputs(options.train_batch_size).items()}
     return training_peak_mb(built.network, lambda: built.network(**given).float().square().mean(), device)
 
@@ -215,7 +213,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--train-batch-size", type=positive, default=16, help="batch size for the training memory (default: 16)"
     )
-    parser.add_argument("--repeats", type=positive, default=20, help="timed rounds (default: 20)")
+    parser.add_argument("--repeats", type=positive, default=20, help="most timed rounds (default: 20)")
+    parser.add_argument(
+        "--seconds", type=positive, default=600, help="no further round after so many seconds (default: 600)"
+    )
     parser.add_device()
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: autocast (default: fp32)")
     parser.add_argument("--compile", action="store_true", help="time networks under torch.compile")

@@ -8,13 +8,26 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gpstoken.base import Tokenizer
 from gpstoken.profiling.shapes import counting
 
 MOMENTS = 2  # moments of Adam, each of a parameter's size
+
+
+def step_loss(tokenizer: Tokenizer, images: Tensor) -> tuple[Tensor | None, Tensor]:
+    """The reconstruction and the loss of a training step without the losses' own networks (LPIPS, discriminator).
+
+    A tokenizer that makes no image in training has None and the terms of its latent.
+    """
+    reconstruction = tokenizer(images)
+    if reconstruction is None:
+        return None, sum(weight * value for value, weight in tokenizer.latent_terms(images).values())
+    return reconstruction, F.mse_loss(reconstruction.float(), images)
 
 
 def training_bytes(network: nn.Module, loss: Callable[[], Tensor]) -> dict[str, int]:

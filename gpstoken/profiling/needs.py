@@ -7,7 +7,6 @@ from statistics import median
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -16,7 +15,7 @@ from gpstoken.losses import PatchDiscriminator, generator_loss
 from gpstoken.perceptual import untrained_lpips
 from gpstoken.profiling.counting import count
 from gpstoken.profiling.inputs import picture
-from gpstoken.profiling.memory import training_bytes
+from gpstoken.profiling.memory import step_loss, training_bytes
 from gpstoken.profiling.shapes import without_weights
 from gpstoken.profiling.timing import timed
 
@@ -83,8 +82,9 @@ def _tokenizer_loss(module: Any, tokenizer: nn.Module, size: int) -> tuple[nn.Mo
     image = picture(1, size)
 
     def loss() -> Tensor:
-        reconstruction = tokenizer(image)
-        total = F.mse_loss(reconstruction, image)
+        reconstruction, total = step_loss(tokenizer, image)
+        if reconstruction is None:
+            return total
         if "perceptual" in networks:
             total = total + networks["perceptual"](reconstruction, image).mean()
         if "discriminator" in networks:

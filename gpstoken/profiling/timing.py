@@ -29,21 +29,31 @@ def timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
     return result, 1000 * (time.perf_counter() - begin)
 
 
-def measure(parts: dict[str, Callable[[Any], Any]], start: Any, repeats: int, device: torch.device) -> dict[str, Any]:
+def measure(
+    parts: dict[str, Callable[[Any], Any]],
+    start: Any,
+    repeats: int,
+    device: torch.device,
+    seconds: float = float("inf"),
+) -> dict[str, Any]:
     """Times a chain of calls, each of which gets the result of the one before, after one untimed round.
 
     Args:
         parts: name -> call.
         start: argument of the first call, a tensor float[B, ...].
-        repeats: number of rounds.
+        repeats: most rounds.
         device: device of the calls.
+        seconds: no further round begins after so many seconds of rounds; there is at least one.
 
     Returns:
-        `summary` of the rounds, "<name>_ms" for every part and round, and "peak_memory_mb" on a CUDA device, else None.
+        `summary` of the rounds, their number "repeats", "<name>_ms" for every part and round, and "peak_memory_mb" on a
+        CUDA device, else None.
     """
     rounds: dict[str, list[float]] = {name: [] for name in parts}
     with torch.no_grad():
         for index in range(1 + repeats):
+            if sum(map(sum, rounds.values())) > 1000 * seconds:
+                break
             if index == 1 and device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             value = start
@@ -52,6 +62,7 @@ def measure(parts: dict[str, Callable[[Any], Any]], start: Any, repeats: int, de
                 if index:
                     rounds[name].append(milliseconds)
     return {
+        "repeats": len(next(iter(rounds.values()))),
         **{f"{name}_ms": [round(value, 3) for value in values] for name, values in rounds.items()},
         **summary(rounds, len(start)),
         "peak_memory_mb": peak_memory_mb(device) if device.type == "cuda" else None,

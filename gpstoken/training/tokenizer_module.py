@@ -212,29 +212,32 @@ class TokenizerModule(MeasuredTokenizer):
         weight * (-mean D(y)); only the mean determines the adaptive weight, as in latent diffusion.
         """
         reconstruction = self.reconstructed(image)
-        if reconstruction.shape != image.shape:
-            raise ValueError(f"tokenizer: turned {tuple(image.shape)} into {tuple(reconstruction.shape)}")
         with torch.autocast(image.device.type, enabled=False):
-            reconstruction = reconstruction.float()
-            terms = {"l2": F.mse_loss(reconstruction, image)}
-            loss = terms["l2"]
-            if self.perceptual_weight:
-                terms["lpips"] = self._frozen["perceptual"](reconstruction, image).mean()
-                loss = loss + self.perceptual_weight * terms["lpips"]
-            total = loss
+            # A tokenizer may learn from the terms of its latent alone; then there is no image.
+            parts = {} if reconstruction is None else self._image_terms(reconstruction.float(), image)
+            terms = {name: value for name, (value, _) in parts.items()}
+            loss = total = sum(weight * value for value, weight in parts.values())
             if self.inception_weight:
-                terms["inception"] = inception_loss(self._frozen["inception"], reconstruction, image)
+                terms["inception"] = inception_loss(self._frozen["inception"], reconstruction.float(), image)
                 total = total + self.inception_weight * terms["inception"]
             for name, (value, weight) in self.tokenizer.latent_terms(image).items():
                 terms[name] = value
                 total = total + weight * value
             if adversarial:
-                terms["adversarial"] = generator_loss(self.discriminator(reconstruction))
+                terms["adversarial"] = generator_loss(self.discriminator(reconstruction.float()))
                 last_layer, scale = self.tokenizer.last_layer, self.adversarial_weight
                 weight = adaptive_weight(loss, terms["adversarial"], last_layer, scale, mean_over_processes)
                 terms["adaptive_weight"] = weight
                 total = total + weight * terms["adversarial"]
         return {"loss": total, **terms}
+
+    def _image_terms(self, reconstruction: Tensor, image: Tensor) -> dict[str, tuple[Tensor, float]]:
+        if reconstruction.shape != image.shape:
+            raise ValueError(f"tokenizer: turned {tuple(image.shape)} into {tuple(reconstruction.shape)}")
+        terms = {"l2": (F.mse_loss(reconstruction, image), 1.0)}
+        if self.perceptual_weight:
+            terms["lpips"] = (self._frozen["perceptual"](reconstruction, image).mean(), self.perceptual_weight)
+        return terms
 
     def discriminator_terms(self, image: Tensor) -> dict[str, Tensor]:
         """Hinge loss of the discriminator on float[B, 3, H, W] and its mean logits."""

@@ -1,6 +1,7 @@
 import time
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from gpstoken.profiling import timing
@@ -46,9 +47,22 @@ def test_each_part_is_given_what_the_one_before_returned_and_the_first_round_doe
     assert calls == ["encode", "decode"] * 4
     # 2 and 10 milliseconds: three images in 12 are 250 a second
     assert found == {
-        "encode_ms": [2.0] * 3, "decode_ms": [10.0] * 3, "latency_ms": 12.0, "latency_std_ms": 0.0,
+        "repeats": 3, "encode_ms": [2.0] * 3, "decode_ms": [10.0] * 3, "latency_ms": 12.0, "latency_std_ms": 0.0,
         "throughput_per_s": 250.0, "peak_memory_mb": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("limit", "rounds"), [(1.5, 2), (0.5, 1), (10, 4)])
+def test_no_further_round_begins_after_the_limit(monkeypatch, limit, rounds):
+    seconds = [0.0]
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+
+    def encode(_):
+        seconds[0] += 1.0
+
+    found = measure({"encode": encode}, torch.zeros(1, 1), 4, CPU, limit)
+    assert found["repeats"] == len(found["encode_ms"]) == rounds
+    assert (found["latency_std_ms"] is None) == (rounds == 1)
 
 
 def test_training_steps_that_do_not_fit_have_no_peak(monkeypatch):

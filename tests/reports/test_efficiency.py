@@ -80,8 +80,8 @@ def test_introduction_tells_the_machine(profiled, pages):
     profiled("gpstoken_m128", M128)
     assert (
         "Counts are for the published sizes; timings are from the machine of the **laptop** scale. Timed on cpu (Test "
-        "CPU), 2 threads, fp32, not compiled, 3 repeats. **These are CPU timings**: do not compare them with the "
-        "paper's, which are for a GPU. Commit "
+        "CPU), 2 threads, fp32, not compiled. After ± stands the standard deviation over rounds; a time without it is "
+        "of one round. **These are CPU timings**: do not compare them with the paper's, which are for a GPU. Commit "
         "0123456789ab, torch 2.14.1."
     ) in pages()["efficiency.md"]
 

@@ -90,6 +90,16 @@ def test_a_latent_without_a_loss_adds_none(make, image):
         assert set(terms) == {"loss", "l2"} and torch.equal(terms["loss"], terms["l2"])
 
 
+def test_a_loss_of_the_latent_alone(make, image):
+    class Blind(VQAutoencoder):
+        def forward(self, image):
+            super().forward(image)
+
+    module = make(partial(Blind, 8, **TINY))
+    terms = module.autoencoder_terms(image, adversarial=False)
+    assert set(terms) == {"loss", "codebook"} and torch.equal(terms["loss"], terms["codebook"])
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "parts"),
     [

@@ -32,7 +32,7 @@ BASELINES = {
     "maskbit": (54.50, (16, 16), (4, 4)),
 }
 ROWS = [row.key for row in read_rows() if row.section in ("tokenizers", "ablations")]
-TAUGHT = ["titok_b64", "titok_s128", "one_d_piece"]  # in a first stage, which has no discriminator
+TAUGHT = ["titok_b64", "titok_s128", "one_d_piece", "flextok"]  # in a first stage, which has no discriminator
 FLOORS = ["pca", "linear"]  # linear maps, with as many numbers as GPSToken-M128
 OURS = [row for row in ROWS if row not in [*BASELINES, *FLOORS]]
 
