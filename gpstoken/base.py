@@ -34,10 +34,7 @@ class Published(nn.Module, ABC):
     config: dict[str, Any]
 
     def own_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Published weights, out of the wrappers of training frameworks, under the names of this class.
-
-        Those that it does not need are left out, and unknown names are kept.
-        """
+        """Published weights under the names of this class; needless ones are left out, unknown names are kept."""
         return dict(tensors)
 
 
@@ -48,10 +45,12 @@ class Tokenizer(Published):
         differences: name -> the names of two tensors of `pack` whose difference generators model too; a token cache
             stores the statistics of that difference.
         terms: what a class keeps of its last forward pass in training for `latent_terms`.
+        needs_weights: whether its training must start from trained weights, of its own or of a teacher.
     """
 
     differences: ClassVar[dict[str, tuple[str, str]]] = {}
     terms: Mapping[str, tuple[Tensor, float]] = MappingProxyType({})
+    needs_weights: bool = False
 
     @abstractmethod
     def encode(self, image: Tensor) -> Any:

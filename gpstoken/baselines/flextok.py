@@ -128,7 +128,7 @@ class FlexTok(FixedSizeTokenizer):
         grid = image_size // (factor * patch_size)
         self.latent_shape = (latent_channels, grid * patch_size, grid * patch_size)
         self.vae = AutoencoderKL(latent_channels=latent_channels, **blocks).requires_grad_(False)
-        self.teacher, self._taught = teacher, False
+        self.teacher, self._taught, self.needs_weights = teacher, False, teacher is None
         self.register_buffer("deviation", torch.ones(()))
         self.quantiser = FiniteScalars(tuples["levels"])
         self.shape, self.codebook_size = (num_tokens,), self.quantiser.size

@@ -25,8 +25,8 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         allow_large: whether to continue with too little memory.
 
     Raises:
-        ValueError: for images of a wrong size, too little memory or a missing loss network; the message says what to
-            do.
+        ValueError: for images of a wrong size, too little memory, a missing loss network or a missing teacher; the
+            message says what to do.
     """
     network = getattr(module, "tokenizer", None) or getattr(module, "generator", None)
     if network is None or not hasattr(network, "config"):
@@ -35,6 +35,7 @@ def announce(module: Any, data: Any, trainer: Any, scratch: Path, output: Path |
         network.code((data.image_size, data.image_size))
         _check_grid(network.config)
         _check_perceptual(module)
+        _check_weights(module)
     device = trainer.strategy.root_device
     # Processes on a CPU share one memory, so their shares add up to the whole again.
     shares = trainer.world_size if isinstance(trainer.strategy, Sharded) and device.type != "cpu" else 1
@@ -76,6 +77,17 @@ def _check_perceptual(module: Any) -> None:
         raise ValueError(
             f"perceptual_weights: there is no {module.perceptual_weights}; {HOW_TO_GET}, or train without LPIPS with "
             "--model.init_args.perceptual_weight 0"
+        )
+
+
+def _check_weights(module: Any) -> None:
+    """Checks that a tokenizer that cannot learn from scratch has something to start from."""
+    if module.tokenizer.needs_weights and module.weights is None:
+        kind = type(module.tokenizer).__name__
+        raise ValueError(
+            f"teacher: expected the checkpoint of a trained autoencoder, from whose latents {kind} learns; "
+            "`gpstoken fit flextok --scale SCALE` trains one first, or give "
+            "--model.init_args.tokenizer.init_args.teacher FILE or the tokenizer's own --model.init_args.weights FILE"
         )
 
 

@@ -215,14 +215,13 @@ class TokenizerModule(MeasuredTokenizer):
         with torch.autocast(image.device.type, enabled=False):
             # A tokenizer may learn from the terms of its latent alone; then there is no image.
             parts = {} if reconstruction is None else self._image_terms(reconstruction.float(), image)
-            terms = {name: value for name, (value, _) in parts.items()}
-            loss = total = sum(weight * value for value, weight in parts.values())
+            latent = self.tokenizer.latent_terms(image)
+            terms = {name: value for name, (value, _) in {**parts, **latent}.items()}
+            loss = sum(weight * value for value, weight in parts.values())
+            total = sum((weight * value for value, weight in latent.values()), loss)
             if self.inception_weight:
                 terms["inception"] = inception_loss(self._frozen["inception"], reconstruction.float(), image)
                 total = total + self.inception_weight * terms["inception"]
-            for name, (value, weight) in self.tokenizer.latent_terms(image).items():
-                terms[name] = value
-                total = total + weight * value
             if adversarial:
                 terms["adversarial"] = generator_loss(self.discriminator(reconstruction.float()))
                 last_layer, scale = self.tokenizer.last_layer, self.adversarial_weight

@@ -28,6 +28,14 @@ def test_a_bad_option_is_one_line_before_training(tiny_arguments, run_cli, tmp_p
     assert not list(tmp_path.glob("scratch/*"))
 
 
+def test_flextok_needs_a_trained_autoencoder(run_cli, tmp_path, capfd, repository):
+    place, files = repository / "experiments", ["tokenizers/flextok", "laptop/tokenizers", "laptop/flextok"]
+    options = ["--output", str(tmp_path / "run"), "--model.init_args.perceptual_weight", "0"]
+    assert run_cli(["fit", *(part for name in files for part in ("-c", f"{place}/{name}.yaml")), *options]) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("gpstoken: teacher: expected the checkpoint of a trained autoencoder, from whose latents")
+
+
 def test_what_cannot_fit_into_memory_is_refused_unless_a_flag_says_so(tiny_arguments, run_cli, monkeypatch, capfd):
     monkeypatch.setattr(preflight, "free_bytes", lambda device: 1000)
     arguments = tiny_arguments(trainer={"max_steps": 1})
