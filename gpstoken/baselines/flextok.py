@@ -35,6 +35,9 @@ class FlexTok(FixedSizeTokenizer):
 
     * The flow's latents have deviation 1: they are divided by that of the batch, in evaluation by its running mean, 1
       for published weights.
+    * The numbers of the registers have mean 0 and deviation 1 over a batch before they are rounded, in evaluation by
+      running means, which leave published weights as they are. Without it they may drift to where the hyperbolic tangent
+      of the rounding is flat; in a training at the laptop scale one code was left.
     * Each image keeps 1, 2, 4, ... or `num_tokens` registers, equally likely. This is one of three published
       distributions; which one each published model was trained with is not known here.
 
@@ -50,6 +53,7 @@ class FlexTok(FixedSizeTokenizer):
         encoder: latents to registers.
         decoder: the network of the flow.
         deviation: float[], the running mean of the latents' standard deviation.
+        register_norm: the running mean and variance of each number of the registers.
         image_size: side of the images in pixels.
     """
 
@@ -134,12 +138,17 @@ class FlexTok(FixedSizeTokenizer):
         self.shape, self.codebook_size = (num_tokens,), self.quantiser.size
         parts = (heads, num_tokens, len(tuples["levels"]))
         self.encoder = RegisterEncoder(grid, latent_channels, patch_size, width, encoder_depth, *parts)
+        self.register_norm = nn.BatchNorm1d(len(tuples["levels"]), eps=1e-12, affine=False)
         self.decoder = FlowDecoder(grid, latent_channels, patch_size, width, decoder_depth, *parts)
 
     def posterior(self, image: Tensor) -> DiagonalGaussianDistribution:
         """Mean and variance of the latent of float[B, 3, H, W] in [-1, 1], in float32 at least."""
         parameters = self.vae.encode(image).latent_dist.parameters
         return DiagonalGaussianDistribution(parameters.to(torch.promote_types(parameters.dtype, torch.float32)))
+
+    def registers(self, latent: Tensor, count: int) -> Tensor:
+        """The first `count` registers of latents of deviation 1, before they are rounded, float[B, count, levels]."""
+        return self.register_norm(self.encoder(latent, count).movedim(2, 1)).movedim(1, 2)
 
     def encode(self, image: Tensor, num_tokens: int | None = None) -> Tensor:
         """float[B, 3, H, W] in [-1, 1] to indices long[B, num_tokens], the same however many are asked for.
@@ -148,7 +157,7 @@ class FlexTok(FixedSizeTokenizer):
             ValueError: for another size than `image_size`, or more tokens than there are.
         """
         count = self.code((image.shape[-2], image.shape[-1]), num_tokens).tokens
-        return self.quantiser(self.encoder(self.posterior(image).mean / self.deviation, count)).indices
+        return self.quantiser(self.registers(self.posterior(image).mean / self.deviation, count)).indices
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Indices long[B, K], K from 1 to N, to float[B, 3, H, W], about [-1, 1] and not clamped.
@@ -186,7 +195,7 @@ class FlexTok(FixedSizeTokenizer):
         known = latent / deviation
         count, most = len(image), self.config["num_tokens"]
         kept = 2 ** torch.randint((most - 1).bit_length() + 1, (count,), device=image.device)
-        registers = self.decoder.condition(self.quantiser(self.encoder(known, most)).entries, kept.clamp(max=most))
+        registers = self.decoder.condition(self.quantiser(self.registers(known, most)).entries, kept.clamp(max=most))
         unknown = torch.rand(count, 1, 1, device=image.device) < self.config["null_share"]
         registers = torch.where(unknown, self.decoder.null_token, registers)
         noise, time = torch.randn_like(known), torch.rand(count, 1, 1, 1, device=image.device, dtype=known.dtype)
@@ -197,7 +206,8 @@ class FlexTok(FixedSizeTokenizer):
     def own_names(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a published file under the names of `state_dict`, for a strict load; unknown ones are kept."""
         shapes = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        return {"deviation": torch.ones(())} | to_own(tensors, shapes)
+        fresh = nn.BatchNorm1d(len(self.config["levels"]), affine=False).state_dict(prefix="register_norm.")
+        return {"deviation": torch.ones(())} | fresh | to_own(tensors, shapes)
 
     def networks(self) -> list[nn.Module]:
         """The submodules of the library's autoencoder, which is never called as a whole, and both transformers."""

@@ -395,6 +395,18 @@ def test_a_teacher_that_does_not_fit(teacher):
 
 
 @torch.no_grad()
+def test_registers_that_have_drifted_still_differ(random):
+    """A bias of 50 in front of the hyperbolic tangent would leave one code."""
+    random.encoder.output.bias += 50
+    for _ in range(80):  # of the running means, 0.9 ** 80 = 2e-4 of the start is left: 50 becomes 0.01
+        random(image(8))
+    registers = random.registers(random.posterior(image(8)).mean / random.deviation, TOKENS)
+    torch.testing.assert_close(registers.mean((0, 1)), torch.zeros(3).double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(registers.std((0, 1), correction=0), torch.ones(3).double(), rtol=1e-6, atol=0)
+    assert len(random.eval().encode(image(8)).unique()) > 8
+
+
+@torch.no_grad()
 def test_what_training_draws():
     torch.manual_seed(0)
     tokenizer = FlexTok(**TINY | {"num_tokens": 6, "null_share": 0.25, "encoder_depth": 1, "decoder_depth": 1})
