@@ -36,8 +36,8 @@ class FlexTok(FixedSizeTokenizer):
     * The flow's latents have deviation 1: they are divided by that of the batch, in evaluation by its running mean, 1
       for published weights.
     * The numbers of the registers have mean 0 and deviation 1 over a batch before they are rounded, in evaluation by
-      running means, which leave published weights as they are. Without it they may drift to where the hyperbolic tangent
-      of the rounding is flat; in a training at the laptop scale one code was left.
+      running means, which leave published weights as they are. Without it they may drift to where the rounding's
+      hyperbolic tangent is flat; in a training at the laptop scale one code was left.
     * Each image keeps 1, 2, 4, ... or `num_tokens` registers, equally likely. This is one of three published
       distributions; which one each published model was trained with is not known here.
 
