@@ -132,7 +132,7 @@ class FlexTok(FixedSizeTokenizer):
         grid = image_size // (factor * patch_size)
         self.latent_shape = (latent_channels, grid * patch_size, grid * patch_size)
         self.vae = AutoencoderKL(latent_channels=latent_channels, **blocks).requires_grad_(False)
-        self.teacher, self._taught, self.needs_weights = teacher, False, teacher is None
+        self.teacher, self._taught = teacher, False
         self.register_buffer("deviation", torch.ones(()))
         self.quantiser = FiniteScalars(tuples["levels"])
         self.shape, self.codebook_size = (num_tokens,), self.quantiser.size
@@ -212,6 +212,11 @@ class FlexTok(FixedSizeTokenizer):
     def networks(self) -> list[nn.Module]:
         """The submodules of the library's autoencoder, which is never called as a whole, and both transformers."""
         return [*self.vae.children(), self.encoder, self.decoder]
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether there is no teacher."""
+        return self.teacher is None
 
     @property
     def last_layer(self) -> Tensor:

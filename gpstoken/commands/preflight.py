@@ -86,7 +86,7 @@ def _check_weights(module: Any) -> None:
         kind = type(module.tokenizer).__name__
         raise ValueError(
             f"teacher: expected the checkpoint of a trained autoencoder, from whose latents {kind} learns; "
-            "`gpstoken fit flextok --scale SCALE` trains one first, or give "
+            "`gpstoken fit ROW --scale SCALE` trains the teacher of a row first, or give "
             "--model.init_args.tokenizer.init_args.teacher FILE or the tokenizer's own --model.init_args.weights FILE"
         )
 

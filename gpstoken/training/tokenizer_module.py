@@ -197,13 +197,14 @@ class TokenizerModule(MeasuredTokenizer):
             indices = batch["index"].tolist()
             raise FloatingPointError(f"image is not finite at step {self.global_step}; batch indices {indices}")
 
-    def reconstructed(self, image: Tensor) -> Tensor:
-        """float[B, 3, H, W] as decoded from the number of tokens that this step draws."""
+    def reconstructed(self, image: Tensor) -> Tensor | None:
+        """float32[B, 3, H, W] from the number of tokens that this step draws; None where training makes no image."""
         if self.token_range is None:
-            return self.tokenizer(image)
+            reconstruction = self.tokenizer(image)
+            return None if reconstruction is None else reconstruction.float()
         area = image.shape[-2] * image.shape[-1] / self.tokenizer.image_size**2
         count = drawn_count(self.token_range, self.global_step, area)
-        return self.tokenizer.decode(self.tokenizer.encode(image, num_tokens=count))
+        return self.tokenizer.decode(self.tokenizer.encode(image, num_tokens=count)).float()
 
     def autoencoder_terms(self, image: Tensor, adversarial: bool) -> dict[str, Tensor]:
         """Loss of the autoencoder on float[B, 3, H, W]: "loss" and its terms.
@@ -213,17 +214,16 @@ class TokenizerModule(MeasuredTokenizer):
         """
         reconstruction = self.reconstructed(image)
         with torch.autocast(image.device.type, enabled=False):
-            # A tokenizer may learn from the terms of its latent alone; then there is no image.
-            parts = {} if reconstruction is None else self._image_terms(reconstruction.float(), image)
+            parts = {} if reconstruction is None else self._image_terms(reconstruction, image)
             latent = self.tokenizer.latent_terms(image)
             terms = {name: value for name, (value, _) in {**parts, **latent}.items()}
             loss = sum(weight * value for value, weight in parts.values())
             total = sum((weight * value for value, weight in latent.values()), loss)
             if self.inception_weight:
-                terms["inception"] = inception_loss(self._frozen["inception"], reconstruction.float(), image)
+                terms["inception"] = inception_loss(self._frozen["inception"], reconstruction, image)
                 total = total + self.inception_weight * terms["inception"]
             if adversarial:
-                terms["adversarial"] = generator_loss(self.discriminator(reconstruction.float()))
+                terms["adversarial"] = generator_loss(self.discriminator(reconstruction))
                 last_layer, scale = self.tokenizer.last_layer, self.adversarial_weight
                 weight = adaptive_weight(loss, terms["adversarial"], last_layer, scale, mean_over_processes)
                 terms["adaptive_weight"] = weight
@@ -241,7 +241,7 @@ class TokenizerModule(MeasuredTokenizer):
     def discriminator_terms(self, image: Tensor) -> dict[str, Tensor]:
         """Hinge loss of the discriminator on float[B, 3, H, W] and its mean logits."""
         with torch.no_grad():
-            reconstruction = self.reconstructed(image).float()
+            reconstruction = self.reconstructed(image)
         real, fake = self.discriminator(image), self.discriminator(reconstruction)
         return {"loss": hinge_discriminator_loss(real, fake), "real": real.mean(), "fake": fake.mean()}
 
