@@ -42,6 +42,9 @@ def needs(module: Any, data: Any, shares: int = 1) -> Needs:
         module: a `TokenizerModule`, whose LPIPS and discriminator count too, or a `GeneratorModule`.
         data: its data module.
         shares: number of devices that shard weights, gradients, moments and averages.
+
+    Raises:
+        ValueError: for a loss on images of a tokenizer that makes none in training.
     """
     tokenizer = getattr(module, "tokenizer", None)
     if tokenizer is not None:
@@ -84,6 +87,10 @@ def _tokenizer_loss(module: Any, tokenizer: nn.Module, size: int) -> tuple[nn.Mo
     def loss() -> Tensor:
         reconstruction, total = step_loss(tokenizer, image)
         if reconstruction is None:
+            if module.inception_weight:
+                raise ValueError(
+                    f"inception_weight: expected 0, because {type(tokenizer).__name__} learns without images"
+                )
             return total
         if "perceptual" in networks:
             total = total + networks["perceptual"](reconstruction, image).mean()

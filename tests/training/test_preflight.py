@@ -28,12 +28,22 @@ def test_a_bad_option_is_one_line_before_training(tiny_arguments, run_cli, tmp_p
     assert not list(tmp_path.glob("scratch/*"))
 
 
-def test_flextok_needs_a_trained_autoencoder(run_cli, tmp_path, capfd, repository):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "teacher: expected the checkpoint of a trained autoencoder, from whose latents"),
+        (
+            ["weights", "some.ckpt", "inception_weights", "some.pth", "inception_weight", "1"],
+            "inception_weight: expected 0, because FlexTok learns without images",
+        ),
+    ],
+)
+def test_flextok_learns_from_a_trained_autoencoder_alone(run_cli, tmp_path, capfd, repository, options, said):
     place, files = repository / "experiments", ["tokenizers/flextok", "laptop/tokenizers", "laptop/flextok"]
-    options = ["--output", str(tmp_path / "run"), "--model.init_args.perceptual_weight", "0"]
-    assert run_cli(["fit", *(part for name in files for part in ("-c", f"{place}/{name}.yaml")), *options]) == 2
-    said = capfd.readouterr().err.splitlines()[-1]
-    assert said.startswith("gpstoken: teacher: expected the checkpoint of a trained autoencoder, from whose latents")
+    arguments = ["--output", str(tmp_path / "run"), "--model.init_args.perceptual_weight", "0"]
+    arguments += [f"--model.init_args.{part}" if n % 2 == 0 else part for n, part in enumerate(options)]
+    assert run_cli(["fit", *(part for name in files for part in ("-c", f"{place}/{name}.yaml")), *arguments]) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith(f"gpstoken: {said}")
 
 
 def test_what_cannot_fit_into_memory_is_refused_unless_a_flag_says_so(tiny_arguments, run_cli, monkeypatch, capfd):
