@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.base import Generator
 from gpstoken.losses import PatchDiscriminator, generator_loss
 from gpstoken.perceptual import untrained_lpips
-from gpstoken.profiling.counting import count
+from gpstoken.profiling.counting import CPU_KERNELS
 from gpstoken.profiling.inputs import picture
 from gpstoken.profiling.memory import step_loss, training_bytes
 from gpstoken.profiling.shapes import without_weights
@@ -53,9 +54,10 @@ def needs(module: Any, data: Any, shares: int = 1) -> Needs:
     else:
         networks, loss = _generator_loss(module.generator)
         copy = networks
-    counted = training_bytes(networks, loss)
+    with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+        counted = training_bytes(networks, loss)
+    products = counter.get_total_flops() // 2
     states = counted["parameters"] + _bytes(copy) + counted["gradients"] + counted["moments"]
-    products = count(loss)[1].total
     return Needs(states // shares + counted["activations"] * data.batch_size, BACKWARD * products * data.batch_size)
 
 

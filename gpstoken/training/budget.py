@@ -12,14 +12,16 @@ from gpstoken.limits import above, at_least, limits
 from gpstoken.profiling.counting import CPU_KERNELS
 
 CHECKPOINT = ".ckpt"
+ALIKE = 5  # steps that cost the same; of 13 equally likely costs, 5 in 32 are alike once in a thousand trainings
 
 
 class Budget(Callback):
     """Sets the trainer's `max_steps` so that the training spends a number of multiply-adds.
 
     Products are counted in the forward and the backward pass of everything that a step runs, the networks of the losses
-    among them; see `gpstoken.profiling.counting` for what is a product. Counting takes nearly as long as the step
-    itself, so the first steps are counted and their mean stands for all: a step may draw its number of tokens. The
+    among them; see `gpstoken.profiling.counting` for what is a product. Counting takes longer than the step itself, so
+    only first steps are counted: until five in a row cost the same, which then stands for all others (the very first
+    may also look for the codes of a book), or, where each step draws its number of tokens, 32, whose mean does. The
     trainer's own `max_steps` stays an upper limit.
 
     What the training spends is written to the checkpoint, where tables read it. It includes what the training of the
@@ -32,10 +34,11 @@ class Budget(Callback):
 
         Args:
             multiply_adds: of the whole training, over all processes.
-            counted: number of first steps that are counted.
+            counted: highest number of first steps that are counted.
         """
         self.multiply_adds, self.counted = multiply_adds, counted
-        self._spent, self._steps, self._before = 0, 0, 0
+        self._costs: list[int] = []  # of the steps counted so far
+        self._cost, self._before = 0, 0
         self._counter: FlopCounterMode | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,7 +58,7 @@ class Budget(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begins to count, in one of the first steps."""
-        if self._steps < self.counted:
+        if not self._known:
             self._counter = FlopCounterMode(display=False, custom_mapping=CPU_KERNELS)
             self._counter.__enter__()
 
@@ -66,10 +69,12 @@ class Budget(Callback):
         if self._counter is None:
             return
         self._counter.__exit__(None, None, None)
-        self._spent += self._counter.get_total_flops() // 2 * trainer.world_size
+        self._cost += self._counter.get_total_flops() // 2 * trainer.world_size
         self._counter = None
-        if trainer.global_step > self._steps:  # else within an accumulation
-            self._steps = trainer.global_step
+        if trainer.global_step > len(self._costs):  # else within an accumulation
+            # Processes may draw different numbers of tokens, but must end to count, and to train, at the same step.
+            self._costs.append(trainer.strategy.broadcast(self._cost))
+            self._cost = 0
             self._set_steps(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -80,26 +85,36 @@ class Budget(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds the multiply-adds of the training so far."""
-        if self._steps:
-            spent = self._before + round(self._spent / self._steps * trainer.global_step)
-            checkpoint.setdefault("training", {})["multiply_adds"] = spent
+        if self._costs:
+            later = (trainer.global_step - len(self._costs)) * self._later
+            checkpoint.setdefault("training", {})["multiply_adds"] = self._before + sum(self._costs) + round(later)
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, list[int]]:
         """What was counted."""
-        return {"spent": self._spent, "steps": self._steps}
+        return {"costs": self._costs}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, list[int]]) -> None:
         """Restores what was counted."""
-        self._spent, self._steps = state_dict["spent"], state_dict["steps"]
+        self._costs = list(state_dict["costs"])
+
+    @property
+    def _alike(self) -> bool:
+        return len(self._costs) >= ALIKE and len({*self._costs[-ALIKE:]}) == 1
+
+    @property
+    def _known(self) -> bool:
+        return self._alike or len(self._costs) >= self.counted
+
+    @property
+    def _later(self) -> float:
+        """Of a step that is not counted."""
+        return self._costs[-1] if self._alike else sum(self._costs) / len(self._costs)
 
     def _set_steps(self, trainer: Trainer) -> None:
-        if self._steps < self.counted:
-            return
-        steps = max(self.counted, round((self.multiply_adds - self._before) * self._steps / self._spent))
-        # All processes end at the same step: that of the first one.
-        steps = trainer.strategy.broadcast(steps)
-        limit = trainer.max_steps
-        trainer.fit_loop.epoch_loop.max_steps = steps if limit < 0 else min(steps, limit)
+        if self._known:
+            left = self.multiply_adds - self._before - sum(self._costs)
+            steps, limit = len(self._costs) + max(0, round(left / self._later)), trainer.max_steps
+            trainer.fit_loop.epoch_loop.max_steps = steps if limit < 0 else min(steps, limit)
 
 
 def _spent_on(teacher: str | None) -> int:

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gpstoken.baselines.linear import LinearPatches
 from gpstoken.files.checkpoints import read_plain
 from gpstoken.profiling.counting import CPU_KERNELS
-from gpstoken.training import AveragedWeights, Budget, LastCheckpoint, PrincipalComponents, TokenizerModule
+from gpstoken.training import AveragedWeights, Budget, LastCheckpoint, PrincipalComponents, TokenizerModule, budget
 from tests.training.conftest import MODULE
 
 PATCH, CHANNELS, SIDE, BATCH = 8, 6, 32, 2
@@ -37,8 +37,41 @@ def test_steps_spend_the_multiply_adds(share, steps, linear, noise, fit):
     assert training == {"batch_size": BATCH, "multiply_adds": steps * STEP}
 
 
-def test_the_budget_of_a_module_is_counted_on_32_steps(linear, noise, fit):
-    assert fit(linear(multiply_adds=40 * STEP), noise(), max_steps=100).global_step == 40
+class Changing(LinearPatches):
+    """Its n-th training step encodes `times(n)` times, so that it costs 2 times(n) + 3 products of the map."""
+
+    def __init__(self, times) -> None:
+        super().__init__(PATCH, CHANNELS)
+        self.times, self.steps = times, 0
+
+    def encode(self, image):
+        self.steps += self.training
+        return sum(super(Changing, self).encode(image) for _ in range(self.times(self.steps) if self.training else 1))
+
+
+@pytest.mark.parametrize(
+    ("times", "products", "steps", "spent"),
+    [
+        (lambda step: 1, 200, 40, 200),
+        (lambda step: 4 if step == 1 else 1, 206, 40, 206),  # a first step that looks for the codes of a book
+        (lambda step: 1 + step % 2, 240, 40, 240),  # numbers of tokens that are drawn: the mean
+        (lambda step: 1 + step if step <= 6 else 1, 40, 11, 97),  # never fewer steps than are counted
+    ],
+)
+def test_steps_that_differ_are_counted_until_they_are_alike(times, products, steps, spent, noise, fit):
+    torch.manual_seed(0)
+    module, product = TokenizerModule(Changing(times), **MODULE), STEP // 5
+    trainer = fit(module, noise(), [Budget(products * product), LastCheckpoint(5)], max_steps=100)
+    training = read_plain(f"{trainer.default_root_dir}/last.ckpt")["training"]
+    assert trainer.global_step == steps and training["multiply_adds"] == spent * product
+
+
+@pytest.mark.parametrize(("times", "counted"), [(lambda step: 1, 5), (lambda step: 1 + step % 2, 32)])
+def test_only_first_steps_are_counted(times, counted, noise, fit, monkeypatch):
+    entered = []
+    monkeypatch.setattr(budget, "FlopCounterMode", lambda **options: entered.append(1) or FlopCounterMode(**options))
+    fit(TokenizerModule(Changing(times), **MODULE, multiply_adds=40.0 * STEP), noise(), max_steps=35)
+    assert len(entered) == counted
 
 
 def test_the_training_of_a_teacher_counts(linear, noise, fit):
