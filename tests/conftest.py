@@ -21,12 +21,6 @@ NUMERIC = (
 )  # fmt: skip
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """`pytest -n auto`: one more than there are cores, since tests of kills and lost processes wait."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_report_header() -> str:
     """Under which arithmetic the tests ran: a log without it cannot say where they pass."""
     instructions = torch.backends.cpu.get_cpu_capability()
