@@ -49,7 +49,7 @@ def count(call: Callable[[], Any]) -> tuple[Any, Counts, set[int]]:
     Raises:
         ValueError: if the network cannot run without weights.
     """
-    with counting(), torch.no_grad(), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+    with counting(), torch.no_grad(), product_counter() as counter:
         watch = _Watch(counter)
         with watch:
             result = call()
@@ -122,3 +122,8 @@ CPU_KERNELS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _fused_attention_backward,
 }
+
+
+def product_counter() -> FlopCounterMode:
+    """A context whose `get_total_flops()` is twice the multiply-adds that run in it, with or without gradients."""
+    return FlopCounterMode(display=False, custom_mapping=CPU_KERNELS)

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.base import Generator
 from gpstoken.losses import PatchDiscriminator, generator_loss
 from gpstoken.perceptual import untrained_lpips
-from gpstoken.profiling.counting import CPU_KERNELS
+from gpstoken.profiling.counting import product_counter
 from gpstoken.profiling.inputs import picture
 from gpstoken.profiling.memory import step_loss, training_bytes
 from gpstoken.profiling.shapes import without_weights
@@ -54,7 +53,7 @@ def needs(module: Any, data: Any, shares: int = 1) -> Needs:
     else:
         networks, loss = _generator_loss(module.generator)
         copy = networks
-    with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+    with product_counter() as counter:
         counted = training_bytes(networks, loss)
     products = counter.get_total_flops() // 2
     states = counted["parameters"] + _bytes(copy) + counted["gradients"] + counted["moments"]

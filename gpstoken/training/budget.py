@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.files.checkpoints import read_plain
 from gpstoken.limits import above, at_least, limits
-from gpstoken.profiling.counting import CPU_KERNELS
+from gpstoken.profiling.counting import product_counter
 
 CHECKPOINT = ".ckpt"
 ALIKE = 5  # steps that cost the same; of 13 equally likely costs, 5 in 32 are alike once in a thousand trainings
@@ -20,9 +20,9 @@ class Budget(Callback):
 
     Products are counted in the forward and the backward pass of everything that a step runs, the networks of the losses
     among them; see `gpstoken.profiling.counting` for what is a product. Counting takes longer than the step itself, so
-    only first steps are counted: until five in a row cost the same, which then stands for all others (the very first
-    may also look for the codes of a book), or, where each step draws its number of tokens, 32, whose mean does. The
-    trainer's own `max_steps` stays an upper limit.
+    only first steps are counted. Once five in a row cost the same, the others are taken to cost as much. Where steps
+    draw their number of tokens, 32 are counted, and the others are taken to cost their mean. The trainer's own
+    `max_steps` stays an upper limit.
 
     What the training spends is written to the checkpoint, where tables read it. It includes what the training of the
     tokenizer's `teacher` has spent, if it has one that was trained here.
@@ -59,7 +59,7 @@ class Budget(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Begins to count, in one of the first steps."""
         if not self._known:
-            self._counter = FlopCounterMode(display=False, custom_mapping=CPU_KERNELS)
+            self._counter = product_counter()
             self._counter.__enter__()
 
     def on_train_batch_end(

@@ -6,11 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.baselines.linear import LinearPatches
 from gpstoken.files.checkpoints import read_plain
-from gpstoken.profiling.counting import CPU_KERNELS
+from gpstoken.profiling.counting import product_counter
 from gpstoken.training import AveragedWeights, Budget, LastCheckpoint, PrincipalComponents, TokenizerModule, budget
 from tests.training.conftest import MODULE
 
@@ -69,7 +68,7 @@ def test_steps_that_differ_are_counted_until_they_are_alike(times, products, ste
 @pytest.mark.parametrize(("times", "counted"), [(lambda step: 1, 5), (lambda step: 1 + step % 2, 32)])
 def test_only_first_steps_are_counted(times, counted, noise, fit, monkeypatch):
     entered = []
-    monkeypatch.setattr(budget, "FlopCounterMode", lambda **options: entered.append(1) or FlopCounterMode(**options))
+    monkeypatch.setattr(budget, "product_counter", lambda: entered.append(1) or product_counter())
     fit(TokenizerModule(Changing(times), **MODULE, multiply_adds=40.0 * STEP), noise(), max_steps=35)
     assert len(entered) == counted
 
@@ -110,7 +109,7 @@ def test_fused_attention_counts_on_the_cpu(kernel):
     # Two products of 8 x 8 tokens with 4 numbers in each of 2 x 3 heads; back, two for each of them, and the fused
     # kernel computes the scores a second time.
     queries, keys, values = (torch.randn(2, 3, 8, 4, requires_grad=True) for _ in range(3))
-    with sdpa_kernel(kernel), FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+    with sdpa_kernel(kernel), product_counter() as counter:
         F.scaled_dot_product_attention(queries, keys, values).sum().backward()
     product = 2 * 3 * 8 * 8 * 4
     assert counter.get_total_flops() // 2 == product * (7 if kernel is SDPBackend.FLASH_ATTENTION else 6)

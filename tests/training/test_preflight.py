@@ -31,17 +31,17 @@ def test_a_bad_option_is_one_line_before_training(tiny_arguments, run_cli, tmp_p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "teacher: expected the checkpoint of a trained autoencoder, from whose latents"),
+        ({}, "teacher: expected the checkpoint of a trained autoencoder, from whose latents"),
         (
-            ["weights", "some.ckpt", "inception_weights", "some.pth", "inception_weight", "1"],
+            {"weights": "some.ckpt", "inception_weights": "some.pth", "inception_weight": "1"},
             "inception_weight: expected 0, because FlexTok learns without images",
         ),
     ],
 )
 def test_flextok_learns_from_a_trained_autoencoder_alone(run_cli, tmp_path, capfd, repository, options, said):
     place, files = repository / "experiments", ["tokenizers/flextok", "laptop/tokenizers", "laptop/flextok"]
-    arguments = ["--output", str(tmp_path / "run"), "--model.init_args.perceptual_weight", "0"]
-    arguments += [f"--model.init_args.{part}" if n % 2 == 0 else part for n, part in enumerate(options)]
+    arguments = [f"--model.init_args.{name}={value}" for name, value in ({"perceptual_weight": "0"} | options).items()]
+    arguments += ["--output", str(tmp_path / "run")]
     assert run_cli(["fit", *(part for name in files for part in ("-c", f"{place}/{name}.yaml")), *arguments]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"gpstoken: {said}")
 
