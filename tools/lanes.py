@@ -1,12 +1,13 @@
 """`python tools/lanes.py SCALE`: `dvc repro` in two lanes side by side, with one line per stage.
 
-One lane takes the tokenizers and the other the generators, so that a stage of one process leaves a core to the other
-lane; a lane that has ended trains one arm after the other. The studies read all runs of tokenizers, so they wait for
-these trainings, and so do the evaluations of arms; then the lanes take one after the other. Timed stages come last,
-with nothing beside them, but for the quick scale, which does not time long enough to mean anything. `dvc repro` alone
-does the same, but takes longer. The output of all commands goes to scratch/repro.log.
+One lane takes the tokenizers and the other the generators, each with half of the cores; a lane that has ended trains
+one arm after the other. The studies read all runs of tokenizers, so they wait for these trainings, and so do the
+evaluations of arms; then the lanes take one after the other. Timed stages come last, with nothing beside them, but for
+the quick scale, which does not time long enough to mean anything. `dvc repro` alone does the same, but takes longer.
+The output of all commands goes to scratch/repro.log.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -62,7 +63,8 @@ class Progress:
             self.done.add(stage)
             left, spent = (sum(map(self._weight, part)) for part in (set(self.stages) - self.done, self.done))
             rest = (time.monotonic() - self._start) * left / spent
-            ahead = f", about {rest / 60:.0f} min left" if rest > 60 else ""
+            known = spent > left / 50  # the first stage reads data and compiles, which foretells little
+            ahead = f", about {rest / 60:.0f} min left" if known and rest > 60 else ""
             number = f"{len(self.done):3} of {len(self.stages)}"
             print(f"{number}  {stage:<42}{what or _clock(seconds)}{ahead}", flush=True)
 
@@ -130,9 +132,12 @@ def repro(stages: list[str] | None, progress: Progress) -> int:
     """Runs `dvc repro` on these stages alone, or on the whole pipeline for None; returns its exit code."""
     if stages == []:  # with none, dvc would run the whole pipeline
         return 0
-    command = ["dvc", "--wait-for-lock", "repro", *(["-s", *stages] if stages else [])]
+    command, environment = ["dvc", "--wait-for-lock", "repro"], dict(os.environ)
+    if stages:
+        command += ["-s", *stages]
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
     ) as process:
         follow(process.stdout, progress)
     return process.returncode

@@ -52,11 +52,11 @@ class RunParser(OneLine, LightningArgumentParser):
 
 
 class RunCLI(LightningCLI):
-    """LightningCLI whose `fit` works in a scratch folder named after its configuration.
+    """LightningCLI whose `fit` works in a scratch folder named after its configuration and output.
 
     A pipeline deletes a stage's outputs before it runs again, so `fit` must not keep its checkpoint there. The
-    checkpoint is kept in scratch/<hash of the configuration>, where the same command finds it and resumes; when
-    training ends, the folder is renamed to `--output`. Both places are locked during the run.
+    checkpoint is kept in scratch/<hash of both>, where the same command finds it and resumes; when training ends, the
+    folder is renamed to `--output`. Both places are locked during the run.
     """
 
     def __init__(self, args: ArgsType = None, run: bool = True) -> None:
@@ -128,8 +128,10 @@ class RunCLI(LightningCLI):
         self.named = {name: value for name in NAMED if (value := config.pop(name, None)) is not None}
         start = config.pop("ckpt_path", None)
         text = self._parser("fit").dump(config, skip_check=True, skip_none=False)
-        # A run that starts from other weights is another run.
-        identity = text if start in (None, "last", "best") else f"{text}\n{Path(start).absolute()}"
+        # A run that starts from other weights is another run, and so is one that ends elsewhere: two rows may train
+        # equal teachers at the same time.
+        start = None if start in (None, "last", "best") else Path(start).absolute()
+        identity = f"{text}\n{start}\n{self.output}"
         self.scratch = SCRATCH / hashlib.sha256(identity.encode()).hexdigest()[:16]
         self.config_text = text
         if self.config.fit.trainer.default_root_dir is None:

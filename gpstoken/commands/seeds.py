@@ -3,7 +3,9 @@
 import math
 from typing import Any
 
-SAME_BUDGET = 0.02  # of two seeds: where steps draw their number of tokens, seeds that spend as much differ in steps
+# Relative difference of two trainings' multiply-adds, or steps, that counts as none: a number of steps is whole, a step
+# may draw its number of tokens, and networks of one size differ by their first and last layers.
+SAME_BUDGET = 0.02
 DRAWN = ("steps", "multiply_adds")  # of a training with a budget
 
 

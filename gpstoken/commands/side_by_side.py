@@ -16,8 +16,9 @@ import torch
 def run_all(run: Callable[[list[str]], int], lines: list[list[str]]) -> int:
     """Runs every command line in its own process, even if another has failed.
 
-    On CPUs all run at once and share the cores; with a GPU they run one after the other. GPSTOKEN_JOBS sets another
-    number of parallel processes.
+    With a GPU they run one after the other. On CPUs as many run at once as torch may use threads, and share these: a
+    core that takes turns with three trainings is slower than with one after the other, because each training finds the
+    caches filled by another. GPSTOKEN_JOBS sets another number of parallel processes.
 
     Args:
         run: runs one command line; its modules should be imported already.
@@ -48,7 +49,7 @@ def run_all(run: Callable[[list[str]], int], lines: list[list[str]]) -> int:
 def _jobs(lines: int) -> int:
     text = os.environ.get("GPSTOKEN_JOBS")
     if text is None:
-        return 1 if torch.cuda.is_available() else lines
+        return 1 if torch.cuda.is_available() else min(lines, torch.get_num_threads())
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"GPSTOKEN_JOBS: expected a number of processes, got {text!r}")
     return min(int(text), lines)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpstoken.commands.seeds import SAME_BUDGET
 from reports.declared import generator, generators, name_of
 from reports.tables.assembly import Part, assembled, missing_row, our_row, text_cells
 from reports.tables.claims import as_lines, finding, judge_all
@@ -21,7 +22,7 @@ from reports.tables.columns import (
     score_cell,
     tokens_cell,
 )
-from reports.tables.results import SAME_BUDGET, Result, check_same, read_record
+from reports.tables.results import Result, check_same, read_record
 from reports.tables.table import Cell, Row, Table
 from reports.tables.texts import paragraph, section
 

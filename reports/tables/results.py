@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpstoken.commands.seeds import SAME_BUDGET
 from reports.names import named_result
 from reports.tables.columns import COLUMNS, INCEPTION_COLUMNS
 
@@ -109,11 +110,6 @@ def read_result(path: Path, scale: str = "") -> Result | None:
         for name in record["metrics"]
     }
     return Result(path, record, values, indices, [rows[seeds[0], index]["source"] for index in indices])
-
-
-# Multiply-adds of two trainings that count as equal: a number of steps is whole, a step may draw its tokens, and
-# networks of one size differ by their first and last layers.
-SAME_BUDGET = 0.02
 
 
 def trained_alike(first: dict[str, Any], second: dict[str, Any]) -> bool:
