@@ -73,7 +73,7 @@ def copy(tmp_path_factory):
 
 
 def run(folder, *words):
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "GPSTOKEN_JOBS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr[-2000:]}"
     return done.stdout
@@ -90,7 +90,7 @@ for line in sys.stdin.read().strip().splitlines():
 
 
 def test_the_recipes_make_rows_of_every_table(copy):
-    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "GPSTOKEN_JOBS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", ALL],
         input=COMMANDS,

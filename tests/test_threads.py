@@ -6,17 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from gpstoken.threads import in_runs
+from tests.threads import torch_threads
 
 
 @pytest.fixture(autouse=True)
 def four_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(4):
+        yield
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,7 @@ import pytest
 import torch
 
 from gpstoken.commands.side_by_side import run_all
-
-
-@pytest.fixture
-def threads():
-    """Sets how many threads torch may use, until the test ends."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+from tests.threads import torch_threads
 
 
 def run(line: list[str]) -> int:
@@ -35,14 +28,14 @@ def run(line: list[str]) -> int:
         (1, "2", ["begins with 1"] * 2 + ["ends"] * 2),
     ],
 )
-def test_as_many_at_once_as_there_are_threads(count, jobs, order, threads, tmp_path, monkeypatch):
+def test_as_many_at_once_as_there_are_threads(count, jobs, order, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("GPSTOKEN_JOBS", raising=False)
     if jobs:
         monkeypatch.setenv("GPSTOKEN_JOBS", jobs)
-    threads(count)
     file = tmp_path / "order.txt"
-    assert run_all(run, [[str(file), "0"], [str(file), "2"]]) == 2
+    with torch_threads(count):
+        assert run_all(run, [[str(file), "0"], [str(file), "2"]]) == 2
     assert file.read_text().splitlines() == order
 
 

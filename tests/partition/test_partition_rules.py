@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from gpstoken.partition import cpu, max_regions, partition, reference
+from tests.threads import torch_threads
 
 BACKENDS = ["reference", "cpu"]
 # (height, width, min_region_size): prime sides, a strip, the smallest admitted, less than 64, more than 256.
@@ -18,10 +19,8 @@ AWKWARD = [(67, 131, 8), (16, 300, 8), (8, 8, 4), (33, 33, 3), (2, 2, 1), (5, 3,
 
 @pytest.fixture
 def two_threads():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(2):
+        yield
 
 
 def noise(*shape, seed=0):

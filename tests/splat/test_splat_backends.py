@@ -8,6 +8,7 @@ import torch
 from gpstoken.gaussians import Gaussians
 from gpstoken.splat import _culling_pays, splat
 from gpstoken.splat.tiled import count_pairs
+from tests.threads import torch_threads
 
 NAMES = ("mu", "sigma", "rho", "features")
 
@@ -85,10 +86,8 @@ def test_count_pairs_by_hand():
 
 @pytest.fixture
 def two_threads():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
+    with torch_threads(2):
+        yield
 
 
 @pytest.mark.usefixtures("two_threads")

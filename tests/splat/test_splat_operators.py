@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpstoken.gaussians import Gaussians
 from gpstoken.splat import splat
+from tests.threads import torch_threads
 
 splat(
     Gaussians(torch.zeros(1, 1, 2), torch.ones(1, 1, 2), torch.zeros(1, 1)), torch.ones(1, 1, 1), (2, 2), backend="cpu"
@@ -52,13 +53,10 @@ def test_it_compiles_without_a_graph_break(make):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_threads_do_not_change_a_bit(threads, batch, make, run):
-    inputs, before = make(batch, 33, dtype=torch.float32), torch.get_num_threads()
+    inputs = make(batch, 33, dtype=torch.float32)
     expected = run(inputs, (17, 20), 3, "cpu")
-    try:
-        torch.set_num_threads(threads)
+    with torch_threads(threads):
         assert all(torch.equal(a, b) for a, b in zip(run(inputs, (17, 20), 3, "cpu"), expected, strict=True))
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_extra_memory_is_at_most_thrice_the_map(make):

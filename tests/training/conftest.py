@@ -16,6 +16,7 @@ from datamodules.samples import Photos
 from gpstoken import GPSToken, cli
 from gpstoken.commands.declared import configuration_files, file_options, find_row
 from gpstoken.training import TokenizerModule
+from tests.threads import torch_threads
 
 REPOSITORY = Path(__file__).parents[2]
 TOKENIZER = {
@@ -64,10 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_thread():
     # Bitwise equality needs equal thread counts, and nets this small gain nothing from a second one. It holds for a
     # whole module, so that what its fixtures compute is computed as its tests compute it.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from datamodules import Embedded
 from gpstoken import GPSToken
 from gpstoken.training import recorder
 from tests.faults import forks, kills
+from tests.threads import torch_threads
 
 REPOSITORY = Path(__file__).parents[2]
 FACES = ["--scale", "tiny", "--networks", "efficientnet_lite0", "--data", "experiments/_data/embedded_faces.yaml"]
@@ -152,11 +153,8 @@ def test_another_number_of_threads_changes_single_levels_alone(tiny_runs, whole,
     level is 1 / 127.5: of 3,072 levels those flip that lie within .002 of a boundary, 12 as a rule and less than 30 by
     five standard deviations. By Cauchy and Schwarz n flips change a sum of squared errors S by n + 2 sqrt(n S) at most.
     """
-    torch.set_num_threads(2)
-    try:
+    with torch_threads(2):
         _, rows = evaluate(tiny_runs, tmp_path / "threads.json", "--networks")
-    finally:
-        torch.set_num_threads(1)
     for row, alone in zip(rows, whole[1], strict=True):
         squares = 3072 * 255**2 / 10 ** (float(alone["psnr"]) / 10)
         bound = 10 / math.log(10) * (30 + 2 * math.sqrt(30 * squares)) / squares

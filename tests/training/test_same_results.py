@@ -28,7 +28,7 @@ def twice(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(ROOT)
             patch.setattr("sys.argv", ["gpstoken"])  # else LightningCLI warns of pytest's own arguments
-            # pytest-xdist may run this fixture in two workers at once, and the scratch folder follows the configuration
+            # What an interrupted test leaves stays out of the repository.
             patch.setattr("gpstoken.commands.fit.SCRATCH", folder / "scratch")
             run, out = str(folder / "runs/row/seed0"), folder / "results"
             changes = {"model": {"init_args": {"evaluation_networks": NETWORKS}}, "trainer": {"max_steps": 2}}
